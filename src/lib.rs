@@ -1,1 +1,9 @@
-//! Millstream.
+//! Millstream: SQL files in, exactly-once materialized views out, one binary beside Kafka.
+//!
+//! `ARCHITECTURE.md` tells the rooms (modules), who may import whom, and the way of a record.
+
+pub mod expr;
+pub mod log;
+pub mod state;
+pub mod topology;
+pub mod types;

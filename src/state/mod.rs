@@ -1,0 +1,106 @@
+//! Stores: committed rows of a task, and the buffer of uncommitted ones over it.
+//!
+//! *Invariant*: no byte reaches a [`Store`] before its transaction has committed; readers hold [`Snapshot`]s of it.
+//!
+//! Layout of a task's database, one column family: the key is the store's id (two bytes, big-endian) followed by the order-preserving key
+//! encoding of `types`; the value is the row codec's. Metadata keys begin with the reserved id [`META_PREFIX`].
+
+use std::sync::Arc;
+
+use crate::types::Timestamp;
+
+/// The reserved store id of metadata.
+pub const META_PREFIX: u16 = u16::MAX;
+
+/// A failure of the disk or of the database: retried by reopening, then shown to the user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("state in {place}: {message}")]
+pub struct StoreError {
+    /// The directory, or `memory`.
+    pub place: String,
+    /// What failed.
+    pub message: String,
+}
+
+/// Result of a call to a store.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// How far the stores of a task have come: in the same atomic batch as the rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StorePosition {
+    /// A changelog topic's name, its identity, and the offset after the last record applied; a changelog each.
+    pub changelogs: Vec<ChangelogPosition>,
+    /// Input topic, partition and the next offset to read.
+    pub inputs: Vec<(Arc<str>, i32, i64)>,
+    /// When the batch was applied, in milliseconds since the epoch.
+    pub applied_at: Timestamp,
+    /// Fingerprint of the plan and row layout of the stores.
+    pub fingerprint: String,
+}
+
+/// Position in one changelog.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ChangelogPosition {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The topic's identity; another one means that it was made anew.
+    pub topic_id: String,
+    /// The offset after the last record applied.
+    pub offset: i64,
+}
+
+/// One write: the full key and the row's bytes, or `None` to delete.
+pub type Write = (Vec<u8>, Option<Vec<u8>>);
+
+/// The committed rows of one task.
+pub trait Store: Send {
+    /// The value of a full key.
+    fn get(&self, key: &[u8], out: &mut Vec<u8>) -> StoreResult<bool>;
+    /// Walks keys from `from` (inclusive) to `to` (exclusive; `None`: no end) in order, until `each` returns false.
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> StoreResult<()>;
+    /// Applies writes and the position in one atomic batch.
+    fn apply(&mut self, writes: &mut dyn Iterator<Item = Write>, position: &StorePosition) -> StoreResult<()>;
+    /// The position of the last batch; `None` for a new store.
+    fn position(&self) -> StoreResult<Option<StorePosition>>;
+    /// Deletes everything, position included.
+    fn clear(&mut self) -> StoreResult<()>;
+    /// A handle for readers on other threads; it stays valid while the store is open.
+    fn reader(&self) -> Arc<dyn StoreReader>;
+    /// Makes everything applied survive a crash of the process (a memtable flush).
+    fn flush(&mut self) -> StoreResult<()>;
+    /// Bytes on disk or in memory, and an estimate of the number of keys.
+    fn size(&self) -> (u64, u64);
+}
+
+/// Lets other threads read what is committed, without disturbing the owner.
+pub trait StoreReader: Send + Sync {
+    /// An unchanging picture of what is committed now, with the position in the same batch.
+    ///
+    /// # Errors
+    /// When the store has been closed: its task has moved.
+    fn snapshot(&self) -> StoreResult<Arc<dyn Snapshot>>;
+}
+
+/// An unchanging picture of a task's committed rows.
+pub trait Snapshot: Send + Sync {
+    /// The value of a full key.
+    fn get(&self, key: &[u8], out: &mut Vec<u8>) -> StoreResult<bool>;
+    /// Walks keys from `from` (inclusive) to `to` (exclusive), forwards or backwards, until `each` returns false.
+    fn scan(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        reverse: bool,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> StoreResult<()>;
+    /// The position it reflects.
+    fn position(&self) -> &StorePosition;
+}
+
+/// Opens the store of a task.
+pub trait StoreFactory: Send + Sync {
+    /// Opens or creates the store named `task` (a relative path such as `ratings/0_3`).
+    fn open(&self, task: &str) -> StoreResult<Box<dyn Store>>;
+    /// Deletes the stores below a relative path.
+    fn delete(&self, path: &str) -> StoreResult<()>;
+}

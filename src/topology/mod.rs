@@ -1,0 +1,305 @@
+//! The plan as data: relations, nodes, sub-topologies, stores, internal topics and views.
+//!
+//! SQL lowers to a [`Topology`]; so can Rust code. Nothing here runs: `operators` and `engine` give the plan its life, `explain` prints it and
+//! the fingerprints compare it with the state that an earlier run left behind.
+//!
+//! Names of stores and internal topics come from SQL names, so that they survive unrelated edits.
+
+use std::sync::Arc;
+
+use crate::expr::{AggregateCall, Expr};
+use crate::types::{RelationKind, RelationSchema, SerdeSpec};
+
+/// Index of a node in [`Topology::nodes`].
+pub type NodeId = usize;
+/// Index of a store in [`Topology::stores`]; also the two-byte key prefix of its rows in a task's database.
+pub type StoreId = u16;
+/// Index of a sub-topology in [`Topology::subs`].
+pub type SubId = usize;
+
+/// Everything that one SQL file asks for. The unit of deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topology {
+    /// The file's stem; part of every internal name.
+    pub name: Arc<str>,
+    /// Streams and tables in the order of their statements.
+    pub relations: Vec<Relation>,
+    /// Operators, inputs before users.
+    pub nodes: Vec<Node>,
+    /// Connected parts between topics. A task is one of these for one partition.
+    pub subs: Vec<SubTopology>,
+    /// Stores, numbered in the order of their names' first use.
+    pub stores: Vec<StoreSpec>,
+    /// What readers can query.
+    pub views: Vec<View>,
+    /// `SET 'name' = 'value'` of the file.
+    pub properties: Vec<(String, String)>,
+}
+
+/// A stream or table: its columns and where its records are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relation {
+    /// The SQL name.
+    pub name: Arc<str>,
+    /// Stream or table.
+    pub kind: RelationKind,
+    /// Its columns.
+    pub schema: RelationSchema,
+    /// The Kafka topic.
+    pub topic: TopicSpec,
+    /// How keys are written.
+    pub key_format: SerdeSpec,
+    /// How values are written.
+    pub value_format: SerdeSpec,
+    /// Made by a query of this file (CREATE ... AS SELECT), rather than declared over an existing topic.
+    pub derived: bool,
+    /// The statement as written, for `explain` and the views' descriptions.
+    pub sql: Arc<str>,
+}
+
+/// A topic that a relation stands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its full name.
+    pub name: Arc<str>,
+    /// `PARTITIONS`: needed when the topic has to be created.
+    pub partitions: Option<i32>,
+    /// `REPLICAS`.
+    pub replicas: Option<i16>,
+    /// `RETENTION_MS`.
+    pub retention_ms: Option<i64>,
+    /// Derived tables are written to compacted topics.
+    pub compacted: bool,
+}
+
+/// An operator, its inputs and what it gives out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Its own index.
+    pub id: NodeId,
+    /// A stable name from SQL names, for `explain` and metrics: `AVERAGE_RATINGS/aggregate`.
+    pub name: Arc<str>,
+    /// What it does.
+    pub op: Op,
+    /// Where its changes come from; for joins left, then right.
+    pub inputs: Vec<NodeId>,
+    /// Whether it gives out records or changes of rows.
+    pub kind: RelationKind,
+    /// The columns of what it gives out.
+    pub schema: RelationSchema,
+    /// The sub-topology it belongs to.
+    pub sub: SubId,
+}
+
+/// What a node does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Reads a topic.
+    Source(Source),
+    /// Lets rows pass whose predicate is TRUE. Of a table: a row that no longer passes is deleted downstream.
+    Filter(Expr),
+    /// Computes the value columns anew; the key stays.
+    Project(Vec<Expr>),
+    /// Computes a new key, and carries records to the partition that the key belongs to through an internal topic. Its user is an
+    /// [`Op::Source`] with [`SourceTopic::Repartition`]. Of a table: the old row goes to the old key, the new row to the new key.
+    Repartition(Repartition),
+    /// Groups by the key of its input (grouping by anything else repartitions first) and aggregates into a store.
+    Aggregate(Aggregate),
+    /// Looks each record of the left stream up in the right table.
+    StreamTableJoin(StreamTableJoin),
+    /// Joins two tables of the same key.
+    TableTableJoin(TableTableJoin),
+    /// Writes to a topic.
+    Sink(Sink),
+}
+
+/// Which topic a source reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceTopic {
+    /// A relation's topic, by its name.
+    External(Arc<str>),
+    /// What the [`Op::Repartition`] node writes; the records are our own codec.
+    Repartition(NodeId),
+}
+
+/// A source: topic, decoding and, for a table, its store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// What it reads.
+    pub topic: SourceTopic,
+    /// The SQL name of the relation it reads, or of the one that the repartition serves.
+    pub relation: Arc<str>,
+    /// All columns of the topic's records, in the relation's order. The node's `schema` holds the used ones only.
+    pub columns: RelationSchema,
+    /// Positions in `columns.value` that are decoded, ascending; the node's value columns begin with these.
+    pub used: Vec<usize>,
+    /// Pseudo columns appended after the used ones.
+    pub pseudo: Vec<PseudoColumn>,
+    /// How keys are written.
+    pub key_format: SerdeSpec,
+    /// How values are written.
+    pub value_format: SerdeSpec,
+    /// The event time: the record's own, or a column's.
+    pub timestamp: TimestampFrom,
+    /// For a table: the store that keeps its rows (an update needs its old row). Its rows are the node's value columns.
+    pub store: Option<StoreId>,
+}
+
+/// Columns that come from the record's surroundings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PseudoColumn {
+    /// `ROWPARTITION`, INTEGER.
+    Partition,
+    /// `ROWOFFSET`, BIGINT.
+    Offset,
+}
+
+/// Where a record's event time comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TimestampFrom {
+    /// The Kafka record's timestamp.
+    Record,
+    /// A BIGINT or TIMESTAMP column, by its position in [`Source::columns`] value columns; a record where it is NULL or negative is bad input.
+    Column(usize),
+    /// A STRING column parsed by a `TIMESTAMP_FORMAT` pattern.
+    Parsed(usize, Arc<str>),
+}
+
+/// Re-keying through an internal topic `<app>.<topology>.<name>.repartition`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repartition {
+    /// The stable name: that of the derived relation, with a suffix where one relation needs several.
+    pub name: Arc<str>,
+    /// The new key's columns, over the input row.
+    pub key: Vec<Expr>,
+    /// The value columns to carry: what is used behind it.
+    pub value: Vec<Expr>,
+    /// Sub-topologies whose partition count it must match; `None`: that of its upstream.
+    pub partitions: Option<i32>,
+}
+
+/// GROUP BY and aggregates. The node gives out the results, one value column a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregate {
+    /// The calls; their states stand side by side in the store's row.
+    pub calls: Vec<AggregateCall>,
+    /// The input is a table: changes are undone and redone, and a group without rows is deleted.
+    pub of_table: bool,
+    /// The state. For `of_table` the row begins with the number of rows of the group (BIGINT).
+    pub store: StoreId,
+}
+
+/// Inner, left, right or full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Both sides.
+    Inner,
+    /// All of the left side.
+    Left,
+    /// All of the right side.
+    Right,
+    /// All of both.
+    Full,
+}
+
+/// A stream enriched by a table of the same key. The joined value is the left value columns followed by the right ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamTableJoin {
+    /// Inner or left.
+    pub kind: JoinKind,
+    /// How the table's row of a key is found.
+    pub right: TablePlan,
+}
+
+/// Two tables of the same key. The joined value is the left value columns followed by the right ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableTableJoin {
+    /// Any kind.
+    pub kind: JoinKind,
+    /// How the left row of a key is found.
+    pub left: TablePlan,
+    /// How the right row of a key is found.
+    pub right: TablePlan,
+}
+
+/// How the current row of a table's key is computed from stores, for joins (through the buffer) and for views (over a
+/// committed snapshot). Tables that need no store of their own are computed from their inputs'.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TablePlan {
+    /// The store's row is the table's row.
+    Store(StoreId),
+    /// The store's row is aggregate state; the table's row is the results. See [`Aggregate`].
+    Aggregate(Aggregate),
+    /// Rows whose predicate is TRUE.
+    Filter(Box<TablePlan>, Expr),
+    /// Other value columns.
+    Project(Box<TablePlan>, Vec<Expr>),
+    /// A join by key.
+    Join(Box<TablePlan>, Box<TablePlan>, JoinKind, usize, usize),
+}
+
+/// Writes a relation's topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sink {
+    /// The relation's SQL name.
+    pub relation: Arc<str>,
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// How keys are written.
+    pub key_format: SerdeSpec,
+    /// How values are written.
+    pub value_format: SerdeSpec,
+}
+
+/// A connected part of the plan.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct SubTopology {
+    /// Its index.
+    pub id: SubId,
+    /// Its nodes, inputs before users.
+    pub nodes: Vec<NodeId>,
+    /// Its sources among them: their topics are co-partitioned.
+    pub sources: Vec<NodeId>,
+    /// Its stores.
+    pub stores: Vec<StoreId>,
+}
+
+/// A store and its changelog topic `<app>.<topology>.<name>.changelog`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreSpec {
+    /// Its index and key prefix.
+    pub id: StoreId,
+    /// The stable name, from SQL names: `RATINGS_BY_MOVIE`.
+    pub name: Arc<str>,
+    /// Types of the key's columns.
+    pub key: Vec<crate::types::SqlType>,
+    /// Types of the row's columns: a table's columns, or an aggregation's state.
+    pub value: Vec<crate::types::SqlType>,
+    /// The sub-topology whose tasks own it.
+    pub sub: SubId,
+}
+
+/// A table that readers can query by its SQL name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// The SQL name.
+    pub name: Arc<str>,
+    /// Its columns.
+    pub schema: RelationSchema,
+    /// How its rows are computed from a snapshot of the task's stores.
+    pub plan: TablePlan,
+    /// The sub-topology whose tasks hold its rows; a row is at the task of its key's partition.
+    pub sub: SubId,
+}
+
+impl TablePlan {
+    /// The stores it reads, first the one whose keys a scan walks.
+    pub fn stores(&self) -> Vec<StoreId> {
+        match self {
+            Self::Store(id) => vec![*id],
+            Self::Aggregate(aggregate) => vec![aggregate.store],
+            Self::Filter(input, _) | Self::Project(input, _) => input.stores(),
+            Self::Join(left, right, ..) => [left.stores(), right.stores()].concat(),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! How the bytes of a topic's keys and values are written: what the WITH clause says, as data.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A serialization format, named as ksqlDB names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Format {
+    /// Confluent wire format: a zero byte, the schema id, Avro binary.
+    Avro,
+    /// JSON text without a schema.
+    Json,
+    /// JSON text with a JSON Schema in the registry.
+    JsonSr,
+    /// Confluent wire format with a protobuf message.
+    Protobuf,
+    /// Protobuf without registry.
+    ProtobufNosr,
+    /// Delimited text, one line a record.
+    Delimited,
+    /// Kafka's own serializers: a single INTEGER, BIGINT, DOUBLE, STRING or BYTES column.
+    Kafka,
+    /// No bytes at all.
+    None,
+    /// Our own row codec, for internal topics.
+    Internal,
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Avro => "AVRO",
+            Self::Json => "JSON",
+            Self::JsonSr => "JSON_SR",
+            Self::Protobuf => "PROTOBUF",
+            Self::ProtobufNosr => "PROTOBUF_NOSR",
+            Self::Delimited => "DELIMITED",
+            Self::Kafka => "KAFKA",
+            Self::None => "NONE",
+            Self::Internal => "INTERNAL",
+        })
+    }
+}
+
+/// A format with its properties.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SerdeSpec {
+    /// The format.
+    pub format: Format,
+    /// Whether a single column is wrapped in a record (`WRAP_SINGLE_VALUE`; keys of one column are not).
+    pub wrap_single: bool,
+    /// `VALUE_DELIMITER` of DELIMITED.
+    pub delimiter: char,
+    /// `KEY_SCHEMA_ID` or `VALUE_SCHEMA_ID`: write with exactly this schema.
+    pub schema_id: Option<u32>,
+    /// `*_SCHEMA_FULL_NAME`: the name of the registered record.
+    pub full_name: Option<Arc<str>>,
+}
+
+impl SerdeSpec {
+    /// A format with its default properties for a value (single columns wrapped).
+    pub fn value(format: Format) -> Self {
+        let wrap_single = !matches!(format, Format::Kafka | Format::None | Format::Internal);
+        Self {
+            format,
+            wrap_single,
+            delimiter: ',',
+            schema_id: None,
+            full_name: None,
+        }
+    }
+
+    /// A format with its default properties for a key (single columns bare).
+    pub fn key(format: Format) -> Self {
+        Self {
+            wrap_single: false,
+            ..Self::value(format)
+        }
+    }
+}
