@@ -1,0 +1,351 @@
+//! What running topologies show to others: readers of the tasks' committed rows, status, progress and counters.
+//!
+//! Workers write here, `views` and `http` read. *Invariant*: nothing here is read by the data path, and a reader never holds a lock
+//! while it reads rows: it clones an `Arc` first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::metrics::Histogram;
+use crate::state::StoreReader;
+use crate::topology::{SubId, Topology};
+
+/// A task: a sub-topology for one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId {
+    /// The sub-topology.
+    pub sub: SubId,
+    /// The partition of its inputs.
+    pub partition: i32,
+}
+
+impl std::fmt::Display for TaskId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}_{}", self.sub, self.partition)
+    }
+}
+
+/// How a topology fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopologyStatus {
+    /// Workers are joining the group.
+    Starting,
+    /// Tasks process records (some may still be restoring: see [`TaskStatus`]).
+    Running,
+    /// Kafka or the registry is away: the reason, while it is being tried again.
+    Waiting(String),
+    /// Asked to pause: state is kept and answers queries, nothing is consumed.
+    Paused,
+    /// Stopped until the user acts: why, and what to do.
+    Stopped(String),
+}
+
+impl TopologyStatus {
+    /// A word for it, as the HTTP interface and metrics say it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Waiting(_) => "waiting",
+            Self::Paused => "paused",
+            Self::Stopped(_) => "stopped",
+        }
+    }
+
+    /// Why, where there is a reason.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Starting | Self::Running | Self::Paused => None,
+            Self::Waiting(reason) | Self::Stopped(reason) => Some(reason),
+        }
+    }
+}
+
+/// How a task fares in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskStatus {
+    /// Offsets are read and the store is opened.
+    Opening,
+    /// The changelog's tail is replayed.
+    Restoring,
+    /// Records are processed.
+    Running,
+}
+
+/// How far the restore of a task has come.
+#[derive(Debug, Default)]
+pub struct RestoreProgress {
+    /// Records restored since the task was taken over.
+    pub records: AtomicU64,
+    /// Offsets to go through in all (an upper bound of the records).
+    pub total: AtomicU64,
+    /// Offsets gone through so far.
+    pub done: AtomicU64,
+    /// Records a second, lately.
+    pub records_per_second: AtomicU64,
+}
+
+/// One input partition of a task.
+#[derive(Debug)]
+pub struct InputProgress {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The next offset to process.
+    pub position: AtomicI64,
+    /// The next offset as committed.
+    pub committed: AtomicI64,
+    /// The end of the partition when it was last looked at.
+    pub end: AtomicI64,
+}
+
+impl InputProgress {
+    /// Offsets that are not processed yet (an upper bound of the records).
+    pub fn lag(&self) -> i64 {
+        (self.end.load(Relaxed) - self.position.load(Relaxed)).max(0)
+    }
+}
+
+/// A task that this process owns.
+pub struct PublishedTask {
+    /// Which one.
+    pub id: TaskId,
+    /// Its inputs.
+    pub inputs: Vec<InputProgress>,
+    /// The restore.
+    pub restore: RestoreProgress,
+    /// Bytes of its store, and an estimate of its keys; refreshed now and then.
+    pub store_bytes: AtomicU64,
+    /// See [`Self::store_bytes`].
+    pub store_keys: AtomicU64,
+    status: RwLock<TaskStatus>,
+    reader: RwLock<Option<Arc<dyn StoreReader>>>,
+}
+
+impl PublishedTask {
+    /// A task that is being opened.
+    pub fn new(id: TaskId, inputs: Vec<(Arc<str>, i32)>) -> Self {
+        let input = |(topic, partition)| InputProgress {
+            topic,
+            partition,
+            position: AtomicI64::new(0),
+            committed: AtomicI64::new(0),
+            end: AtomicI64::new(0),
+        };
+        Self {
+            id,
+            inputs: inputs.into_iter().map(input).collect(),
+            restore: RestoreProgress::default(),
+            store_bytes: AtomicU64::new(0),
+            store_keys: AtomicU64::new(0),
+            status: RwLock::new(TaskStatus::Opening),
+            reader: RwLock::new(None),
+        }
+    }
+
+    /// How it fares.
+    pub fn status(&self) -> TaskStatus {
+        *self.status.read()
+    }
+
+    /// Said by the owner.
+    pub fn set_status(&self, status: TaskStatus) {
+        *self.status.write() = status;
+    }
+
+    /// Its committed rows; `None` while it has no store open.
+    pub fn reader(&self) -> Option<Arc<dyn StoreReader>> {
+        self.reader.read().clone()
+    }
+
+    /// Said by the owner.
+    pub fn set_reader(&self, reader: Option<Arc<dyn StoreReader>>) {
+        *self.reader.write() = reader;
+    }
+
+    /// Offsets behind, over all inputs.
+    pub fn lag(&self) -> i64 {
+        self.inputs.iter().map(InputProgress::lag).sum()
+    }
+}
+
+/// Counters of a topology in this process, since it started.
+#[derive(Debug, Default)]
+pub struct TopologyMetrics {
+    /// Records processed.
+    pub records: AtomicU64,
+    /// Their bytes, keys and values.
+    pub bytes: AtomicU64,
+    /// Records sent to output and repartition topics.
+    pub sent: AtomicU64,
+    /// Changelog records sent.
+    pub changelog: AtomicU64,
+    /// Records sent to the dead-letter topic.
+    pub dead_letters: AtomicU64,
+    /// Commits.
+    pub commits: AtomicU64,
+    /// Aborted or fenced transactions.
+    pub aborts: AtomicU64,
+    /// Changelog records restored.
+    pub restored: AtomicU64,
+    /// Time from the begin of a commit until the stores hold it.
+    pub commit_time: Histogram,
+    /// Records dropped by rule (late, null key, ...): by node and reason.
+    pub dropped: RwLock<BTreeMap<(Arc<str>, &'static str), u64>>,
+}
+
+/// The progress of a replay: a new generation being built beside the one that answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayProgress {
+    /// The generation being built.
+    pub generation: u32,
+    /// Offsets of external inputs gone through.
+    pub done: u64,
+    /// Offsets in all, as of now.
+    pub total: u64,
+    /// Offsets a second, lately.
+    pub per_second: u64,
+}
+
+/// One generation of a topology that runs here and answers queries.
+pub struct PublishedTopology {
+    /// The plan.
+    pub topology: Arc<Topology>,
+    /// The generation that answers.
+    pub generation: u32,
+    /// Partitions (tasks) of each sub-topology.
+    pub partitions: Vec<i32>,
+    /// Counters.
+    pub metrics: TopologyMetrics,
+    /// A replay that runs beside it.
+    pub replay: RwLock<Option<ReplayProgress>>,
+    status: RwLock<TopologyStatus>,
+    tasks: RwLock<BTreeMap<TaskId, Arc<PublishedTask>>>,
+    commits: Mutex<u64>,
+    committed: Condvar,
+}
+
+impl PublishedTopology {
+    /// A topology that is about to start.
+    pub fn new(topology: Arc<Topology>, generation: u32, partitions: Vec<i32>) -> Self {
+        Self {
+            topology,
+            generation,
+            partitions,
+            metrics: TopologyMetrics::default(),
+            replay: RwLock::new(None),
+            status: RwLock::new(TopologyStatus::Starting),
+            tasks: RwLock::new(BTreeMap::new()),
+            commits: Mutex::new(0),
+            committed: Condvar::new(),
+        }
+    }
+
+    /// How it fares.
+    pub fn status(&self) -> TopologyStatus {
+        self.status.read().clone()
+    }
+
+    /// Said by the engine. What stopped stays stopped.
+    pub fn set_status(&self, status: TopologyStatus) {
+        let mut now = self.status.write();
+        if !matches!(*now, TopologyStatus::Stopped(_)) {
+            *now = status;
+        }
+    }
+
+    /// The tasks that this process owns, in order.
+    pub fn tasks(&self) -> Vec<Arc<PublishedTask>> {
+        self.tasks.read().values().cloned().collect()
+    }
+
+    /// The tasks of a sub-topology that this process owns, by partition.
+    pub fn tasks_of(&self, sub: SubId) -> Vec<Arc<PublishedTask>> {
+        self.tasks
+            .read()
+            .values()
+            .filter(|task| task.id.sub == sub)
+            .cloned()
+            .collect()
+    }
+
+    /// One task, if this process owns it.
+    pub fn task(&self, id: TaskId) -> Option<Arc<PublishedTask>> {
+        self.tasks.read().get(&id).cloned()
+    }
+
+    /// Shows a task; said by its owner.
+    pub fn insert_task(&self, task: Arc<PublishedTask>) {
+        self.tasks.write().insert(task.id, task);
+    }
+
+    /// Hides a task, unless another worker shows it already.
+    pub fn remove_task(&self, task: &Arc<PublishedTask>) {
+        let mut tasks = self.tasks.write();
+        if tasks.get(&task.id).is_some_and(|shown| Arc::ptr_eq(shown, task)) {
+            tasks.remove(&task.id);
+        }
+    }
+
+    /// Whether every task of the topology runs in this process.
+    pub fn all_running(&self) -> bool {
+        let tasks = self.tasks.read();
+        let wanted: i32 = self.partitions.iter().sum();
+        tasks.len() == wanted.max(0) as usize && tasks.values().all(|t| t.status() == TaskStatus::Running)
+    }
+
+    /// Said by a worker after the stores hold a commit.
+    pub fn note_commit(&self, took: Duration) {
+        self.metrics.commits.fetch_add(1, Relaxed);
+        self.metrics.commit_time.record(took);
+        *self.commits.lock() += 1;
+        self.committed.notify_all();
+    }
+
+    /// Waits until something was committed after `seen` commits, at most `timeout`; returns the number of commits now.
+    pub fn wait_for_commit(&self, seen: u64, timeout: Duration) -> u64 {
+        let mut commits = self.commits.lock();
+        if *commits == seen {
+            self.committed.wait_for(&mut commits, timeout);
+        }
+        *commits
+    }
+}
+
+/// All topologies that run in this process, by name.
+#[derive(Default)]
+pub struct Published {
+    topologies: RwLock<BTreeMap<Arc<str>, Arc<PublishedTopology>>>,
+}
+
+impl Published {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All of them, by name.
+    pub fn topologies(&self) -> Vec<Arc<PublishedTopology>> {
+        self.topologies.read().values().cloned().collect()
+    }
+
+    /// One by name.
+    pub fn topology(&self, name: &str) -> Option<Arc<PublishedTopology>> {
+        self.topologies.read().get(name).cloned()
+    }
+
+    /// Shows a topology in place of one with the same name: how a replay's generation takes over.
+    pub fn insert(&self, topology: Arc<PublishedTopology>) {
+        self.topologies.write().insert(topology.topology.name.clone(), topology);
+    }
+
+    /// Hides a topology.
+    pub fn remove(&self, name: &str) {
+        self.topologies.write().remove(name);
+    }
+}
