@@ -4,6 +4,7 @@
 
 pub mod engine;
 pub mod expr;
+pub mod formats;
 pub mod log;
 pub mod state;
 pub mod topology;

@@ -1,0 +1,141 @@
+//! A registry in memory, for tests and for the simulation: no HTTP, no persistence, every schema accepted.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use super::source::{Compatibility, RegisteredSchema, RegistryError, SchemaSource, SchemaText};
+
+/// Schemas by subject; ids count from 1. It can be switched off, to test what happens when a registry is away.
+#[derive(Default)]
+pub struct MemoryRegistry {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// By id - 1.
+    schemas: Vec<SchemaText>,
+    /// Ids by subject, in the order of versions.
+    subjects: BTreeMap<String, Vec<u32>>,
+    away: bool,
+    questions: usize,
+}
+
+impl MemoryRegistry {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes every question fail as [`RegistryError::Unavailable`], or answers again.
+    pub fn set_away(&self, away: bool) {
+        self.inner.lock().away = away;
+    }
+
+    /// How many questions were asked.
+    pub fn questions(&self) -> usize {
+        self.inner.lock().questions
+    }
+
+    fn ask<T>(&self, answer: impl FnOnce(&mut Inner) -> Result<T, RegistryError>) -> Result<T, RegistryError> {
+        let mut inner = self.inner.lock();
+        inner.questions += 1;
+        if inner.away {
+            return Err(RegistryError::Unavailable("it was switched off".into()));
+        }
+        answer(&mut inner)
+    }
+}
+
+impl Inner {
+    fn entry(&self, subject: &str, version: usize) -> Result<RegisteredSchema, RegistryError> {
+        let missing = || RegistryError::NotFound(format!("Version {version} of subject {subject} not found."));
+        let ids = self.subjects.get(subject).ok_or_else(missing)?;
+        let id = *version.checked_sub(1).and_then(|i| ids.get(i)).ok_or_else(missing)?;
+        Ok(RegisteredSchema {
+            id,
+            subject: subject.to_string(),
+            version: version as i32,
+            schema: self.schemas[id as usize - 1].clone(),
+        })
+    }
+
+    fn resolved(&self, schema: &SchemaText) -> Result<SchemaText, RegistryError> {
+        let mut schema = schema.clone();
+        schema.resolve_with(&mut |subject, version| {
+            let version = usize::try_from(version).unwrap_or(0);
+            Ok(self.entry(subject, version)?.schema)
+        })?;
+        Ok(schema)
+    }
+}
+
+impl SchemaSource for MemoryRegistry {
+    fn by_id(&self, id: u32) -> Result<RegisteredSchema, RegistryError> {
+        self.ask(|inner| {
+            let found = inner.subjects.iter().find_map(|(subject, ids)| {
+                let position = ids.iter().position(|i| *i == id)?;
+                Some((subject.clone(), position + 1))
+            });
+            let (subject, version) = found.ok_or_else(|| RegistryError::NotFound(format!("Schema {id} not found")))?;
+            inner.entry(&subject, version)
+        })
+    }
+
+    fn latest(&self, subject: &str) -> Result<Option<RegisteredSchema>, RegistryError> {
+        self.ask(|inner| match inner.subjects.get(subject).map(Vec::len) {
+            Some(n) => inner.entry(subject, n).map(Some),
+            None => Ok(None),
+        })
+    }
+
+    fn version(&self, subject: &str, version: i32) -> Result<RegisteredSchema, RegistryError> {
+        self.ask(|inner| inner.entry(subject, usize::try_from(version).unwrap_or(0)))
+    }
+
+    fn register(&self, subject: &str, schema: &SchemaText) -> Result<RegisteredSchema, RegistryError> {
+        self.ask(|inner| {
+            let schema = inner.resolved(schema)?;
+            let id = match inner.schemas.iter().position(|s| *s == schema) {
+                Some(i) => i as u32 + 1,
+                None => {
+                    inner.schemas.push(schema);
+                    inner.schemas.len() as u32
+                }
+            };
+            let ids = inner.subjects.entry(subject.to_string()).or_default();
+            let version = match ids.iter().position(|i| *i == id) {
+                Some(i) => i + 1,
+                None => {
+                    ids.push(id);
+                    ids.len()
+                }
+            };
+            inner.entry(subject, version)
+        })
+    }
+
+    fn check(&self, _subject: &str, _schema: &SchemaText) -> Result<Compatibility, RegistryError> {
+        self.ask(|_| Ok(Compatibility::Compatible))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_shared_between_subjects_and_stable() {
+        let registry = MemoryRegistry::new();
+        let a = registry.register("a", &SchemaText::avro("\"int\"")).unwrap();
+        let b = registry.register("b", &SchemaText::avro("\"int\"")).unwrap();
+        let c = registry.register("b", &SchemaText::avro("\"long\"")).unwrap();
+        assert_eq!((a.id, b.id, c.id, c.version), (1, 1, 2, 2));
+        assert_eq!(registry.latest("b").unwrap().unwrap(), c);
+        assert_eq!(registry.latest("c").unwrap(), None);
+        assert_eq!(registry.by_id(2).unwrap(), c);
+        registry.set_away(true);
+        assert!(registry.by_id(2).unwrap_err().is_retryable());
+    }
+}

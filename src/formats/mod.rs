@@ -1,0 +1,137 @@
+//! Bytes to rows and back: AVRO, JSON, KAFKA, DELIMITED and our own INTERNAL, and the schema registry as the engine sees it.
+//!
+//! A [`Deserializer`] reads only the columns that a topology uses; a [`Serializer`] writes whole rows. Both are made once from
+//! columns and a [`SerdeSpec`], and keep what they learn (compiled programs of writer schemas).
+//!
+//! *Not here*: null records. A record without key is a key row of NULLs, one without value is a tombstone or a null value; the caller knows
+//! which, so null bytes never reach this room.
+//!
+//! *Invariants*: no bytes from outside make it panic, nor allocate more than a bounded multiple of the record; a registry that is away is
+//! never taken for bad data.
+
+mod error;
+mod internal;
+mod kafka;
+mod memory;
+mod none;
+mod source;
+
+use std::sync::Arc;
+
+use crate::types::{Column, Format, SerdeSpec, Value};
+
+pub use error::{FormatError, Mismatch};
+pub use memory::MemoryRegistry;
+pub use source::{
+    Compatibility, RegisteredSchema, RegistryError, SchemaReference, SchemaSource, SchemaText, SchemaType, subject_of,
+};
+
+/// Reads records of one topic's keys or values.
+pub trait Deserializer: Send {
+    /// Appends exactly one value per used column (ascending column order). On an error nothing useful is in `out` beyond its old length.
+    fn deserialize(&mut self, bytes: &[u8], out: &mut Vec<Value>) -> Result<(), FormatError>;
+}
+
+/// Writes rows as one topic's keys or values.
+pub trait Serializer: Send {
+    /// Appends the record of a row that has a value for every column. On an error nothing useful is in `out` beyond its old length.
+    fn serialize(&mut self, row: &[Value], out: &mut Vec<u8>) -> Result<(), FormatError>;
+}
+
+/// A deserializer for `columns` that reads the ones at the positions `used` (ascending).
+///
+/// # Errors
+/// [`FormatError::Definition`] when the format cannot hold these columns; [`FormatError::RegistryUnavailable`] when a schema that the
+/// definition names (`VALUE_SCHEMA_ID`) cannot be fetched now.
+pub fn deserializer(
+    spec: &SerdeSpec,
+    columns: &[Column],
+    used: &[usize],
+    is_key: bool,
+    schemas: &Arc<dyn SchemaSource>,
+) -> Result<Box<dyn Deserializer>, FormatError> {
+    debug_assert!(used.is_sorted() && used.iter().all(|&i| i < columns.len()));
+    let _ = schemas;
+    match spec.format {
+        Format::Kafka => Ok(Box::new(kafka::Kafka::new(columns, !used.is_empty())?)),
+        Format::None => Ok(Box::new(none::NoBytes::new(columns)?)),
+        Format::Internal => Ok(Box::new(internal::Internal::new(columns.len(), used, is_key))),
+        Format::Avro | Format::Json | Format::Delimited => Err(unsupported(spec.format)),
+        Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
+    }
+}
+
+/// A serializer for `columns`. `schema` is what records are written with; formats without registry need none.
+///
+/// # Errors
+/// [`FormatError::Definition`] when the format or the schema cannot hold these columns.
+pub fn serializer(
+    spec: &SerdeSpec,
+    columns: &[Column],
+    is_key: bool,
+    schema: Option<RegisteredSchema>,
+) -> Result<Box<dyn Serializer>, FormatError> {
+    let _ = schema;
+    match spec.format {
+        Format::Kafka => Ok(Box::new(kafka::Kafka::new(columns, true)?)),
+        Format::None => Ok(Box::new(none::NoBytes::new(columns)?)),
+        Format::Internal => Ok(Box::new(internal::Internal::new(columns.len(), &[], is_key))),
+        Format::Avro | Format::Json | Format::Delimited => Err(unsupported(spec.format)),
+        Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
+    }
+}
+
+fn unsupported(format: Format) -> FormatError {
+    FormatError::definition(format!(
+        "the {format} format is not supported yet; use AVRO, JSON, DELIMITED or KAFKA"
+    ))
+}
+
+/// What a sink registers for its keys or values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkSchema {
+    /// The format needs no schema.
+    None,
+    /// Records can be written with the schema that the subject already has.
+    Registered(RegisteredSchema),
+    /// A new schema, to be checked and registered.
+    New(SchemaText),
+}
+
+/// The schema that ksqlDB would register for these columns; `None` for formats without schema. Deterministic.
+///
+/// # Errors
+/// [`FormatError::Definition`] when a column has no form in the schema.
+pub fn avro_schema_for(columns: &[Column], spec: &SerdeSpec, is_key: bool) -> Result<Option<SchemaText>, FormatError> {
+    match sink_schema(columns, spec, is_key, None)? {
+        SinkSchema::None => Ok(None),
+        SinkSchema::New(schema) | SinkSchema::Registered(RegisteredSchema { schema, .. }) => Ok(Some(schema)),
+    }
+}
+
+/// What a sink writes with, where its subject holds `latest` (see [`SchemaSource::latest`]).
+///
+/// # Errors
+/// [`FormatError::Definition`] when a column has no form in the schema.
+pub fn sink_schema(
+    columns: &[Column],
+    spec: &SerdeSpec,
+    is_key: bool,
+    latest: Option<&RegisteredSchema>,
+) -> Result<SinkSchema, FormatError> {
+    let _ = (columns, is_key, latest);
+    match spec.format {
+        Format::Kafka | Format::None | Format::Internal | Format::Json | Format::Delimited => Ok(SinkSchema::None),
+        Format::Avro | Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
+    }
+}
+
+/// The columns of a registered schema, for CREATE STREAM and CREATE TABLE without columns. Names are folded to upper case; a schema that is no
+/// record gives one column `ROWKEY` (of a key) or `ROWVAL`.
+///
+/// # Errors
+/// [`FormatError::Definition`] when a field has no SQL type.
+pub fn columns_of(schema: &RegisteredSchema, spec: &SerdeSpec, is_key: bool) -> Result<Vec<Column>, FormatError> {
+    let _ = (schema, is_key);
+    Err(unsupported(spec.format))
+}
