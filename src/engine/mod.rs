@@ -7,6 +7,7 @@ mod metrics;
 mod names;
 mod published;
 mod settings;
+mod watch;
 
 pub use failpoint::{Failpoint, failpoint};
 pub use metrics::{BUCKETS_MS, Histogram};
@@ -16,3 +17,4 @@ pub use published::{
     TopologyMetrics, TopologyStatus,
 };
 pub use settings::{BadRecord, Emit, EngineSettings, StartFrom};
+pub use watch::{CommittedKeys, Watcher, Watchers};

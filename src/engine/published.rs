@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::metrics::Histogram;
+use super::watch::Watchers;
 use crate::state::StoreReader;
 use crate::topology::{SubId, Topology};
 
@@ -222,6 +223,8 @@ pub struct PublishedTopology {
     pub partitions: Vec<i32>,
     /// Counters.
     pub metrics: TopologyMetrics,
+    /// Push queries that want to know what is committed.
+    pub watchers: Watchers,
     /// A replay that runs beside it.
     pub replay: RwLock<Option<ReplayProgress>>,
     status: RwLock<TopologyStatus>,
@@ -238,6 +241,7 @@ impl PublishedTopology {
             generation,
             partitions,
             metrics: TopologyMetrics::default(),
+            watchers: Watchers::default(),
             replay: RwLock::new(None),
             status: RwLock::new(TopologyStatus::Starting),
             tasks: RwLock::new(BTreeMap::new()),
