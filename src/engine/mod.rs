@@ -5,6 +5,7 @@
 mod failpoint;
 mod metrics;
 mod names;
+pub mod outbox;
 mod published;
 mod settings;
 mod watch;

@@ -3,11 +3,16 @@
 //! *Invariant*: no byte reaches a [`Store`] before its transaction has committed; readers hold [`Snapshot`]s of it.
 //!
 //! Layout of a task's database, one column family: the key is the store's id (two bytes, big-endian) followed by the order-preserving key
-//! encoding of `types`; the value is the row codec's. Metadata keys begin with the reserved id [`META_PREFIX`].
+//! encoding of `types`; the value is the row's timestamp (8 bytes, big-endian) and the row codec's bytes ([`encode_stored`]). Metadata keys begin with the reserved id [`META_PREFIX`].
+
+pub mod memory;
+mod stored;
 
 use std::sync::Arc;
 
 use crate::types::Timestamp;
+
+pub use stored::{decode_stored, encode_full_key, encode_stored};
 
 /// The reserved store id of metadata.
 pub const META_PREFIX: u16 = u16::MAX;
