@@ -1,13 +1,29 @@
 //! Typed expressions, compiled once, and the tables of scalar and aggregate functions.
 //!
-//! An [`Expr`] is made by the analyzer, which has checked its types; evaluating it looks nothing up by name.
-//! *Invariant*: evaluation is a function of its [`EvalContext`]: no clock, no randomness.
+//! An [`Expr`] is made by the analyzer, which has checked its types and made every implicit cast explicit; evaluating it looks nothing up by
+//! name. It prints as SQL with columns by position (`k0`, `v3`), which is what fingerprints are made of.
+//!
+//! *Invariant*: evaluation is a function of its [`EvalContext`]: no clock, no randomness. *Invariant*: no values make it panic.
 
 mod aggregate;
+mod arithmetic;
+mod cast;
+mod compare;
+mod display;
+mod eval;
+pub mod functions;
+mod like;
+mod time_text;
 
-pub use aggregate::{AggregateCall, AggregateFunction};
+pub use aggregate::{AGGREGATES, AggregateCall, AggregateDoc, AggregateFunction};
+pub use arithmetic::{ArithmeticOp, arithmetic_type};
+pub use cast::{can_cast, cast_value, common_type, decimal_of, double_to_string, widens};
+pub use compare::{CompareOp, comparable};
+pub use functions::{FunctionCall, Signature};
+pub use like::LikePattern;
+pub use time_text::{date_to_string, parse_date, parse_time, parse_timestamp, time_to_string, timestamp_to_string};
 
-use crate::types::{Timestamp, Value};
+use crate::types::{SqlType, Timestamp, Value};
 
 /// What an expression may look at.
 #[derive(Clone, Copy)]
@@ -30,7 +46,16 @@ pub struct EvalError {
     pub message: String,
 }
 
-/// A typed expression.
+impl EvalError {
+    /// An error with this message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+        }
+    }
+}
+
+/// A typed expression. Operands already have the types that the operator works on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
     /// A constant.
@@ -41,19 +66,166 @@ pub enum Expr {
     Value(usize),
     /// The event time, as BIGINT.
     Rowtime,
+    /// NOT, three-valued.
+    Not(Box<Expr>),
+    /// The number with the other sign.
+    Negate(Box<Expr>),
+    /// All of them, three-valued; stops at the first FALSE.
+    And(Vec<Expr>),
+    /// Any of them, three-valued; stops at the first TRUE.
+    Or(Vec<Expr>),
+    /// A comparison of two values of one type; NULL when either is NULL.
+    Compare(CompareOp, Box<Expr>, Box<Expr>),
+    /// Arithmetic on two numbers of one type (or `+` on strings), with the result's type.
+    Arithmetic(ArithmeticOp, Box<Expr>, Box<Expr>, SqlType),
+    /// IS NULL.
+    IsNull(Box<Expr>),
+    /// IS DISTINCT FROM: never NULL.
+    IsDistinct(Box<Expr>, Box<Expr>),
+    /// IN a list of values of the same type, three-valued.
+    In(Box<Expr>, Vec<Expr>),
+    /// LIKE with a pattern that is known.
+    Like(Box<Expr>, LikePattern),
+    /// LIKE with a pattern from the row, and the escape character.
+    LikeExpr(Box<Expr>, Box<Expr>, Option<char>),
+    /// The result of the first TRUE condition, or the default.
+    Case(Vec<(Expr, Expr)>, Box<Expr>),
+    /// CAST to a type.
+    Cast(Box<Expr>, SqlType),
+    /// A field of a STRUCT by position.
+    Field(Box<Expr>, usize),
+    /// An item of an ARRAY: from 1, or negative from the end; NULL outside.
+    Item(Box<Expr>, Box<Expr>),
+    /// The value of a MAP's key; NULL when there is none.
+    Entry(Box<Expr>, Box<Expr>),
+    /// `ARRAY[...]`.
+    Array(Vec<Expr>),
+    /// `MAP(k := v, ...)`.
+    Map(Vec<(Expr, Expr)>),
+    /// `STRUCT(name := v, ...)`.
+    Struct(Vec<Expr>),
+    /// A scalar function.
+    Call(FunctionCall),
 }
 
 impl Expr {
-    /// The expression's value for one row.
-    ///
-    /// # Errors
-    /// When the row cannot be computed (the dialect makes most failures NULL).
-    pub fn eval(&self, row: &EvalContext<'_>) -> Result<Value, EvalError> {
-        Ok(match self {
-            Self::Literal(value) => value.clone(),
-            Self::Key(i) => row.key[*i].clone(),
-            Self::Value(i) => row.value[*i].clone(),
-            Self::Rowtime => Value::Bigint(row.timestamp),
-        })
+    /// Calls `f` on the direct operands.
+    pub fn children<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
+        match self {
+            Self::Literal(_) | Self::Key(_) | Self::Value(_) | Self::Rowtime => {}
+            Self::Not(a) | Self::Negate(a) | Self::IsNull(a) | Self::Like(a, _) | Self::Cast(a, _) => f(a),
+            Self::Field(a, _) => f(a),
+            Self::Compare(_, a, b) | Self::Arithmetic(_, a, b, _) | Self::IsDistinct(a, b) => {
+                f(a);
+                f(b);
+            }
+            Self::LikeExpr(a, b, _) | Self::Item(a, b) | Self::Entry(a, b) => {
+                f(a);
+                f(b);
+            }
+            Self::And(all) | Self::Or(all) | Self::Array(all) | Self::Struct(all) => all.iter().for_each(f),
+            Self::In(a, all) => {
+                f(a);
+                all.iter().for_each(f);
+            }
+            Self::Case(whens, otherwise) => {
+                whens.iter().for_each(|(when, then)| {
+                    f(when);
+                    f(then);
+                });
+                f(otherwise);
+            }
+            Self::Map(entries) => entries.iter().for_each(|(k, v)| {
+                f(k);
+                f(v);
+            }),
+            Self::Call(call) => call.args.iter().for_each(f),
+        }
+    }
+
+    /// The same for changing them.
+    pub fn children_mut(&mut self, f: &mut dyn FnMut(&mut Expr)) {
+        match self {
+            Self::Literal(_) | Self::Key(_) | Self::Value(_) | Self::Rowtime => {}
+            Self::Not(a) | Self::Negate(a) | Self::IsNull(a) | Self::Like(a, _) | Self::Cast(a, _) => f(a),
+            Self::Field(a, _) => f(a),
+            Self::Compare(_, a, b) | Self::Arithmetic(_, a, b, _) | Self::IsDistinct(a, b) => {
+                f(a);
+                f(b);
+            }
+            Self::LikeExpr(a, b, _) | Self::Item(a, b) | Self::Entry(a, b) => {
+                f(a);
+                f(b);
+            }
+            Self::And(all) | Self::Or(all) | Self::Array(all) | Self::Struct(all) => all.iter_mut().for_each(f),
+            Self::In(a, all) => {
+                f(a);
+                all.iter_mut().for_each(f);
+            }
+            Self::Case(whens, otherwise) => {
+                whens.iter_mut().for_each(|(when, then)| {
+                    f(when);
+                    f(then);
+                });
+                f(otherwise);
+            }
+            Self::Map(entries) => entries.iter_mut().for_each(|(k, v)| {
+                f(k);
+                f(v);
+            }),
+            Self::Call(call) => call.args.iter_mut().for_each(f),
+        }
+    }
+
+    /// Calls `f` on the expression and everything below it.
+    pub fn walk<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
+        f(self);
+        self.children(&mut |child| child.walk(f));
+    }
+
+    /// The positions of the value columns it reads, ascending.
+    pub fn value_columns(&self) -> Vec<usize> {
+        let mut used = std::collections::BTreeSet::new();
+        self.walk(&mut |e| {
+            if let Self::Value(i) = e {
+                used.insert(*i);
+            }
+        });
+        used.into_iter().collect()
+    }
+
+    /// Whether it reads neither columns nor time, so that it can be computed once.
+    pub fn is_constant(&self) -> bool {
+        let mut constant = true;
+        self.walk(&mut |e| match e {
+            Self::Key(_) | Self::Value(_) | Self::Rowtime => constant = false,
+            Self::Call(call) if call.function.reads_clock() => constant = false,
+            _ => {}
+        });
+        constant
+    }
+
+    /// Replaces value columns: `map(old position)` is what stands there instead.
+    pub fn map_values(&mut self, map: &mut dyn FnMut(usize) -> Expr) {
+        match self {
+            Self::Value(i) => *self = map(*i),
+            other => other.children_mut(&mut |child| child.map_values(map)),
+        }
+    }
+
+    /// Puts expressions in place of columns: `over(inner)` reads what a projection of `values` gives.
+    pub fn inline(&mut self, keys: Option<&[Expr]>, values: &[Expr]) {
+        match self {
+            Self::Value(i) => *self = values[*i].clone(),
+            Self::Key(i) => {
+                if let Some(keys) = keys {
+                    *self = keys[*i].clone();
+                }
+            }
+            other => other.children_mut(&mut |child| child.inline(keys, values)),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,7 +174,7 @@ pub struct Repartition {
     pub key: Vec<Expr>,
     /// The value columns to carry: what is used behind it.
     pub value: Vec<Expr>,
-    /// Sub-topologies whose partition count it must match; `None`: that of its upstream.
+    /// `PARTITIONS` of the statement. `None`: that of the external topics that the sub-topology behind it reads, or else of its upstream.
     pub partitions: Option<i32>,
 }
 
@@ -262,6 +262,28 @@ pub struct SubTopology {
     pub sources: Vec<NodeId>,
     /// Its stores.
     pub stores: Vec<StoreId>,
+    /// How the partition of a key is found here, for records that a repartition sends here and for point reads of views: murmur2 of
+    /// the key's bytes. `Some`: as in the topic of this relation, serialized by its key format (then records re-keyed for a join meet
+    /// those of the topic). `None`: only repartition topics are read, the bytes are [`crate::types::encode_key`]'s.
+    pub partitioned_like: Option<Arc<str>>,
+}
+
+impl Topology {
+    /// The stream or table of this name.
+    pub fn relation(&self, name: &str) -> Option<&Relation> {
+        self.relations.iter().find(|r| &*r.name == name)
+    }
+
+    /// The view of this name.
+    pub fn view(&self, name: &str) -> Option<&View> {
+        self.views.iter().find(|v| &*v.name == name)
+    }
+
+    /// The source that reads what a repartition node writes.
+    pub fn source_of_repartition(&self, repartition: NodeId) -> Option<NodeId> {
+        let reads = |n: &&Node| matches!(&n.op, Op::Source(s) if s.topic == SourceTopic::Repartition(repartition));
+        self.nodes.iter().find(reads).map(|n| n.id)
+    }
 }
 
 /// A store and its changelog topic `<app>.<topology>.<name>.changelog`.

@@ -1,0 +1,258 @@
+//! The scalar functions: one table for the type check, evaluation and the manual. A file a family.
+//!
+//! A function is a few [`Signature`]s of one name. NULL in gives NULL out unless a signature says [`Nulls::Seen`].
+
+mod collection;
+mod conditional;
+mod math;
+mod resolve;
+mod string;
+mod time;
+
+use super::{EvalContext, EvalError, Expr};
+use crate::types::{SqlType, Timestamp, Value};
+pub use resolve::{Resolved, resolve};
+
+/// What a parameter takes, or a function gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ty {
+    /// BOOLEAN.
+    Boolean,
+    /// INTEGER.
+    Integer,
+    /// BIGINT.
+    Bigint,
+    /// DOUBLE.
+    Double,
+    /// DECIMAL of any precision.
+    Decimal,
+    /// STRING.
+    String,
+    /// BYTES.
+    Bytes,
+    /// DATE.
+    Date,
+    /// TIME.
+    Time,
+    /// TIMESTAMP.
+    Timestamp,
+    /// Any type: the same one wherever the letter stands.
+    Any(char),
+    /// ARRAY.
+    Array(&'static Ty),
+    /// MAP.
+    Map(&'static Ty, &'static Ty),
+}
+
+/// The type of a result.
+#[derive(Clone, Copy)]
+pub enum Returns {
+    /// This type, letters filled in.
+    Type(Ty),
+    /// Computed from the argument types; the error says what is wrong with them.
+    Computed(fn(&[SqlType]) -> Result<SqlType, String>),
+}
+
+/// What NULL arguments do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nulls {
+    /// Any NULL gives NULL without a call.
+    Pass,
+    /// The function sees them.
+    Seen,
+}
+
+/// What a function may know beside its arguments.
+#[derive(Clone, Copy)]
+pub struct CallContext<'a> {
+    /// The wall clock as the task was given it.
+    pub now: Timestamp,
+    /// The type of the result.
+    pub sql_type: &'a SqlType,
+}
+
+/// A function's code. It gets exactly the declared number of arguments, or more of the last if variadic.
+pub type Eval = fn(&[Value], &CallContext<'_>) -> Result<Value, EvalError>;
+
+/// One way to call a function.
+pub struct Signature {
+    /// The SQL name.
+    pub name: &'static str,
+    /// The parameters.
+    pub params: &'static [Ty],
+    /// Whether the last parameter may occur any number of times, at least once.
+    pub variadic: bool,
+    /// The result.
+    pub returns: Returns,
+    /// What NULLs do.
+    pub nulls: Nulls,
+    /// The code.
+    pub eval: Eval,
+    /// A sentence for the manual.
+    pub doc: &'static str,
+}
+
+impl Signature {
+    const fn new(name: &'static str, params: &'static [Ty], returns: Ty, eval: Eval, doc: &'static str) -> Self {
+        Self {
+            name,
+            params,
+            variadic: false,
+            returns: Returns::Type(returns),
+            nulls: Nulls::Pass,
+            eval,
+            doc,
+        }
+    }
+
+    const fn variadic(mut self) -> Self {
+        self.variadic = true;
+        self
+    }
+
+    const fn sees_nulls(mut self) -> Self {
+        self.nulls = Nulls::Seen;
+        self
+    }
+
+    const fn computed(mut self, returns: fn(&[SqlType]) -> Result<SqlType, String>) -> Self {
+        self.returns = Returns::Computed(returns);
+        self
+    }
+
+    /// Whether its result depends on the wall clock.
+    pub fn reads_clock(&self) -> bool {
+        matches!((self.name, self.params.len()), ("UNIX_TIMESTAMP" | "UNIX_DATE", 0))
+    }
+}
+
+impl std::fmt::Debug for Signature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl std::fmt::Display for Signature {
+    /// `SPLIT(STRING, STRING)`, as error messages list what there is.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let params: Vec<_> = self.params.iter().map(ToString::to_string).collect();
+        let dots = if self.variadic { ", ..." } else { "" };
+        write!(f, "{}({}{dots})", self.name, params.join(", "))
+    }
+}
+
+impl std::fmt::Display for Ty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Boolean => f.write_str("BOOLEAN"),
+            Self::Integer => f.write_str("INTEGER"),
+            Self::Bigint => f.write_str("BIGINT"),
+            Self::Double => f.write_str("DOUBLE"),
+            Self::Decimal => f.write_str("DECIMAL"),
+            Self::String => f.write_str("STRING"),
+            Self::Bytes => f.write_str("BYTES"),
+            Self::Date => f.write_str("DATE"),
+            Self::Time => f.write_str("TIME"),
+            Self::Timestamp => f.write_str("TIMESTAMP"),
+            Self::Any(letter) => write!(f, "{letter}"),
+            Self::Array(item) => write!(f, "ARRAY<{item}>"),
+            Self::Map(key, value) => write!(f, "MAP<{key}, {value}>"),
+        }
+    }
+}
+
+/// The families, in the order of the manual.
+pub const FAMILIES: &[(&str, &[Signature])] = &[
+    ("Strings", string::FUNCTIONS),
+    ("Numbers", math::FUNCTIONS),
+    ("Conditions and NULL", conditional::FUNCTIONS),
+    ("Collections", collection::FUNCTIONS),
+    ("Dates and times", time::FUNCTIONS),
+];
+
+/// Every signature.
+pub fn all() -> impl Iterator<Item = &'static Signature> {
+    FAMILIES.iter().flat_map(|(_, signatures)| signatures.iter())
+}
+
+/// The signatures of a name in upper case; none if there is no such function.
+pub fn named(name: &str) -> Vec<&'static Signature> {
+    let name = match name {
+        "LOWER" => "LCASE",
+        "UPPER" => "UCASE",
+        "CEILING" => "CEIL",
+        other => other,
+    };
+    all().filter(|s| s.name == name).collect()
+}
+
+/// A call with arguments of the parameters' types.
+#[derive(Clone, Debug)]
+pub struct FunctionCall {
+    /// The function.
+    pub function: &'static Signature,
+    /// The arguments.
+    pub args: Vec<Expr>,
+    /// The result's type.
+    pub sql_type: SqlType,
+}
+
+impl PartialEq for FunctionCall {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.function, other.function) && self.args == other.args && self.sql_type == other.sql_type
+    }
+}
+
+/// Calls with at most so many arguments need no allocation for them.
+const ARGS_ON_STACK: usize = 4;
+
+impl FunctionCall {
+    pub(super) fn eval(&self, row: &EvalContext<'_>) -> Result<Value, EvalError> {
+        let mut few: [Value; ARGS_ON_STACK] = Default::default();
+        let mut many = Vec::new();
+        let args = match few.get_mut(..self.args.len()) {
+            Some(args) => args,
+            None => {
+                many.resize(self.args.len(), Value::Null);
+                &mut many[..]
+            }
+        };
+        let pass = self.function.nulls == Nulls::Pass;
+        for (slot, arg) in args.iter_mut().zip(&self.args) {
+            *slot = arg.eval(row)?;
+            if pass && slot.is_null() {
+                return Ok(Value::Null);
+            }
+        }
+        let context = CallContext {
+            now: row.now,
+            sql_type: &self.sql_type,
+        };
+        (self.function.eval)(args, &context)
+    }
+}
+
+/// The text of a STRING argument: the type check has made it one.
+fn text(value: &Value) -> &str {
+    match value {
+        Value::String(s) => s,
+        _ => "",
+    }
+}
+
+/// The number of an INTEGER or BIGINT argument.
+fn number(value: &Value) -> i64 {
+    match value {
+        Value::Integer(n) => (*n).into(),
+        Value::Bigint(n) => *n,
+        _ => 0,
+    }
+}
+
+/// A length as INTEGER.
+fn length(n: usize) -> Value {
+    Value::Integer(i32::try_from(n).unwrap_or(i32::MAX))
+}
+
+#[cfg(test)]
+mod tests;
