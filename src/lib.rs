@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` tells the rooms (modules), who may import whom, and the way of a record.
 
+pub mod dev;
 pub mod engine;
 pub mod expr;
 pub mod formats;

@@ -3,6 +3,8 @@
 //! `core` is the deterministic log itself; `sim` calls it directly for tests and simulation; `kafka` is rdkafka, for
 //! Apache Kafka and for the embedded broker alike. All calls are synchronous: a worker is a thread, and the simulator steps it.
 
+pub mod core;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,2 @@
+//! The developer's own Kafka: an embedded broker and what goes with it.
+
