@@ -4,6 +4,7 @@
 //! Apache Kafka and for the embedded broker alike. All calls are synchronous: a worker is a thread, and the simulator steps it.
 
 pub mod core;
+pub mod sim;
 
 use std::sync::Arc;
 use std::time::Duration;
