@@ -10,3 +10,4 @@ pub mod log;
 pub mod state;
 pub mod topology;
 pub mod types;
+pub mod views;

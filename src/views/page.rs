@@ -1,0 +1,157 @@
+//! Rows by key and by key range, a page at a time.
+
+use super::cursor;
+use super::row::RowReader;
+use super::walk::{After, Walk};
+use super::{Budget, KeyRange, Positions, ViewError, ViewParts, ViewRef, ViewRow};
+use crate::types::encode_key;
+
+/// What a page is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct PageRequest {
+    /// Keys.
+    pub range: KeyRange,
+    /// Greatest key first.
+    pub descending: bool,
+    /// Rows at most.
+    pub limit: usize,
+    /// The cursor of the page before.
+    pub cursor: Option<String>,
+}
+
+/// A page of rows in key order.
+#[derive(Debug)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<ViewRow>,
+    /// Where the next page begins; `None` after the last one.
+    pub cursor: Option<String>,
+    /// The input offsets that the rows reflect.
+    pub positions: Positions,
+}
+
+/// Reads a page. Each partition's part is one committed snapshot.
+///
+/// A page may be shorter than its limit when the budget ends first (a filter that lets few rows pass): its cursor then goes on from there.
+///
+/// # Errors
+/// For a wrong cursor, a partition that is not here, a row that cannot be computed.
+pub fn page(
+    view: &ViewRef,
+    parts: &ViewParts,
+    request: &PageRequest,
+    budget: &mut Budget<'_>,
+) -> Result<Page, ViewError> {
+    let id = cursor::request_id(view, &request.range, request.descending);
+    let after = request
+        .cursor
+        .as_deref()
+        .map(|text| cursor::decode(text, id))
+        .transpose()?;
+    let plan = &view.view().plan;
+    let mut walk = Walk::new(
+        plan,
+        &parts.snapshots,
+        &request.range,
+        request.descending,
+        after.as_ref(),
+    );
+    let mut reader = RowReader::new(view.view());
+    let mut rows = Vec::new();
+    let mut last = None;
+    let mut more = true;
+    while rows.len() < request.limit {
+        let Some(candidate) = walk.next()? else {
+            more = false;
+            break;
+        };
+        let row = reader.of_candidate(&parts.snapshots, &candidate)?;
+        last = Some(After {
+            key: candidate.key,
+            partition: candidate.partition,
+        });
+        let used = row.as_ref().map_or(Ok(()), |row| budget.hold(row.heap_bytes()));
+        rows.extend(row);
+        // a page that ends early is still an answer; a single row too large for the budget is one as well
+        match budget.scan().and(used) {
+            Ok(()) => {}
+            Err(ViewError::Limit { .. }) => break,
+            Err(other) => return Err(other),
+        }
+    }
+    let more = more && walk.next()?.is_some();
+    Ok(Page {
+        rows,
+        cursor: last.filter(|_| more).map(|after| cursor::encode(id, &after)),
+        positions: parts.positions(),
+    })
+}
+
+/// The answer of a point read.
+#[derive(Debug)]
+pub struct Point {
+    /// The row, if there is one.
+    pub row: Option<ViewRow>,
+    /// The input offsets of the snapshot it came from; without a row, of all that were asked.
+    pub positions: Positions,
+}
+
+/// Reads the row of one key.
+///
+/// Which partition holds a key depends on how the producers of its topic wrote and placed it (a schema id is part of an Avro key's bytes, and not
+/// every client places keys as Kafka's Java clients do), so every partition is asked, each for one key, until one has it.
+///
+/// # Errors
+/// [`ViewError::NotReady`] when no partition at hand has the key and others are missing.
+pub fn point(view: &ViewRef, key: &[crate::types::Value]) -> Result<Point, ViewError> {
+    let parts = view.open_available();
+    let mut reader = RowReader::new(view.view());
+    let mut encoded = Vec::new();
+    encode_key(key, &mut encoded);
+    for (_, snapshot) in &parts.snapshots {
+        if let Some(row) = reader.of_key(&**snapshot, &encoded)? {
+            let mut positions = Positions::default();
+            positions.add(snapshot.position());
+            return Ok(Point {
+                row: Some(row),
+                positions,
+            });
+        }
+    }
+    if !parts.missing.is_empty() {
+        return Err(parts.not_ready(view));
+    }
+    Ok(Point {
+        row: None,
+        positions: parts.positions(),
+    })
+}
+
+/// How many rows a view has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Rows counted.
+    pub rows: u64,
+    /// There are no more; else the count was stopped.
+    pub exact: bool,
+}
+
+/// Counts rows, until `budget` ends.
+///
+/// # Errors
+/// When the stores cannot be read.
+pub fn count_rows(view: &ViewRef, parts: &ViewParts, budget: &mut Budget<'_>) -> Result<Count, ViewError> {
+    let mut walk = Walk::new(&view.view().plan, &parts.snapshots, &KeyRange::all(), false, None);
+    let mut reader = RowReader::new(view.view());
+    let mut rows = 0;
+    while let Some(candidate) = walk.next()? {
+        if let Err(ViewError::Limit { .. }) = budget.scan() {
+            return Ok(Count { rows, exact: false });
+        }
+        rows += u64::from(reader.of_candidate(&parts.snapshots, &candidate)?.is_some());
+    }
+    Ok(Count {
+        rows,
+        exact: parts.missing.is_empty(),
+    })
+}

@@ -1,0 +1,59 @@
+//! The input offsets that an answer reflects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::state::StorePosition;
+
+/// Input topic and partition to the next offset to read: every record below it is in the answer, and none from it on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Positions(BTreeMap<Arc<str>, BTreeMap<i32, i64>>);
+
+impl Positions {
+    /// Adds what one snapshot reflects. A topic and partition seen twice keeps the lower offset: more cannot be promised.
+    pub fn add(&mut self, position: &StorePosition) {
+        for (topic, partition, offset) in &position.inputs {
+            let partitions = self.0.entry(topic.clone()).or_default();
+            let known = partitions.entry(*partition).or_insert(*offset);
+            *known = (*known).min(*offset);
+        }
+    }
+
+    /// Topics with their partitions' offsets, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &BTreeMap<i32, i64>)> {
+        self.0.iter()
+    }
+
+    /// The offset of a topic's partition.
+    pub fn get(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.0.get(topic)?.get(&partition).copied()
+    }
+
+    /// As JSON: `{"ratings": {"0": 120, "1": 98}}`.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.0
+            .iter()
+            .map(|(topic, partitions)| {
+                let offsets: serde_json::Map<String, serde_json::Value> = partitions
+                    .iter()
+                    .map(|(partition, offset)| (partition.to_string(), (*offset).into()))
+                    .collect();
+                (topic.to_string(), serde_json::Value::Object(offsets))
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
+/// Whether everything that `a` reflects is in `b` too.
+pub(super) fn covered(a: &StorePosition, b: &StorePosition) -> bool {
+    let inputs = a.inputs.iter().all(|(topic, partition, offset)| {
+        let found = b.inputs.iter().find(|(t, p, _)| t == topic && p == partition);
+        found.is_some_and(|(_, _, have)| offset <= have)
+    });
+    let changelogs = a.changelogs.iter().all(|changelog| {
+        let found = b.changelogs.iter().find(|c| c.topic == changelog.topic);
+        found.is_some_and(|have| changelog.offset <= have.offset)
+    });
+    inputs && changelogs
+}

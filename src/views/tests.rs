@@ -1,0 +1,532 @@
+//! Reading views: points, pages, queries, feeds; against recomputation, and during commits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use proptest::prelude::*;
+
+use super::fake::{Fake, row, schema, topology};
+use super::*;
+use crate::engine::TaskStatus;
+use crate::expr::Expr;
+use crate::topology::{JoinKind, TablePlan};
+use crate::types::{Row, SqlType, Value};
+
+fn forever() -> bool {
+    false
+}
+
+fn budget() -> Budget<'static> {
+    Budget::new(QueryLimits::default(), &forever)
+}
+
+fn orders(partitions: i32) -> Fake {
+    let schema = schema(
+        &[("CUSTOMER", SqlType::Bigint), ("ID", SqlType::Bigint)],
+        &[("AMOUNT", SqlType::Bigint)],
+    );
+    Fake::new(topology("orders", "ORDERS", schema, TablePlan::Store(0)), partitions)
+}
+
+fn order(customer: i64, id: i64) -> (Row, Row) {
+    (row([customer.into(), id.into()]), row([(customer * 1000 + id).into()]))
+}
+
+fn view(fake: &Fake) -> ViewRef {
+    all_views(&fake.published).remove(0)
+}
+
+fn read_all(view: &ViewRef, range: &KeyRange, descending: bool, limit: usize) -> Vec<Row> {
+    let mut request = PageRequest {
+        range: range.clone(),
+        descending,
+        limit,
+        cursor: None,
+    };
+    let mut keys = Vec::new();
+    loop {
+        let page = page(view, &view.open().unwrap(), &request, &mut budget()).unwrap();
+        keys.extend(page.rows.into_iter().map(|row| row.key));
+        match page.cursor {
+            Some(cursor) => request.cursor = Some(cursor),
+            None => return keys,
+        }
+    }
+}
+
+#[test]
+fn a_point_read_finds_the_row_and_names_its_position() {
+    let mut fake = orders(3);
+    fake.put((0..9).map(|i| order(i, i)), |key| match key[0] {
+        Value::Bigint(n) => (n % 3) as i32,
+        _ => 0,
+    });
+    let view = view(&fake);
+    let key = parse_key_text("4,4", &view.view().schema.key).unwrap();
+    let found = point(&view, &key).unwrap();
+    assert_eq!(found.row.unwrap().value[0], Value::Bigint(4004));
+    assert_eq!(found.positions.to_json(), serde_json::json!({"input": {"1": 3}}));
+    let missing = point(&view, &row([4.into(), 5.into()])).unwrap();
+    assert!(missing.row.is_none());
+    assert_eq!(
+        missing.positions.iter().next().unwrap().1.len(),
+        3,
+        "all partitions were asked"
+    );
+
+    // another partition away does not hide a row that is here, and is not taken for an absent row
+    let task = fake.topology.tasks()[2].clone();
+    task.set_status(TaskStatus::Restoring);
+    assert!(point(&view, &key).unwrap().row.is_some());
+    let error = point(&view, &row([5.into(), 5.into()])).unwrap_err();
+    assert!(
+        matches!(&error, ViewError::NotReady { reasons, .. } if reasons[0].contains("partition 2 is restoring")),
+        "{error}"
+    );
+    assert!(view.open().is_err());
+}
+
+#[test]
+fn the_orders_of_a_customer_newest_first_without_a_full_scan() {
+    let mut fake = orders(2);
+    fake.put((0..50).flat_map(|c| (0..40).map(move |id| order(c, id))), |key| {
+        (key[1].clone() == Value::Bigint(7)).into()
+    });
+    let view = view(&fake);
+    let range = parse_prefix_text("17", &view.view().schema.key).unwrap();
+    let request = PageRequest {
+        range,
+        descending: true,
+        limit: 5,
+        cursor: None,
+    };
+    let mut used = budget();
+    let page = page(&view, &view.open().unwrap(), &request, &mut used).unwrap();
+    let ids: Vec<Value> = page.rows.iter().map(|r| r.key[1].clone()).collect();
+    assert_eq!(ids, [39, 38, 37, 36, 35].map(|n: i64| Value::Bigint(n)));
+    assert_eq!(used.scanned(), 5);
+
+    // and the same as a query: the key's order is recognized behind the fixed column
+    let plan = PullPlan {
+        columns: view.view().schema.value.clone(),
+        project: vec![Expr::Value(0)],
+        filter: None,
+        order_by: vec![SortKey {
+            expr: Expr::Key(1),
+            descending: true,
+        }],
+        limit: Some(5),
+        ranges: vec![KeyRange::columns(&[17i64.into()])],
+        fixed: 1,
+    };
+    let mut used = budget();
+    let result = pull(&view, &view.open().unwrap(), &plan, 0, &mut used).unwrap();
+    assert_eq!(result.rows[0][0], Value::Bigint(17_039));
+    assert_eq!((result.rows.len(), result.scanned), (5, 5));
+}
+
+#[test]
+fn a_query_sorts_by_a_bounded_heap_and_stops_at_its_limits() {
+    let mut fake = orders(3);
+    let amounts: Vec<i64> = (0..500).map(|i| (i * 7919) % 503).collect();
+    for (i, amount) in amounts.iter().enumerate() {
+        let key = row([(i as i64).into(), 0i64.into()]);
+        fake.commit(i as i32 % 3, 1, &[(0, key, Some(row([(*amount).into()])))]);
+    }
+    let view = view(&fake);
+    let mut plan = PullPlan {
+        columns: view.view().schema.columns().cloned().collect(),
+        project: vec![Expr::Key(0), Expr::Key(1), Expr::Value(0)],
+        filter: None,
+        order_by: vec![SortKey {
+            expr: Expr::Value(0),
+            descending: true,
+        }],
+        limit: Some(10),
+        ranges: vec![KeyRange::all()],
+        fixed: 0,
+    };
+    let parts = view.open().unwrap();
+    let top = |plan: &PullPlan, limits: QueryLimits| pull(&view, &parts, plan, 0, &mut Budget::new(limits, &forever));
+    // ten rows of memory are enough for the top ten of five hundred
+    let small = QueryLimits {
+        result_bytes: 4_000,
+        ..QueryLimits::default()
+    };
+    let result = top(&plan, small).unwrap();
+    let mut expected = amounts.clone();
+    expected.sort_unstable_by(|a, b| b.cmp(a));
+    let got: Vec<Value> = result.rows.iter().map(|r| r[2].clone()).collect();
+    assert_eq!(
+        got,
+        expected[..10].iter().map(|n| Value::Bigint(*n)).collect::<Vec<_>>()
+    );
+
+    let few = QueryLimits {
+        scanned_rows: 499,
+        ..QueryLimits::default()
+    };
+    let error = top(&plan, few).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ViewError::Limit {
+                which: Limit::ScannedRows,
+                limit: 499
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.hint().contains("query.max.scanned.rows"));
+    plan.limit = None;
+    assert!(matches!(
+        top(&plan, small),
+        Err(ViewError::Limit {
+            which: Limit::ResultBytes,
+            ..
+        })
+    ));
+    let over = || true;
+    let error = pull(&view, &parts, &plan, 0, &mut Budget::new(QueryLimits::default(), &over)).unwrap_err();
+    assert!(matches!(error, ViewError::Limit { which: Limit::Time, .. }), "{error}");
+    plan.filter = Some(Expr::Literal(Value::Null));
+    assert!(top(&plan, small).unwrap().rows.is_empty(), "NULL is not TRUE");
+}
+
+#[test]
+fn a_page_that_runs_out_of_budget_goes_on_by_its_cursor() {
+    let plan = TablePlan::Filter(Box::new(TablePlan::Store(0)), Expr::Value(0));
+    let schema = schema(&[("ID", SqlType::Bigint)], &[("GOOD", SqlType::Boolean)]);
+    let mut fake = Fake::new(topology("t", "V", schema, plan), 2);
+    fake.put(
+        (0..300i64).map(|i| (row([i.into()]), row([(i % 50 == 49).into()]))),
+        |_| 1,
+    );
+    let view = view(&fake);
+    let limits = QueryLimits {
+        scanned_rows: 20,
+        ..QueryLimits::default()
+    };
+    let mut request = PageRequest {
+        limit: 4,
+        ..PageRequest::default()
+    };
+    let mut found = Vec::new();
+    for round in 0.. {
+        assert!(round < 20, "no progress");
+        let page = page(
+            &view,
+            &view.open().unwrap(),
+            &request,
+            &mut Budget::new(limits, &forever),
+        )
+        .unwrap();
+        found.extend(page.rows.into_iter().map(|r| r.key[0].clone()));
+        let Some(cursor) = page.cursor else { break };
+        request.cursor = Some(cursor);
+    }
+    assert_eq!(found, [49, 99, 149, 199, 249, 299].map(|n: i64| Value::Bigint(n)));
+    let mut other = request.clone();
+    other.descending = true;
+    let error = page(&view, &view.open().unwrap(), &other, &mut budget()).unwrap_err();
+    assert!(error.to_string().contains("another request"), "{error}");
+    other.cursor = Some("nonsense".into());
+    assert!(page(&view, &view.open().unwrap(), &other, &mut budget()).is_err());
+}
+
+#[test]
+fn a_full_join_has_the_keys_of_both_sides_once() {
+    let side = |id| Box::new(TablePlan::Store(id));
+    let plan = TablePlan::Join(side(0), side(1), JoinKind::Full, 1, 1);
+    let schema = schema(
+        &[("ID", SqlType::Bigint)],
+        &[("A", SqlType::Bigint), ("B", SqlType::Bigint)],
+    );
+    let mut fake = Fake::new(topology("t", "V", schema, plan), 1);
+    for (store, ids) in [(0, 0..6i64), (1, 4..9i64)] {
+        for id in ids {
+            fake.commit(0, 1, &[(store, row([id.into()]), Some(row([id.into()])))]);
+        }
+    }
+    let view = view(&fake);
+    for descending in [false, true] {
+        let mut keys = read_all(&view, &KeyRange::all(), descending, 2);
+        if descending {
+            keys.reverse();
+        }
+        assert_eq!(keys, (0..9i64).map(|i| row([i.into()])).collect::<Vec<_>>());
+    }
+    let only_right = point(&view, &[8i64.into()]).unwrap().row.unwrap();
+    assert_eq!(only_right.value, row([Value::Null, 8i64.into()]));
+    let counted = count_rows(&view, &view.open().unwrap(), &mut budget()).unwrap();
+    assert_eq!(counted, Count { rows: 9, exact: true });
+}
+
+#[test]
+fn keys_are_read_from_text() {
+    let columns = schema(
+        &[
+            ("A", SqlType::String),
+            ("B", SqlType::Decimal { precision: 5, scale: 2 }),
+        ],
+        &[],
+    )
+    .key;
+    let decimal = |s: &str| Value::Decimal(s.parse().unwrap());
+    assert_eq!(
+        parse_key_text("x,1.5", &columns).unwrap(),
+        row(["x".into(), decimal("1.50")])
+    );
+    assert_eq!(
+        parse_key_text(r#"["a,b",1.25]"#, &columns).unwrap(),
+        row(["a,b".into(), decimal("1.25")])
+    );
+    assert_eq!(parse_key_text("x", &columns).unwrap().len(), 1);
+    for bad in ["x,y", "a,1,2", "[1", r#"[{"a":1}]"#, "x,1234.5"] {
+        let error = parse_key_text(bad, &columns).unwrap_err();
+        assert!(!error.hint().is_empty(), "{bad}");
+    }
+    let one = schema(&[("A", SqlType::String)], &[]).key;
+    assert_eq!(parse_key_text("[a,b", &one).unwrap(), row(["[a,b".into()]));
+    let time = value_from_text("2020-02-29T12:00:00Z", &SqlType::Timestamp).unwrap();
+    assert_eq!(time, Value::Timestamp(1_582_977_600_000));
+}
+
+#[test]
+fn views_are_found_by_name() {
+    let fake = orders(1);
+    let other = topology(
+        "more",
+        "orders",
+        schema(&[("A", SqlType::String)], &[]),
+        TablePlan::Store(0),
+    );
+    let found = |name: &str| find_view(&fake.published, name);
+    assert_eq!(&*found("orders").unwrap().view().name, "ORDERS");
+    assert!(matches!(found("nothing"), Err(ViewError::UnknownView { known, .. }) if known == ["ORDERS"]));
+    let more = crate::engine::PublishedTopology::new(Arc::new(other), 0, vec![1]);
+    fake.published.insert(Arc::new(more));
+    assert_eq!(
+        &*found("orders").unwrap().published.topology.name,
+        "more",
+        "the exact name wins"
+    );
+    assert!(matches!(found("Orders"), Err(ViewError::AmbiguousView { .. })));
+    assert_eq!(&*found("orders.orders").unwrap().view().name, "ORDERS");
+}
+
+/// A transfer moves units between two rows of a partition in one commit: their sum never changes, and the position says how many there were.
+#[test]
+fn rows_and_positions_come_from_the_same_snapshot_while_commits_go_on() {
+    const ACCOUNTS: i64 = 20;
+    let mut fake = orders(2);
+    let key = |partition: i32, i: i64| row([i64::from(partition).into(), i.into()]);
+    let balance = |n: i64| Some(row([n.into()]));
+    for partition in 0..2 {
+        let rows: Vec<_> = (0..ACCOUNTS).map(|i| (0, key(partition, i), balance(0))).collect();
+        fake.commit(partition, 0, &rows);
+    }
+    let view = view(&fake);
+    let done = Arc::new(AtomicBool::new(false));
+    let finished = done.clone();
+    let writer = std::thread::spawn(move || {
+        // record r of a partition takes one unit from account r % 20 and gives it to the next
+        let mut balances = [[0i64; ACCOUNTS as usize]; 2];
+        for r in 0..4_000i64 {
+            let partition = (r % 2) as i32;
+            let (from, to) = ((r / 2 % ACCOUNTS) as usize, ((r / 2 + 1) % ACCOUNTS) as usize);
+            let own = &mut balances[partition as usize];
+            own[from] -= 1;
+            own[to] += 1;
+            let write = |i: usize| (0, key(partition, i as i64), balance(own[i]));
+            fake.commit(partition, 1, &[write(from), write(to)]);
+        }
+        finished.store(true, SeqCst);
+        fake
+    });
+    // what the accounts of a partition hold after so many records
+    let recompute = |records: i64| {
+        let mut balances = [0i64; ACCOUNTS as usize];
+        for r in 0..records {
+            balances[(r % ACCOUNTS) as usize] -= 1;
+            balances[((r + 1) % ACCOUNTS) as usize] += 1;
+        }
+        balances.map(Value::Bigint).to_vec()
+    };
+    let mut last = [0, 0];
+    let mut reads = 0;
+    while !done.load(SeqCst) || reads == 0 {
+        let request = PageRequest {
+            limit: 100,
+            ..PageRequest::default()
+        };
+        let page = page(&view, &view.open().unwrap(), &request, &mut budget()).unwrap();
+        let mut by_partition: BTreeMap<Value, Vec<Value>> = BTreeMap::new();
+        for row in page.rows {
+            by_partition
+                .entry(row.key[0].clone())
+                .or_default()
+                .push(row.value[0].clone());
+        }
+        for (partition, values) in by_partition {
+            let Value::Bigint(p) = partition else {
+                panic!("not a BIGINT")
+            };
+            let records = page.positions.get("input", p as i32).unwrap();
+            assert_eq!(values, recompute(records), "partition {p} at {records}");
+            assert!(records >= last[p as usize], "went back");
+            last[p as usize] = records;
+        }
+        reads += 1;
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_feed_shows_each_commit_and_nothing_else() {
+    let plan = TablePlan::Filter(Box::new(TablePlan::Store(0)), Expr::Value(0));
+    let schema = schema(&[("ID", SqlType::Bigint)], &[("GOOD", SqlType::Boolean)]);
+    let mut fake = Fake::new(topology("t", "V", schema, plan), 2);
+    let put = |id: i64, good: Option<bool>| (0, row([id.into()]), good.map(|g| row([g.into()])));
+    fake.commit(0, 1, &[put(1, Some(true)), put(2, Some(false))]);
+    let woken = Arc::new(AtomicUsize::new(0));
+    let counter = woken.clone();
+    let mut feed = Feed::start(
+        view(&fake),
+        Box::new(move || {
+            counter.fetch_add(1, SeqCst);
+        }),
+    )
+    .unwrap();
+    let request = PageRequest {
+        limit: 10,
+        ..PageRequest::default()
+    };
+    assert_eq!(feed.snapshot_page(&request, &mut budget()).unwrap().rows.len(), 1);
+    assert!(feed.next_batch().unwrap().is_none());
+
+    fake.commit(0, 1, &[put(1, None), put(2, Some(true)), put(3, Some(false))]);
+    fake.commit(1, 1, &[put(9, Some(false))]);
+    fake.commit(1, 1, &[put(9, Some(true))]);
+    assert_eq!(woken.load(SeqCst), 3);
+    let first = feed.next_batch().unwrap().unwrap();
+    assert!(
+        matches!(&first.changes[..], [RowChange::Delete(gone), RowChange::Upsert(new)]
+        if gone[0] == Value::Bigint(1) && new.key[0] == Value::Bigint(2)),
+        "{first:?}"
+    );
+    assert_eq!(first.positions.to_json(), serde_json::json!({"input": {"0": 2}}));
+    let second = feed.next_batch().unwrap().unwrap();
+    assert_eq!((second.changes.len(), second.positions.get("input", 1)), (1, Some(2)));
+    assert!(feed.next_batch().unwrap().is_none());
+
+    // keys not known, as after a restore: found by comparing
+    let task = fake.topology.tasks()[0].clone();
+    fake.commit(0, 1, &[]);
+    feed.next_batch().unwrap();
+    fake.topology
+        .watchers
+        .committed(task.id, None, &*task.reader().unwrap());
+    assert!(feed.next_batch().unwrap().is_none());
+    assert!(feed.check(&fake.published).is_ok());
+    fake.topology.remove_task(&task);
+    assert!(matches!(feed.check(&fake.published), Err(FeedError::Moved(_))));
+}
+
+#[test]
+fn a_slow_reader_is_told_and_commits_go_on() {
+    let mut fake = orders(1);
+    let mut feed = Feed::start(view(&fake), Box::new(|| {})).unwrap();
+    for i in 0..2_000 {
+        let (key, value) = order(i, i);
+        fake.commit(0, 1, &[(0, key, Some(value))]);
+    }
+    assert_eq!(feed.next_batch().unwrap_err(), FeedError::Slow);
+    drop(feed);
+    fake.commit(0, 1, &[]);
+    assert!(
+        !fake.topology.watchers.wanted(),
+        "a feed that was dropped is still told"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However pages are cut, both ways, over any range: all keys, once, in order.
+    #[test]
+    fn pages_cover_a_range_exactly(
+        keys in proptest::collection::btree_set((0i64..8, -5i64..5), 0..60),
+        partitions in 1i32..4,
+        limit in 1usize..9,
+        from in proptest::option::of(0i64..8),
+        to in proptest::option::of(0i64..8),
+        descending in any::<bool>(),
+    ) {
+        let mut fake = orders(partitions);
+        fake.put(keys.iter().map(|(c, id)| order(*c, *id)), |key| match key[1] {
+            Value::Bigint(n) => n.rem_euclid(i64::from(partitions)) as i32,
+            _ => 0,
+        });
+        let mut range = KeyRange::all();
+        if let Some(from) = from {
+            range = range.and(KeyRange::at_least(&[from.into()]));
+        }
+        if let Some(to) = to {
+            range = range.and(KeyRange::below(&[to.into()]));
+        }
+        let mut expected: Vec<Row> = keys
+            .iter()
+            .filter(|(c, _)| from.is_none_or(|f| *c >= f) && to.is_none_or(|t| *c < t))
+            .map(|(c, id)| order(*c, *id).0)
+            .collect();
+        if descending {
+            expected.reverse();
+        }
+        prop_assert_eq!(read_all(&view(&fake), &range, descending, limit), expected);
+    }
+
+    /// Keys come and go between the pages: those that stay are seen exactly once, and the order never goes back.
+    #[test]
+    fn keys_that_stay_are_neither_skipped_nor_repeated(
+        stay in proptest::collection::btree_set(0i64..100, 1..40),
+        changes in proptest::collection::vec((0i64..100, any::<bool>()), 0..60),
+        limit in 1usize..7,
+        descending in any::<bool>(),
+    ) {
+        let mut fake = orders(2);
+        let place = |key: &Row| i32::from(key[0].clone() > Value::Bigint(50));
+        fake.put(stay.iter().map(|c| order(*c, 0)), place);
+        let view = view(&fake);
+        let mut request = PageRequest { limit, descending, ..PageRequest::default() };
+        let mut seen: Vec<i64> = Vec::new();
+        let mut changes = changes.into_iter();
+        loop {
+            let page = page(&view, &view.open().unwrap(), &request, &mut budget()).unwrap();
+            for row in &page.rows {
+                let Value::Bigint(c) = row.key[0] else { panic!("not a BIGINT") };
+                let ordered = seen.last().is_none_or(|last| if descending { c < *last } else { c > *last });
+                prop_assert!(ordered, "{c} after {seen:?}");
+                seen.push(c);
+            }
+            for (c, put) in changes.by_ref().take(3).filter(|(c, _)| !stay.contains(c)) {
+                let (key, value) = order(c, 0);
+                fake.commit(place(&key), 1, &[(0, key, put.then_some(value))]);
+            }
+            let Some(cursor) = page.cursor else { break };
+            request.cursor = Some(cursor);
+        }
+        for key in &stay {
+            prop_assert!(seen.contains(key), "{key} was skipped: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn no_cursor_makes_it_panic(text in "[A-Za-z0-9_-]{0,40}") {
+        let fake = orders(1);
+        let view = view(&fake);
+        let request = PageRequest { limit: 1, cursor: Some(text), ..PageRequest::default() };
+        let _: Result<Page, ViewError> = page(&view, &view.open().unwrap(), &request, &mut budget());
+    }
+}
