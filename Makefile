@@ -14,7 +14,9 @@ lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
+# The code's documentation, and docs/settings.md from the table of settings.
 docs:
+	cargo run --quiet --locked -- docs > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 # The core without the C++ builds.

@@ -4,6 +4,7 @@
 
 pub mod dev;
 pub mod engine;
+pub mod cli;
 pub mod expr;
 pub mod formats;
 pub mod log;
