@@ -2,9 +2,9 @@
 //!
 //! `ARCHITECTURE.md` tells the rooms (modules), who may import whom, and the way of a record.
 
+pub mod cli;
 pub mod dev;
 pub mod engine;
-pub mod cli;
 pub mod expr;
 pub mod formats;
 pub mod log;
