@@ -4,6 +4,8 @@
 //! Apache Kafka and for the embedded broker alike. All calls are synchronous: a worker is a thread, and the simulator steps it.
 
 pub mod core;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod sim;
 
 use std::sync::Arc;
