@@ -6,7 +6,11 @@
 //! encoding of `types`; the value is the row's timestamp (8 bytes, big-endian) and the row codec's bytes ([`encode_stored`]). Metadata keys begin with the reserved id [`META_PREFIX`].
 
 pub mod memory;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
 mod stored;
+#[cfg(test)]
+mod suite;
 
 use std::sync::Arc;
 
@@ -25,6 +29,16 @@ pub struct StoreError {
     pub place: String,
     /// What failed.
     pub message: String,
+}
+
+impl StoreError {
+    /// What the message of a damaged store begins with.
+    pub const CORRUPT: &'static str = "damaged: ";
+
+    /// Whether the files are damaged, so that the store must be deleted and rebuilt from its changelogs.
+    pub fn is_corrupt(&self) -> bool {
+        self.message.starts_with(Self::CORRUPT)
+    }
 }
 
 /// Result of a call to a store.
@@ -108,4 +122,9 @@ pub trait StoreFactory: Send + Sync {
     fn open(&self, task: &str) -> StoreResult<Box<dyn Store>>;
     /// Deletes the stores below a relative path.
     fn delete(&self, path: &str) -> StoreResult<()>;
+    /// What is due at `now` for all open stores, such as flushing those that were not flushed for long. Called about once a second; does
+    /// not wait for the disk.
+    fn maintain(&self, _now: Timestamp) -> StoreResult<()> {
+        Ok(())
+    }
 }

@@ -1,0 +1,155 @@
+//! Stores in RocksDB: one database a task, one column family, no write-ahead log. The only home of rocksdb.
+//!
+//! The changelog is the log: rows and position are one batch, so after a crash a database is at its last flush, whole. What is lost is
+//! replayed; [`RocksStores::maintain`] bounds it in time, the write buffers in bytes.
+//!
+//! All databases of the process share one block cache and one budget of write buffers, charged to that cache: [`RocksSettings::memory_bytes`]
+//! bounds all of it.
+//!
+//! *Invariants*: RocksDB locks a directory, so a database belongs to the process: it is opened once, by one store at a time, and a snapshot
+//! that outlives its store keeps it open, to be taken over by the next store of that name. No byte of it is changed outside of a batch.
+
+mod options;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rocksdb::DB;
+
+pub use options::RocksSettings;
+
+use self::options::Shared;
+use self::store::{Database, RocksStore};
+use super::{Store, StoreError, StoreFactory, StoreResult};
+use crate::types::Timestamp;
+
+/// How often opening is tried again while another thread is still closing the same database.
+const LOCK_TRIES: u32 = 500;
+/// Between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// The databases of a process below one directory.
+pub struct RocksStores {
+    root: PathBuf,
+    shared: Shared,
+    flush_interval_ms: i64,
+    open: Mutex<BTreeMap<String, Weak<Database>>>,
+}
+
+impl RocksStores {
+    /// Stores below `root`, which is made when the first store is.
+    pub fn new(root: impl Into<PathBuf>, settings: &RocksSettings) -> Self {
+        Self {
+            root: root.into(),
+            shared: Shared::new(settings),
+            flush_interval_ms: settings.flush_interval_ms,
+            open: Mutex::default(),
+        }
+    }
+
+    /// Bytes in the shared block cache, write buffers included.
+    pub fn memory_bytes(&self) -> usize {
+        self.shared.memory_bytes()
+    }
+
+    fn directory(&self, task: &str) -> StoreResult<PathBuf> {
+        let path = Path::new(task);
+        let plain = |component| matches!(component, Component::Normal(_));
+        if task.is_empty() || !path.components().all(plain) {
+            return Err(failure(&self.root.join(task), "not a relative path of names"));
+        }
+        Ok(self.root.join(path))
+    }
+
+    fn open_database(&self, directory: &Path) -> StoreResult<DB> {
+        std::fs::create_dir_all(directory).map_err(|error| failure(directory, &error.to_string()))?;
+        let mut tries = 0;
+        loop {
+            match DB::open(&self.shared.options, directory) {
+                Ok(db) => return Ok(db),
+                // the store before it, or a reader's last snapshot, is being closed by another thread of this process
+                Err(error) if tries < LOCK_TRIES && is_locked_here(&error) => std::thread::sleep(LOCK_PAUSE),
+                Err(error) if is_locked(&error) => {
+                    let message = "another process uses this directory; give each instance a --data-dir of its own";
+                    return Err(failure(directory, message));
+                }
+                Err(error) => return Err(store::failed(directory, "opening", &error)),
+            }
+            tries += 1;
+        }
+    }
+}
+
+fn is_locked(error: &rocksdb::Error) -> bool {
+    error.to_string().contains("lock")
+}
+
+fn is_locked_here(error: &rocksdb::Error) -> bool {
+    let message = error.to_string();
+    message.contains("lock hold by current process") || message.contains("lock held by current process")
+}
+
+fn failure(place: &Path, message: &str) -> StoreError {
+    StoreError {
+        place: place.display().to_string(),
+        message: message.into(),
+    }
+}
+
+impl StoreFactory for RocksStores {
+    fn open(&self, task: &str) -> StoreResult<Box<dyn Store>> {
+        let directory = self.directory(task)?;
+        let mut open = self.open.lock();
+        open.retain(|_, database| database.strong_count() > 0);
+        if let Some(database) = open.get(task).and_then(Weak::upgrade) {
+            return Ok(Box::new(RocksStore::take_over(database)?));
+        }
+        let db = self.open_database(&directory)?;
+        let database = Arc::new(Database::new(db, directory));
+        open.insert(task.into(), Arc::downgrade(&database));
+        Ok(Box::new(RocksStore::take_over(database)?))
+    }
+
+    fn delete(&self, path: &str) -> StoreResult<()> {
+        let directory = self.directory(path)?;
+        let below = format!("{path}/");
+        let open = self.open.lock();
+        let is_open = |(name, database): (&String, &Weak<Database>)| {
+            (name == path || name.starts_with(&below)) && database.strong_count() > 0
+        };
+        if open.iter().any(is_open) {
+            return Err(failure(
+                &directory,
+                "in use: stop its topology before deleting its state",
+            ));
+        }
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failure(&directory, &error.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Flushes databases whose last flush is too long ago, so that a crash leaves a short tail. Does not wait for the disk.
+    fn maintain(&self, now: Timestamp) -> StoreResult<()> {
+        let databases: Vec<Arc<Database>> = self.open.lock().values().filter_map(Weak::upgrade).collect();
+        for database in databases {
+            if !database.dirty.load(Ordering::Relaxed) {
+                continue;
+            }
+            let since = database.dirty_since.load(Ordering::Relaxed);
+            if since == 0 || since > now {
+                database.dirty_since.store(now.max(1), Ordering::Relaxed);
+            } else if now - since >= self.flush_interval_ms {
+                database.flush(false)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,323 @@
+//! One open database, its owner's store, and the readers' snapshots.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use rocksdb::{DB, DBRawIterator, FlushOptions, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
+
+use super::super::{META_PREFIX, Snapshot, Store, StoreError, StorePosition, StoreReader, StoreResult, Write};
+
+/// The row of the position; sorts behind all stores.
+const POSITION_KEY: &[u8] = b"\xff\xffposition";
+/// The end of the stores' keys: metadata begins here.
+const ROWS_END: [u8; 2] = META_PREFIX.to_be_bytes();
+/// Behind everything, metadata included.
+const ALL_END: [u8; 3] = [0xff, 0xff, 0xff];
+
+const _: () = assert!(META_PREFIX == u16::MAX, "POSITION_KEY begins with META_PREFIX");
+
+/// An open database.
+pub(super) struct Database {
+    db: DB,
+    directory: PathBuf,
+    /// Counts ownership: odd while a store owns it. Readers belong to one count.
+    owner: AtomicU64,
+    /// Whether something was applied since the last flush that we asked for.
+    pub(super) dirty: AtomicBool,
+    /// When [`super::RocksStores::maintain`] first saw it dirty; 0 for not yet.
+    pub(super) dirty_since: AtomicI64,
+}
+
+pub(super) fn failed(directory: &Path, doing: &str, error: &rocksdb::Error) -> StoreError {
+    let corrupt = if error.kind() == rocksdb::ErrorKind::Corruption {
+        StoreError::CORRUPT
+    } else {
+        ""
+    };
+    StoreError {
+        place: directory.display().to_string(),
+        message: format!("{corrupt}{doing}: {error}"),
+    }
+}
+
+impl Database {
+    pub(super) fn new(db: DB, directory: PathBuf) -> Self {
+        Self {
+            db,
+            directory,
+            owner: AtomicU64::new(0),
+            dirty: AtomicBool::new(false),
+            dirty_since: AtomicI64::new(0),
+        }
+    }
+
+    fn failed(&self, doing: &str, error: &rocksdb::Error) -> StoreError {
+        failed(&self.directory, doing, error)
+    }
+
+    fn error(&self, message: &str) -> StoreError {
+        StoreError {
+            place: self.directory.display().to_string(),
+            message: message.into(),
+        }
+    }
+
+    /// Writes the memtable to disk; `wait` for it to be there.
+    pub(super) fn flush(&self, wait: bool) -> StoreResult<()> {
+        self.dirty_since.store(0, Ordering::Relaxed);
+        self.dirty.store(false, Ordering::Relaxed);
+        let mut options = FlushOptions::default();
+        options.set_wait(wait);
+        self.db.flush_opt(&options).map_err(|error| {
+            self.dirty.store(true, Ordering::Relaxed);
+            self.failed("flushing", &error)
+        })
+    }
+
+    fn get(&self, key: &[u8], options: &ReadOptions, out: &mut Vec<u8>) -> StoreResult<bool> {
+        out.clear();
+        match self.db.get_pinned_opt(key, options) {
+            Ok(Some(value)) => {
+                out.extend_from_slice(&value);
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(error) => Err(self.failed("reading", &error)),
+        }
+    }
+
+    fn position(&self, options: &ReadOptions) -> StoreResult<Option<StorePosition>> {
+        let mut bytes = Vec::new();
+        if !self.get(POSITION_KEY, options, &mut bytes)? {
+            return Ok(None);
+        }
+        let corrupt = |error| self.error(&format!("{}reading the position: {error}", StoreError::CORRUPT));
+        serde_json::from_slice(&bytes).map(Some).map_err(corrupt)
+    }
+
+    /// Walks the rows between two keys. Metadata is never shown.
+    fn scan(
+        &self,
+        mut options: ReadOptions,
+        from: &[u8],
+        to: Option<&[u8]>,
+        reverse: bool,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> StoreResult<()> {
+        let to = to.map_or(&ROWS_END[..], |to| to.min(&ROWS_END));
+        if from >= to {
+            return Ok(());
+        }
+        options.set_iterate_lower_bound(from);
+        options.set_iterate_upper_bound(to);
+        let mut rows: DBRawIterator<'_> = self.db.raw_iterator_opt(options);
+        if reverse {
+            rows.seek_to_last();
+        } else {
+            rows.seek_to_first();
+        }
+        while let Some((key, value)) = rows.item() {
+            if !each(key, value) {
+                return Ok(());
+            }
+            if reverse {
+                rows.prev();
+            } else {
+                rows.next();
+            }
+        }
+        rows.status().map_err(|error| self.failed("scanning", &error))
+    }
+
+    fn property(&self, name: &str) -> u64 {
+        self.db.property_int_value(name).ok().flatten().unwrap_or(0)
+    }
+}
+
+/// The store of a task: owns its database while it lives.
+pub(super) struct RocksStore {
+    database: Arc<Database>,
+    owner: u64,
+    writes: WriteOptions,
+    reads: ReadOptions,
+}
+
+impl RocksStore {
+    /// Becomes the owner of a database.
+    ///
+    /// # Errors
+    /// When another store owns it.
+    pub(super) fn take_over(database: Arc<Database>) -> StoreResult<Self> {
+        let before = database.owner.load(Ordering::Acquire);
+        let owner = before + 1;
+        let free = before.is_multiple_of(2);
+        let taken = free
+            && database
+                .owner
+                .compare_exchange(before, owner, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok();
+        if !taken {
+            return Err(database.error("already open: a task has one owner"));
+        }
+        let mut writes = WriteOptions::default();
+        writes.disable_wal(true);
+        Ok(Self {
+            database,
+            owner,
+            writes,
+            reads: ReadOptions::default(),
+        })
+    }
+
+    fn write(&self, batch: WriteBatch, doing: &str) -> StoreResult<()> {
+        self.database.dirty.store(true, Ordering::Relaxed);
+        self.database
+            .db
+            .write_opt(batch, &self.writes)
+            .map_err(|error| self.database.failed(doing, &error))
+    }
+}
+
+impl Drop for RocksStore {
+    fn drop(&mut self) {
+        self.database.owner.store(self.owner + 1, Ordering::Release);
+    }
+}
+
+impl Store for RocksStore {
+    fn get(&self, key: &[u8], out: &mut Vec<u8>) -> StoreResult<bool> {
+        self.database.get(key, &self.reads, out)
+    }
+
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> StoreResult<()> {
+        self.database.scan(ReadOptions::default(), from, to, false, each)
+    }
+
+    fn apply(&mut self, writes: &mut dyn Iterator<Item = Write>, position: &StorePosition) -> StoreResult<()> {
+        let mut batch = WriteBatch::default();
+        for (key, value) in writes {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
+        }
+        let position = serde_json::to_vec(position)
+            .map_err(|error| self.database.error(&format!("writing the position: {error}")))?;
+        batch.put(POSITION_KEY, position);
+        self.write(batch, "applying a batch")
+    }
+
+    fn position(&self) -> StoreResult<Option<StorePosition>> {
+        self.database.position(&self.reads)
+    }
+
+    /// Snapshots taken before go on showing what they showed.
+    fn clear(&mut self) -> StoreResult<()> {
+        let mut batch = WriteBatch::default();
+        batch.delete_range(&[][..], &ALL_END[..]);
+        self.write(batch, "clearing")?;
+        // a crash must not bring the rows back without their position, or the other way round: both are in the batch.
+        // The compaction gives the space back, and takes away the range that later reads would have to look at
+        self.flush()?;
+        self.database.db.compact_range::<&[u8], &[u8]>(None, None);
+        Ok(())
+    }
+
+    fn reader(&self) -> Arc<dyn StoreReader> {
+        Arc::new(RocksReader {
+            database: Arc::downgrade(&self.database),
+            owner: self.owner,
+            place: self.database.directory.display().to_string(),
+        })
+    }
+
+    fn flush(&mut self) -> StoreResult<()> {
+        self.database.flush(true)
+    }
+
+    fn size(&self) -> (u64, u64) {
+        let bytes = self.database.property("rocksdb.live-sst-files-size")
+            + self.database.property("rocksdb.cur-size-all-mem-tables");
+        (bytes, self.database.property("rocksdb.estimate-num-keys"))
+    }
+}
+
+/// Makes snapshots while the store that it came from is open.
+struct RocksReader {
+    database: Weak<Database>,
+    owner: u64,
+    place: String,
+}
+
+impl StoreReader for RocksReader {
+    fn snapshot(&self) -> StoreResult<Arc<dyn Snapshot>> {
+        let open = |database: &Arc<Database>| database.owner.load(Ordering::Acquire) == self.owner;
+        let database = self.database.upgrade().filter(open).ok_or_else(|| StoreError {
+            place: self.place.clone(),
+            message: "closed: its task has moved".into(),
+        })?;
+        Ok(Arc::new(RocksSnapshot::new(database)?))
+    }
+}
+
+/// An unchanging picture; keeps its database open.
+struct RocksSnapshot {
+    /// Borrows from `database`. Declared before it, so that it is dropped before.
+    snapshot: SnapshotWithThreadMode<'static, DB>,
+    position: StorePosition,
+    database: Arc<Database>,
+}
+
+// SAFETY: a RocksDB snapshot is a sequence number behind a pointer; reading through it is thread-safe, as all reads of `DB` are
+unsafe impl Send for RocksSnapshot {}
+// SAFETY: as above
+unsafe impl Sync for RocksSnapshot {}
+
+impl RocksSnapshot {
+    fn new(database: Arc<Database>) -> StoreResult<Self> {
+        // SAFETY: the snapshot borrows the `DB` inside the `Arc`, whose address does not change, and which this struct keeps alive
+        // for longer than the snapshot, by the order of its fields
+        let snapshot = unsafe {
+            std::mem::transmute::<SnapshotWithThreadMode<'_, DB>, SnapshotWithThreadMode<'static, DB>>(
+                database.db.snapshot(),
+            )
+        };
+        let mut picture = Self {
+            snapshot,
+            position: StorePosition::default(),
+            database,
+        };
+        picture.position = picture.database.position(&picture.options())?.unwrap_or_default();
+        Ok(picture)
+    }
+
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        options
+    }
+}
+
+impl Snapshot for RocksSnapshot {
+    fn get(&self, key: &[u8], out: &mut Vec<u8>) -> StoreResult<bool> {
+        self.database.get(key, &self.options(), out)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        reverse: bool,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> StoreResult<()> {
+        let mut options = self.options();
+        // a reader's long walk must not push the rows out that the task needs
+        options.fill_cache(false);
+        self.database.scan(options, from, to, reverse, each)
+    }
+
+    fn position(&self) -> &StorePosition {
+        &self.position
+    }
+}

@@ -1,0 +1,147 @@
+//! The suite of all stores over RocksDB, and what only a database on disk has: crashes, locks, damage.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::super::suite::{self, Model, Step, apply, contents, position};
+use super::*;
+
+/// A directory that is gone with the test.
+struct Temp(PathBuf);
+
+impl Temp {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("millstream-rocks-{}", uuid::Uuid::new_v4())))
+    }
+
+    fn stores(&self) -> RocksStores {
+        let settings = RocksSettings {
+            memory_bytes: 8 << 20,
+            write_buffer_bytes: 1 << 20,
+            ..RocksSettings::default()
+        };
+        RocksStores::new(&self.0, &settings)
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// What the disk holds at this moment: what a crash of the process leaves.
+fn crash_image(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != "LOCK" {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rocksdb_behaves(steps in prop::collection::vec(suite::step(), 1..40)) {
+        let temp = Temp::new();
+        suite::run(&temp.stores(), &steps);
+    }
+
+    /// After a crash a store is at one of its positions, not before the last flush, with exactly the rows of then.
+    #[test]
+    fn a_crash_leaves_a_whole_earlier_state(steps in prop::collection::vec(suite::step(), 1..30)) {
+        let (temp, image) = (Temp::new(), Temp::new());
+        let stores = temp.stores();
+        let mut store = stores.open("t/0_0").unwrap();
+        let mut states = vec![Model::default()];
+        let mut flushed = 0;
+        for (batch, step) in steps.iter().enumerate() {
+            match step {
+                Step::Apply(writes) => {
+                    let mut next = states.last().cloned().unwrap_or_default();
+                    apply(store.as_mut(), writes, &position(batch as i64));
+                    next.apply(writes, position(batch as i64));
+                    states.push(next);
+                }
+                Step::Flush => {
+                    store.flush().unwrap();
+                    flushed = states.len() - 1;
+                }
+                Step::Clear | Step::Snapshot | Step::Reopen => {}
+            }
+        }
+        crash_image(&temp.0.join("t/0_0"), &image.0.join("t/0_0"));
+        let found = contents(image.stores().open("t/0_0").unwrap().as_ref());
+        prop_assert!(states[flushed..].contains(&found), "{found:?}");
+    }
+}
+
+#[test]
+fn a_database_passes_from_owner_to_owner_while_a_reader_looks() {
+    let temp = Temp::new();
+    let stores = temp.stores();
+    let mut store = stores.open("t/0_1").unwrap();
+    apply(store.as_mut(), &[(1, Some(1))], &position(1));
+    assert!(stores.open("t/0_1").is_err(), "opened twice");
+    assert!(stores.delete("t").is_err(), "deleted while open");
+    let snapshot = store.reader().snapshot().unwrap();
+    drop(store);
+    let mut store = stores.open("t/0_1").unwrap();
+    apply(store.as_mut(), &[(1, None)], &position(2));
+    let mut out = Vec::new();
+    assert!(snapshot.get(&suite::key(1), &mut out).unwrap(), "the old picture stays");
+    assert!(!store.get(&suite::key(1), &mut out).unwrap());
+    drop((store, snapshot));
+    stores.delete("t").unwrap();
+    assert_eq!(stores.open("t/0_1").unwrap().position().unwrap(), None);
+    assert!(stores.open("../outside").is_err() && stores.open("/etc/x").is_err() && stores.open("").is_err());
+}
+
+#[test]
+fn a_quiet_database_is_flushed_in_time() {
+    let (temp, image) = (Temp::new(), Temp::new());
+    let stores = temp.stores();
+    let mut store = stores.open("t/0_0").unwrap();
+    apply(store.as_mut(), &[(7, Some(7))], &position(1));
+    for now in [1_000, 5_000, 11_000] {
+        stores.maintain(now).unwrap();
+    }
+    // it does not wait; flushing once more does
+    store.flush().unwrap();
+    crash_image(&temp.0.join("t/0_0"), &image.0.join("t/0_0"));
+    assert_eq!(
+        image.stores().open("t/0_0").unwrap().position().unwrap(),
+        Some(position(1))
+    );
+    assert!(store.size().0 > 0);
+}
+
+#[test]
+fn damage_is_named_and_can_be_cleared_away() {
+    let temp = Temp::new();
+    let stores = temp.stores();
+    let mut store = stores.open("t/0_0").unwrap();
+    apply(store.as_mut(), &[(1, Some(1)), (2, Some(2))], &position(1));
+    store.flush().unwrap();
+    drop(store);
+    let directory = temp.0.join("t/0_0");
+    for entry in std::fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "sst") {
+            std::fs::write(path, b"no table").unwrap();
+        }
+    }
+    let error = match stores.open("t/0_0") {
+        Err(error) => error,
+        Ok(store) => store
+            .get(&suite::key(1), &mut Vec::new())
+            .expect_err("a damaged file was read"),
+    };
+    assert!(error.is_corrupt() && error.place.contains("0_0"), "{error}");
+    stores.delete("t/0_0").unwrap();
+    assert_eq!(stores.open("t/0_0").unwrap().position().unwrap(), None);
+}
