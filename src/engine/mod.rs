@@ -2,15 +2,22 @@
 //!
 //! *Invariant*: a task and a worker are synchronous state machines; clocks and threads are at home in `engine::threads` alone.
 
+pub mod deploy;
+mod deployment;
 mod failpoint;
+mod fingerprint;
 mod metrics;
 mod names;
 pub mod outbox;
 mod published;
+pub mod queue;
 mod settings;
+mod stores;
 mod watch;
 
+pub use deployment::{Deployment, InputTopic, KeyLike, SinkSchemas, SubDeployment, TopicTarget};
 pub use failpoint::{Failpoint, failpoint};
+pub use fingerprint::StatePlan;
 pub use metrics::{BUCKETS_MS, Histogram};
 pub use names::Names;
 pub use published::{
@@ -18,4 +25,5 @@ pub use published::{
     TopologyMetrics, TopologyStatus,
 };
 pub use settings::{BadRecord, Emit, EngineSettings, StartFrom};
+pub use stores::OpenStores;
 pub use watch::{CommittedKeys, Watcher, Watchers};

@@ -164,7 +164,7 @@ impl TransactionalProducer for SimTransactional {
             self.dirty = true;
             let answer = self.access.call(Call::Write, &topic, i64::from(place.1), |state| {
                 let now = state.now;
-                let mut append = || {
+                let append = || {
                     let partition = state.core.partition_id(&topic, place.1)?;
                     state.core.add_partitions_to_txn(&producer, &[partition], now)?;
                     state.core.append_as(&topic, place.1, batch, &producer, now)

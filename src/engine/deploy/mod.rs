@@ -1,0 +1,209 @@
+//! Deployment: a topology's topics and schemas are checked, all problems at once, before anything is created; then they are made.
+//!
+//! Every step can be repeated: a crash half-way is followed by the same deployment again. What is deployed in which generation is in the
+//! control topic (see [`control`]); starting and stopping workers is `engine::threads`' business.
+
+pub mod control;
+mod partitions;
+mod schemas;
+mod topics;
+
+use std::sync::Arc;
+
+use super::deployment::{Deployment, SubDeployment, TopicTarget};
+use super::fingerprint::{StatePlan, sub_fingerprint};
+use super::{EngineSettings, Names};
+use crate::formats::{RegistryError, SchemaSource};
+use crate::log::{Log, LogError};
+use crate::topology::{Op, Topology};
+
+/// Something that the user has to change before a topology can run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The topology.
+    pub topology: Arc<str>,
+    /// What is wrong, with topics and counts.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "topology {}: {}\n  {}", self.topology, self.message, self.hint)
+    }
+}
+
+/// Why a deployment did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeployError {
+    /// The user has to act; all problems that were found. Nothing was changed.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Problems(Vec<Problem>),
+    /// Kafka or the registry is away: try again.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl DeployError {
+    /// Classifies an error of the log.
+    pub(super) fn log(topology: &Arc<str>, error: LogError) -> Self {
+        match error {
+            LogError::Retry(text) | LogError::Unknown(text) | LogError::Abort(text) => Self::Unavailable(text),
+            LogError::Fenced(_) | LogError::OutOfRange { .. } | LogError::TooLarge { .. } | LogError::Fatal(_) => {
+                Self::Problems(vec![Problem {
+                    topology: topology.clone(),
+                    message: error.to_string(),
+                    hint: "check the settings and permissions of the Kafka client".into(),
+                }])
+            }
+        }
+    }
+
+    /// Classifies an error of the registry.
+    pub(super) fn registry(topology: &Arc<str>, subject: &str, error: RegistryError) -> Self {
+        if error.is_retryable() {
+            return Self::Unavailable(error.to_string());
+        }
+        Self::Problems(vec![Problem {
+            topology: topology.clone(),
+            message: format!("subject {subject}: {error}"),
+            hint: "check the schema registry and its settings".into(),
+        }])
+    }
+}
+
+/// What a deployment works with.
+pub struct DeployContext<'a> {
+    /// The log.
+    pub log: &'a dyn Log,
+    /// The schema registry.
+    pub schemas: &'a Arc<dyn SchemaSource>,
+    /// Settings.
+    pub settings: &'a EngineSettings,
+}
+
+/// A deployment that has been checked and changes nothing before [`Checked::apply`].
+pub struct Checked {
+    topology: Arc<Topology>,
+    names: Names,
+    partitions: partitions::PartitionPlan,
+    schemas: schemas::SchemaPlan,
+}
+
+/// Checks a generation of a topology against topics and registry.
+///
+/// # Errors
+/// All problems at once, or that Kafka or the registry is away.
+pub fn check(context: &DeployContext<'_>, topology: &Arc<Topology>, generation: u32) -> Result<Checked, DeployError> {
+    let names = Names::new(&context.settings.app_id, &topology.name, generation);
+    let mut problems = Vec::new();
+    let partitions = partitions::plan(context, topology, &names, &mut problems)?;
+    let schemas = schemas::plan(context, topology, &mut problems)?;
+    if !problems.is_empty() {
+        problems.sort();
+        problems.dedup();
+        return Err(DeployError::Problems(problems));
+    }
+    Ok(Checked {
+        topology: topology.clone(),
+        names,
+        partitions,
+        schemas,
+    })
+}
+
+/// Checks several topologies and collects the problems of all.
+///
+/// # Errors
+/// All problems of all topologies, or that Kafka or the registry is away.
+pub fn check_all(
+    context: &DeployContext<'_>,
+    topologies: &[(Arc<Topology>, u32)],
+) -> Result<Vec<Checked>, DeployError> {
+    let (mut checked, mut problems) = (Vec::new(), Vec::new());
+    for (topology, generation) in topologies {
+        match check(context, topology, *generation) {
+            Ok(one) => checked.push(one),
+            Err(DeployError::Problems(more)) => problems.extend(more),
+            Err(away @ DeployError::Unavailable(_)) => return Err(away),
+        }
+    }
+    if problems.is_empty() {
+        Ok(checked)
+    } else {
+        Err(DeployError::Problems(problems))
+    }
+}
+
+impl Checked {
+    /// The plan of the topology's state, to compare with what exists.
+    pub fn state_plan(&self) -> StatePlan {
+        StatePlan::of(&self.topology)
+    }
+
+    /// Creates topics, registers schemas, and resolves everything that workers need. Can be repeated.
+    ///
+    /// # Errors
+    /// Mostly that Kafka or the registry is away.
+    pub fn apply(self, context: &DeployContext<'_>) -> Result<Deployment, DeployError> {
+        let topology = &self.topology;
+        let new = topics::to_create(context.settings, topology, &self.names, &self.partitions);
+        let log_error = |e| DeployError::log(&topology.name, e);
+        context.log.admin().create_topics(&new).map_err(log_error)?;
+        let schemas = schemas::register(context, topology, self.schemas)?;
+        let keyed_like = schemas::keyed_like(context, topology)?;
+        let target = |name: String| topics::target(context.log.admin(), &name).map_err(log_error);
+        let mut outputs: Vec<Option<TopicTarget>> = Vec::with_capacity(topology.nodes.len());
+        for node in &topology.nodes {
+            outputs.push(match &node.op {
+                Op::Sink(sink) => Some(target(sink.topic.to_string())?),
+                Op::Repartition(repartition) => Some(target(self.names.repartition(&repartition.name))?),
+                Op::Source(_)
+                | Op::Filter(_)
+                | Op::Project(_)
+                | Op::Aggregate(_)
+                | Op::StreamTableJoin(_)
+                | Op::TableTableJoin(_) => None,
+            });
+        }
+        let mut subs = Vec::with_capacity(topology.subs.len());
+        for sub in &topology.subs {
+            let mut changelogs = Vec::new();
+            for store in topology.stores.iter().filter(|store| store.sub == sub.id) {
+                changelogs.push((store.id, target(self.names.changelog(&store.name))?));
+            }
+            subs.push(SubDeployment {
+                partitions: self.partitions.subs[sub.id],
+                inputs: partitions::inputs(topology, &self.names, sub),
+                changelogs,
+                fingerprint: sub_fingerprint(topology, sub.id),
+            });
+        }
+        let dead_letters = target(self.names.dead_letters())?;
+        Ok(Deployment {
+            topology: self.topology,
+            names: self.names,
+            subs,
+            outputs,
+            schemas,
+            keyed_like,
+            dead_letters,
+        })
+    }
+}
+
+/// Checks and applies in one go.
+///
+/// # Errors
+/// As [`check`] and [`Checked::apply`].
+pub fn deploy(
+    context: &DeployContext<'_>,
+    topology: &Arc<Topology>,
+    generation: u32,
+) -> Result<Deployment, DeployError> {
+    check(context, topology, generation)?.apply(context)
+}
+
+#[cfg(test)]
+mod tests;

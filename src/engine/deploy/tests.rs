@@ -1,0 +1,206 @@
+use std::sync::Arc;
+
+use super::control::{ControlReader, ControlRecord, Wanted};
+use super::*;
+use crate::formats::MemoryRegistry;
+use crate::log::sim::SimLog;
+use crate::topology::{Node, Relation, Repartition, Sink, Source, SourceTopic, SubTopology, TimestampFrom, TopicSpec};
+use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
+
+fn schema() -> RelationSchema {
+    RelationSchema {
+        key: vec![Column::new("ID", SqlType::Bigint)],
+        value: vec![Column::new("NAME", SqlType::String)],
+    }
+}
+
+fn relation(name: &str, topic: &str, partitions: Option<i32>) -> Relation {
+    Relation {
+        name: name.into(),
+        kind: RelationKind::Stream,
+        schema: schema(),
+        topic: TopicSpec {
+            name: topic.into(),
+            partitions,
+            replicas: None,
+            retention_ms: None,
+            compacted: false,
+        },
+        key_format: SerdeSpec::key(Format::Kafka),
+        value_format: SerdeSpec::value(Format::Kafka),
+        derived: false,
+        sql: "".into(),
+    }
+}
+
+fn node(id: usize, sub: usize, inputs: Vec<usize>, op: Op) -> Node {
+    Node {
+        id,
+        name: format!("N{id}").into(),
+        op,
+        inputs,
+        kind: RelationKind::Stream,
+        schema: schema(),
+        sub,
+    }
+}
+
+fn source(topic: SourceTopic) -> Op {
+    Op::Source(Source {
+        topic,
+        relation: "R".into(),
+        columns: schema(),
+        used: vec![0],
+        pseudo: vec![],
+        key_format: SerdeSpec::key(Format::Kafka),
+        value_format: SerdeSpec::value(Format::Kafka),
+        timestamp: TimestampFrom::Record,
+        store: None,
+    })
+}
+
+/// A and B are read together and re-keyed; the result is written to `out`.
+fn topology() -> Topology {
+    let repartition = Op::Repartition(Repartition {
+        name: "R".into(),
+        key: vec![],
+        value: vec![],
+        partitions: None,
+    });
+    let sink = Op::Sink(Sink {
+        relation: "OUT".into(),
+        topic: "out".into(),
+        key_format: SerdeSpec::key(Format::Kafka),
+        value_format: SerdeSpec::value(Format::Kafka),
+    });
+    Topology {
+        name: "t".into(),
+        relations: vec![
+            relation("A", "a", None),
+            relation("B", "b", None),
+            relation("OUT", "out", None),
+        ],
+        nodes: vec![
+            node(0, 0, vec![], source(SourceTopic::External("A".into()))),
+            node(1, 0, vec![], source(SourceTopic::External("B".into()))),
+            node(2, 0, vec![0], repartition),
+            node(3, 1, vec![], source(SourceTopic::Repartition(2))),
+            node(4, 1, vec![3], sink),
+        ],
+        subs: vec![
+            SubTopology {
+                id: 0,
+                nodes: vec![0, 1, 2],
+                sources: vec![0, 1],
+                ..SubTopology::default()
+            },
+            SubTopology {
+                id: 1,
+                nodes: vec![3, 4],
+                sources: vec![3],
+                ..SubTopology::default()
+            },
+        ],
+        stores: vec![],
+        views: vec![],
+        properties: vec![],
+    }
+}
+
+fn with_context<R>(log: &SimLog, run: impl FnOnce(&DeployContext<'_>) -> R) -> R {
+    let process = log.process();
+    let schemas: Arc<dyn SchemaSource> = Arc::new(MemoryRegistry::default());
+    let settings = EngineSettings::default();
+    run(&DeployContext {
+        log: &*process,
+        schemas: &schemas,
+        settings: &settings,
+    })
+}
+
+#[test]
+fn topics_are_created_once_with_the_partitions_of_their_inputs() {
+    let log = SimLog::new(1, 0).unwrap();
+    log.create_topic("a", 3, &[]).unwrap();
+    log.create_topic("b", 3, &[]).unwrap();
+    let topology = Arc::new(topology());
+    let deployment = with_context(&log, |context| {
+        let first = deploy(context, &topology, 0).unwrap();
+        assert_eq!(
+            deploy(context, &topology, 0).unwrap(),
+            first,
+            "deployment can be repeated"
+        );
+        first
+    });
+    assert_eq!(deployment.partitions(), [3, 3]);
+    assert_eq!(deployment.tasks().len(), 6);
+    assert_eq!(deployment.task(4), Some(TaskId { sub: 1, partition: 1 }));
+    assert_eq!(deployment.index(TaskId { sub: 1, partition: 1 }), 4);
+    assert_eq!(deployment.task(6), None);
+    let out = deployment.outputs[4].as_ref().unwrap();
+    assert_eq!((&*out.topic, out.partitions), ("out", 3));
+    assert_eq!(&*deployment.subs[1].inputs[0].topic, "millstream.t.R.repartition");
+    assert!(deployment.subs[1].inputs[0].internal);
+    use super::super::TaskId;
+}
+
+#[test]
+fn all_problems_are_told_at_once_and_nothing_is_created() {
+    let log = SimLog::new(1, 0).unwrap();
+    log.create_topic("a", 3, &[]).unwrap();
+    log.create_topic("b", 2, &[]).unwrap();
+    let mut other = topology();
+    other.name = "other".into();
+    other.relations[0].topic.name = "missing".into();
+    let topologies = [(Arc::new(topology()), 0), (Arc::new(other), 0)];
+    let error = with_context(&log, |context| check_all(context, &topologies).err().unwrap());
+    let text = error.to_string();
+    assert!(
+        text.contains("topology t: partitions do not match: A (topic a: 3), B (topic b: 2)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("topology other: A reads topic missing, which does not exist"),
+        "{text}"
+    );
+    let process = log.process();
+    assert_eq!(crate::log::Log::admin(&*process).list_topics().unwrap(), ["a", "b"]);
+}
+
+#[test]
+fn an_input_that_gained_partitions_needs_a_replay() {
+    let log = SimLog::new(1, 0).unwrap();
+    log.create_topic("a", 2, &[]).unwrap();
+    log.create_topic("b", 2, &[]).unwrap();
+    let topology = Arc::new(topology());
+    with_context(&log, |context| deploy(context, &topology, 0).unwrap());
+    log.add_partitions("a", 4).unwrap();
+    log.add_partitions("b", 4).unwrap();
+    let error = with_context(&log, |context| check(context, &topology, 0).err().unwrap());
+    assert!(error.to_string().contains("millstream replay t"), "{error}");
+    let next = with_context(&log, |context| deploy(context, &topology, 1).unwrap());
+    assert_eq!(next.partitions(), [4, 4]);
+    assert_eq!(next.names.tasks_topic(), "millstream.t.g1.tasks");
+}
+
+#[test]
+fn the_control_topic_is_followed() {
+    let log = SimLog::new(1, 0).unwrap();
+    let process = log.process();
+    let settings = EngineSettings::default();
+    let mut follower = ControlReader::open(&*process, &settings).unwrap();
+    let record = ControlRecord {
+        generation: 2,
+        wanted: Wanted::Paused,
+        ..ControlRecord::default()
+    };
+    control::write(&*process, &settings, "t", Some(&record)).unwrap();
+    assert_eq!(follower.poll(Duration::ZERO).unwrap(), ["t"]);
+    assert_eq!(follower.state["t"], record);
+    assert_eq!(ControlReader::open(&*process, &settings).unwrap().state["t"], record);
+    control::write(&*process, &settings, "t", None).unwrap();
+    assert_eq!(follower.poll(Duration::ZERO).unwrap(), ["t"]);
+    assert!(follower.state.is_empty());
+    use std::time::Duration;
+}

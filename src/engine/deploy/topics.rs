@@ -1,0 +1,120 @@
+//! The topics that a deployment creates, with settings that say what they are for.
+
+use std::sync::Arc;
+
+use super::super::deployment::{TopicTarget, new_topic};
+use super::super::{EngineSettings, Names};
+use super::partitions::PartitionPlan;
+use crate::log::{Admin, LogError, LogResult, NewTopic};
+use crate::topology::{Op, Topology};
+use crate::types::RelationKind;
+
+/// Kafka's default of `max.message.bytes`, for a broker that does not tell.
+const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
+/// Repartition topics are purged behind the commit, a segment at a time: small segments free space soon (Kafka Streams' value).
+const REPARTITION_SEGMENT_BYTES: u64 = 50 << 20;
+
+/// What is not there yet.
+pub(super) fn to_create(
+    settings: &EngineSettings,
+    topology: &Topology,
+    names: &Names,
+    plan: &PartitionPlan,
+) -> Vec<NewTopic> {
+    let mut out: Vec<NewTopic> = Vec::new();
+    let mut add = |name: String, replicas: Option<i16>, config: Vec<(&str, String)>| {
+        let Some((partitions, false)) = plan.topics.get(name.as_str()) else {
+            return;
+        };
+        if out.iter().all(|topic| topic.name != name) {
+            out.push(new_topic(
+                name,
+                *partitions,
+                replicas.unwrap_or(settings.replication_factor),
+                config,
+            ));
+        }
+    };
+    // A declared relation goes first: what its WITH clause says counts, also where a sink of this file writes to it.
+    for relation in &topology.relations {
+        let compacted = relation.topic.compacted || relation.kind == RelationKind::Table;
+        let config = if compacted {
+            vec![("cleanup.policy", "compact".into())]
+        } else {
+            // Retention goes by record time, and old event times are normal: unlimited unless the user says otherwise.
+            let retention = relation.topic.retention_ms.unwrap_or(-1);
+            vec![
+                ("cleanup.policy", "delete".into()),
+                ("retention.ms", retention.to_string()),
+            ]
+        };
+        add(relation.topic.name.to_string(), relation.topic.replicas, config);
+    }
+    for node in &topology.nodes {
+        match &node.op {
+            Op::Sink(sink) => {
+                let policy = if node.kind == RelationKind::Table {
+                    "compact"
+                } else {
+                    "delete"
+                };
+                let config = vec![("cleanup.policy", policy.into()), ("retention.ms", "-1".into())];
+                add(sink.topic.to_string(), None, config);
+            }
+            Op::Repartition(repartition) => {
+                let mut config = vec![
+                    ("cleanup.policy", "delete".into()),
+                    ("retention.ms", "-1".into()),
+                    ("segment.bytes", REPARTITION_SEGMENT_BYTES.to_string()),
+                ];
+                config.extend(min_isr(settings));
+                add(names.repartition(&repartition.name), None, config);
+            }
+            Op::Source(_)
+            | Op::Filter(_)
+            | Op::Project(_)
+            | Op::Aggregate(_)
+            | Op::StreamTableJoin(_)
+            | Op::TableTableJoin(_) => {}
+        }
+    }
+    for store in &topology.stores {
+        let mut config = vec![
+            ("cleanup.policy", "compact".into()),
+            ("delete.retention.ms", settings.delete_retention.as_millis().to_string()),
+        ];
+        config.extend(min_isr(settings));
+        add(names.changelog(&store.name), None, config);
+    }
+    add(names.tasks_topic(), None, vec![("cleanup.policy", "delete".into())]);
+    out.push(dead_letters(settings, names));
+    out
+}
+
+fn dead_letters(settings: &EngineSettings, names: &Names) -> NewTopic {
+    let config = vec![("cleanup.policy", "delete".into()), ("retention.ms", "-1".into())];
+    new_topic(names.dead_letters(), 1, settings.replication_factor, config)
+}
+
+fn min_isr(settings: &EngineSettings) -> Option<(&'static str, String)> {
+    settings
+        .min_insync_replicas
+        .map(|n| ("min.insync.replicas", n.to_string()))
+}
+
+/// A topic that exists now, as workers need it.
+pub(super) fn target(admin: &dyn Admin, name: &str) -> LogResult<TopicTarget> {
+    let info = admin.topics(&[name])?.pop().flatten();
+    let info = info.ok_or_else(|| LogError::Retry(format!("topic {name} cannot be seen yet")))?;
+    let config = admin.topic_config(name, &["max.message.bytes"])?;
+    let bytes = config
+        .first()
+        .and_then(|(_, value)| value.parse().ok())
+        .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
+    Ok(TopicTarget {
+        topic: Arc::from(name),
+        id: info.id,
+        partitions: info.partitions,
+        max_message_bytes: bytes,
+    })
+}

@@ -1,0 +1,86 @@
+//! The open stores of the process: workers take them and put them back.
+//!
+//! A database can be open once only (RocksDB's LOCK), so a task that moves from one worker of this process to another takes its
+//! open store along. *Invariant*: a store is owned by one worker or lies here; what lies here holds committed rows only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::state::{Store, StoreFactory, StoreResult};
+use crate::types::Timestamp;
+
+/// A store that nobody has taken for this long is closed, in milliseconds: longer than a rebalance, short enough not to hoard files.
+const KEEP_OPEN_MS: i64 = 60_000;
+
+enum Place {
+    /// A worker has it.
+    Taken,
+    /// Open, unused since then.
+    Idle(Box<dyn Store>, Timestamp),
+}
+
+/// The stores that are open in this process.
+pub struct OpenStores {
+    factory: Arc<dyn StoreFactory>,
+    places: Mutex<BTreeMap<String, Place>>,
+}
+
+impl OpenStores {
+    /// None open yet.
+    pub fn new(factory: Arc<dyn StoreFactory>) -> Self {
+        Self {
+            factory,
+            places: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Takes or opens the store of a task; `None` while another worker of this process still has it.
+    pub fn take(&self, path: &str) -> StoreResult<Option<Box<dyn Store>>> {
+        let mut places = self.places.lock();
+        match places.insert(path.to_string(), Place::Taken) {
+            Some(Place::Taken) => Ok(None),
+            Some(Place::Idle(store, _)) => Ok(Some(store)),
+            None => match self.factory.open(path) {
+                Ok(store) => Ok(Some(store)),
+                Err(e) => {
+                    places.remove(path);
+                    Err(e)
+                }
+            },
+        }
+    }
+
+    /// Gives a store back, still open.
+    pub fn put(&self, path: &str, store: Box<dyn Store>, now: Timestamp) {
+        self.places.lock().insert(path.to_string(), Place::Idle(store, now));
+    }
+
+    /// A worker gave its store up by dropping it (after an error of the disk): the next one opens it anew.
+    pub fn forget(&self, path: &str) {
+        self.places.lock().remove(path);
+    }
+
+    /// Closes what nobody has used for a while.
+    pub fn close_idle(&self, now: Timestamp) {
+        self.places
+            .lock()
+            .retain(|_, place| !matches!(place, Place::Idle(_, since) if now - *since >= KEEP_OPEN_MS));
+    }
+
+    /// Closes and deletes the stores below a relative path. Stores that a worker has stay.
+    pub fn delete(&self, path: &str) -> StoreResult<()> {
+        let mut places = self.places.lock();
+        let below = format!("{path}/");
+        let is_below = |name: &str| name == path || name.starts_with(&below);
+        places.retain(|name, place| !is_below(name) || matches!(place, Place::Taken));
+        if places.keys().any(|name| is_below(name)) {
+            return Err(crate::state::StoreError {
+                place: path.into(),
+                message: "still in use by a worker".into(),
+            });
+        }
+        self.factory.delete(path)
+    }
+}
