@@ -8,6 +8,7 @@ pub mod engine;
 pub mod expr;
 pub mod formats;
 pub mod log;
+pub mod operators;
 pub mod state;
 pub mod topology;
 pub mod types;

@@ -5,6 +5,7 @@
 //! Layout of a task's database, one column family: the key is the store's id (two bytes, big-endian) followed by the order-preserving key
 //! encoding of `types`; the value is the row's timestamp (8 bytes, big-endian) and the row codec's bytes ([`encode_stored`]). Metadata keys begin with the reserved id [`META_PREFIX`].
 
+pub mod buffer;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;

@@ -1,0 +1,36 @@
+//! WHERE and HAVING: rows pass whose predicate is TRUE.
+//!
+//! Of a table, a row that passed and no longer passes is deleted downstream, and one that neither passed nor passes sends nothing. A stream's
+//! record without value passes no predicate.
+
+use crate::expr::Expr;
+use crate::types::Change;
+
+use super::{Context, OpError, passes};
+
+/// See the module.
+pub struct Filter {
+    predicate: Expr,
+    of_table: bool,
+}
+
+impl Filter {
+    pub(super) fn new(predicate: Expr, of_table: bool) -> Self {
+        Self { predicate, of_table }
+    }
+
+    pub(super) fn process(&mut self, mut change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
+        for row in [&mut change.old, &mut change.new] {
+            if let Some(value) = row
+                && !passes(&self.predicate, &change.key, value, change.timestamp, ctx.now)?
+            {
+                *row = None;
+            }
+        }
+        debug_assert!(self.of_table || change.old.is_none(), "a stream has no old rows");
+        if change.old.is_some() || change.new.is_some() {
+            ctx.out.push(change);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! What a node does with a change, one file an operator.
+//!
+//! The task calls an operator with a change; the operator reads and writes the buffer and appends what it gives out to [`Context::out`]; the
+//! task carries that to the users of the node. Operators that hold their changes back forward them at the flush, a key once ([`Operator::flush`]).
+//!
+//! It is *not* the place of topics and formats: sources get decoded records, and what sinks and repartitions give out is encoded by the task.
+//!
+//! *Invariant*: no I/O, no clock, no state outside the buffer. An error leaves undoing to the caller's savepoint.
+
+mod aggregate;
+mod filter;
+mod project;
+mod repartition;
+mod sink;
+mod source;
+mod stream_table_join;
+mod table_plan;
+mod table_table_join;
+
+use crate::expr::{EvalContext, EvalError, Expr};
+use crate::state::StoreError;
+use crate::state::buffer::{Buffer, PendingId, Slot};
+use crate::topology::{Node, Op, Topology};
+use crate::types::{Change, RelationKind, Row, Timestamp, Value};
+
+pub use table_plan::{AtStart, Committed, KeyRange, Looked, Newest, RowReader, join_rows, lookup, scan};
+
+/// Why a record is passed over by one operator without being bad: counted with its last position, never silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DropReason {
+    /// A record without key, or with a NULL in it, cannot be grouped or joined.
+    NullKey,
+    /// A stream's record without value cannot be aggregated or joined.
+    NullValue,
+    /// A row was to be taken out of a group that does not exist.
+    MissingGroup,
+}
+
+impl DropReason {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::NullKey, Self::NullValue, Self::MissingGroup];
+
+    /// The word in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NullKey => "null-key",
+            Self::NullValue => "null-value",
+            Self::MissingGroup => "missing-group",
+        }
+    }
+}
+
+/// Why an operator cannot go on with a record.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum OpError {
+    /// The disk: the task stops and reopens.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An expression cannot be computed: the record is bad.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A table's record without key: the record is bad.
+    #[error("a record of a table has no key")]
+    NullKey,
+}
+
+/// What an operator works with.
+pub struct Context<'a> {
+    /// The task's rows.
+    pub buffer: &'a mut Buffer,
+    /// The wall clock as the task was given it.
+    pub now: Timestamp,
+    /// What the operator gives out, in order.
+    pub out: &'a mut Vec<Change>,
+    /// Why it passed a record over.
+    pub dropped: &'a mut Vec<DropReason>,
+    /// Values under construction; empty between calls.
+    pub scratch: &'a mut Vec<Value>,
+}
+
+impl Context<'_> {
+    /// Evaluates expressions over a row into a new one.
+    fn eval(&mut self, exprs: &[Expr], key: &[Value], value: &[Value], timestamp: Timestamp) -> Result<Row, EvalError> {
+        let context = EvalContext {
+            key,
+            value,
+            timestamp,
+            now: self.now,
+        };
+        self.scratch.clear();
+        for expr in exprs {
+            self.scratch.push(expr.eval(&context)?);
+        }
+        Ok(Row::take(self.scratch))
+    }
+}
+
+/// Which input of a node a change comes from: 0, or 1 for the right side of a join.
+pub type Side = u8;
+
+/// One key that an operator forwards at the flush.
+pub enum Held {
+    /// A row of its store.
+    Slot(Slot),
+    /// A change that is ready.
+    Change(Box<Change>),
+}
+
+/// How a task runs a node, decided once from the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// Forward at the flush, a key once, rather than at once.
+    pub hold: bool,
+    /// The set of keys that a join forwards at the flush.
+    pub pending: PendingId,
+}
+
+/// A node at work.
+pub enum Operator {
+    /// A topic's records, decoded.
+    Source(source::Source),
+    /// WHERE, HAVING.
+    Filter(filter::Filter),
+    /// SELECT.
+    Project(project::Project),
+    /// PARTITION BY, GROUP BY.
+    Repartition(repartition::Repartition),
+    /// Aggregates.
+    Aggregate(aggregate::Aggregate),
+    /// A stream enriched by a table.
+    StreamTableJoin(stream_table_join::StreamTableJoin),
+    /// Two tables.
+    TableTableJoin(table_table_join::TableTableJoin),
+    /// A relation's topic.
+    Sink(sink::Sink),
+}
+
+impl Operator {
+    /// The operator of a node.
+    pub fn new(topology: &Topology, node: &Node, mode: Mode) -> Self {
+        let input_kind = node
+            .inputs
+            .first()
+            .map_or(node.kind, |&input| topology.nodes[input].kind);
+        let of_table = input_kind == RelationKind::Table;
+        let width = |side: usize| topology.nodes[node.inputs[side]].schema.value.len();
+        match &node.op {
+            Op::Source(source) => Self::Source(source::Source::new(source.store, node.kind == RelationKind::Table)),
+            Op::Filter(predicate) => Self::Filter(filter::Filter::new(predicate.clone(), of_table)),
+            Op::Project(exprs) => Self::Project(project::Project::new(exprs.clone())),
+            Op::Repartition(repartition) => {
+                Self::Repartition(repartition::Repartition::new(repartition, of_table, width(0)))
+            }
+            Op::Aggregate(aggregate) => Self::Aggregate(aggregate::Aggregate::new(aggregate.clone(), mode)),
+            Op::StreamTableJoin(join) => Self::StreamTableJoin(stream_table_join::StreamTableJoin::new(
+                join.clone(),
+                width(0),
+                width(1),
+            )),
+            Op::TableTableJoin(join) => Self::TableTableJoin(table_table_join::TableTableJoin::new(
+                join.clone(),
+                width(0),
+                width(1),
+                mode,
+            )),
+            Op::Sink(_) => Self::Sink(sink::Sink::new(node.kind == RelationKind::Table)),
+        }
+    }
+
+    /// Takes one change in.
+    ///
+    /// # Errors
+    /// When the record cannot be processed; the caller takes back what was written.
+    #[inline]
+    pub fn process(&mut self, side: Side, change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
+        match self {
+            Self::Source(op) => op.process(change, ctx),
+            Self::Filter(op) => op.process(change, ctx),
+            Self::Project(op) => op.process(change, ctx),
+            Self::Repartition(op) => op.process(change, ctx),
+            Self::Aggregate(op) => op.process(change, ctx),
+            Self::StreamTableJoin(op) => op.process(side, change, ctx),
+            Self::TableTableJoin(op) => op.process(side, change, ctx),
+            Self::Sink(op) => {
+                op.process(change, ctx);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lists what it held back, in the order (timestamp, first written). Its inputs have been flushed.
+    ///
+    /// # Errors
+    /// As [`Self::process`].
+    pub fn flush(&mut self, ctx: &mut Context<'_>, held: &mut Vec<Held>) -> Result<(), OpError> {
+        match self {
+            Self::Aggregate(op) => {
+                op.flush(ctx, held);
+                Ok(())
+            }
+            Self::TableTableJoin(op) => op.flush(ctx, held),
+            Self::Source(_)
+            | Self::Filter(_)
+            | Self::Project(_)
+            | Self::Repartition(_)
+            | Self::StreamTableJoin(_)
+            | Self::Sink(_) => Ok(()),
+        }
+    }
+
+    /// Gives out one of the keys that [`Self::flush`] listed.
+    ///
+    /// # Errors
+    /// As [`Self::process`].
+    pub fn forward(&mut self, held: Held, ctx: &mut Context<'_>) -> Result<(), OpError> {
+        match (self, held) {
+            (Self::Aggregate(op), Held::Slot(slot)) => op.forward(slot, ctx),
+            (_, Held::Change(change)) => ctx.out.push(*change),
+            (_, Held::Slot(_)) => unreachable!("only aggregates hold slots"),
+        }
+        Ok(())
+    }
+}
+
+/// Whether a predicate is TRUE (not FALSE, not NULL).
+fn passes(predicate: &Expr, key: &Row, value: &Row, timestamp: Timestamp, now: Timestamp) -> Result<bool, EvalError> {
+    let context = EvalContext {
+        key,
+        value,
+        timestamp,
+        now,
+    };
+    Ok(matches!(predicate.eval(&context)?, Value::Boolean(true)))
+}

@@ -1,0 +1,25 @@
+//! SELECT: other value columns; the key stays. Of a table, the old row is computed as well.
+
+use crate::expr::Expr;
+use crate::types::Change;
+
+use super::{Context, OpError};
+
+/// See the module.
+pub struct Project {
+    exprs: Vec<Expr>,
+}
+
+impl Project {
+    pub(super) fn new(exprs: Vec<Expr>) -> Self {
+        Self { exprs }
+    }
+
+    pub(super) fn process(&mut self, mut change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
+        for row in [&mut change.old, &mut change.new].into_iter().flatten() {
+            *row = ctx.eval(&self.exprs, &change.key, row, change.timestamp)?;
+        }
+        ctx.out.push(change);
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! A new key: the changes it gives out go through an internal topic to the partition of that key.
+//!
+//! Of a table, the old row goes to its key and the new row to its own; where the two keys are the same, one change carries both, so that the
+//! group is never seen without the row (KIP-904).
+
+use crate::expr::Expr;
+use crate::topology;
+use crate::types::{Change, Row, Value};
+
+use super::{Context, DropReason, OpError};
+
+/// See the module.
+pub struct Repartition {
+    key: Vec<Expr>,
+    value: Vec<Expr>,
+    of_table: bool,
+    /// What a stream's record without value has in its columns.
+    no_value: Row,
+}
+
+impl Repartition {
+    pub(super) fn new(plan: &topology::Repartition, of_table: bool, width: usize) -> Self {
+        Self {
+            key: plan.key.clone(),
+            value: plan.value.clone(),
+            of_table,
+            no_value: vec![Value::Null; width].into(),
+        }
+    }
+
+    pub(super) fn process(&mut self, change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
+        if self.of_table {
+            self.table(change, ctx)
+        } else {
+            self.stream(change, ctx)
+        }
+    }
+
+    fn stream(&self, change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
+        let columns = change.new.as_ref().unwrap_or(&self.no_value);
+        let key = ctx.eval(&self.key, &change.key, columns, change.timestamp)?;
+        let new = match &change.new {
+            Some(new) => Some(ctx.eval(&self.value, &change.key, new, change.timestamp)?),
+            None => None,
+        };
+        ctx.out.push(Change { key, new, ..change });
+        Ok(())
+    }
+
+    fn table(&self, change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
+        let old = self.row(&change, change.old.as_ref(), ctx)?;
+        let new = self.row(&change, change.new.as_ref(), ctx)?;
+        let Change { timestamp, headers, .. } = change;
+        let send = |key, old, new, ctx: &mut Context<'_>| {
+            ctx.out.push(Change {
+                key,
+                old,
+                new,
+                timestamp,
+                headers: headers.clone(),
+            });
+        };
+        match (old, new) {
+            (Some((old_key, old)), Some((new_key, new))) if old_key == new_key => {
+                send(new_key, Some(old), Some(new), ctx);
+            }
+            (old, new) => {
+                if let Some((key, row)) = old {
+                    send(key, Some(row), None, ctx);
+                }
+                if let Some((key, row)) = new {
+                    send(key, None, Some(row), ctx);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// New key and carried columns of a table's row; nothing for a row whose new key has a NULL, which belongs to no group.
+    fn row(&self, change: &Change, row: Option<&Row>, ctx: &mut Context<'_>) -> Result<Option<(Row, Row)>, OpError> {
+        let Some(row) = row else { return Ok(None) };
+        let key = ctx.eval(&self.key, &change.key, row, change.timestamp)?;
+        if key.has_null() {
+            ctx.dropped.push(DropReason::NullKey);
+            return Ok(None);
+        }
+        let value = ctx.eval(&self.value, &change.key, row, change.timestamp)?;
+        Ok(Some((key, value)))
+    }
+}

@@ -1,0 +1,106 @@
+//! Two tables of the same key.
+//!
+//! Where both inputs forward at once, a change of one side meets the other side's current row (Kafka Streams' KTable join). Where an input is
+//! held back until commit, so is the join: it notes the keys that changed and forwards each once, after both inputs, from the rows at the start of the
+//! generation (the last ones forwarded) to the newest. So a join of two aggregates of one stream never pairs the new state of one with the old state
+//! of the other (KAFKA-7595).
+//!
+//! The timestamp of a joined row is the larger of its sides'.
+
+use crate::topology::{self, JoinKind};
+use crate::types::{Change, Row, Timestamp};
+
+use super::{AtStart, Context, Held, Mode, Newest, OpError, Side, join_rows, lookup};
+
+/// See the module.
+pub struct TableTableJoin {
+    plan: topology::TableTableJoin,
+    widths: (usize, usize),
+    mode: Mode,
+}
+
+impl TableTableJoin {
+    pub(super) fn new(plan: topology::TableTableJoin, left_width: usize, right_width: usize, mode: Mode) -> Self {
+        Self {
+            plan,
+            widths: (left_width, right_width),
+            mode,
+        }
+    }
+
+    pub(super) fn process(&mut self, side: Side, change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
+        if self.mode.hold {
+            ctx.buffer.mark_pending(self.mode.pending, &change.key);
+            return Ok(());
+        }
+        let other_plan = if side == 0 { &self.plan.right } else { &self.plan.left };
+        let other = lookup(other_plan, &mut Newest(ctx.buffer), &change.key, ctx.now)?;
+        let joined = |row: Option<&Row>| {
+            let other = other.row.as_ref();
+            let (left, right) = if side == 0 { (row, other) } else { (other, row) };
+            join_rows(self.plan.kind, left, right, self.widths)
+        };
+        let (old, new) = (joined(change.old.as_ref()), joined(change.new.as_ref()));
+        if old.is_some() || new.is_some() {
+            let timestamp = match &other.row {
+                Some(_) => change.timestamp.max(other.timestamp),
+                None => change.timestamp,
+            };
+            ctx.out.push(Change {
+                old,
+                new,
+                timestamp,
+                ..change
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&self, ctx: &mut Context<'_>, held: &mut Vec<Held>) -> Result<(), OpError> {
+        if !self.mode.hold {
+            return Ok(());
+        }
+        let mut changes: Vec<Change> = Vec::new();
+        for i in 0..ctx.buffer.pending(self.mode.pending).len() {
+            let key = ctx.buffer.pending(self.mode.pending)[i].clone();
+            let left = lookup(&self.plan.left, &mut AtStart(ctx.buffer), &key, ctx.now)?;
+            let right = lookup(&self.plan.right, &mut AtStart(ctx.buffer), &key, ctx.now)?;
+            let old = self.join(left.row.as_ref(), right.row.as_ref());
+            let left = lookup(&self.plan.left, &mut Newest(ctx.buffer), &key, ctx.now)?;
+            let right = lookup(&self.plan.right, &mut Newest(ctx.buffer), &key, ctx.now)?;
+            let new = self.join(left.row.as_ref(), right.row.as_ref());
+            if old.is_some() || new.is_some() {
+                let side = |present: bool, timestamp| if present { timestamp } else { Timestamp::MIN };
+                let timestamp = match new.is_some() {
+                    // only the rows there are count, so that it does not depend on when a commit fell
+                    true => side(left.row.is_some(), left.timestamp).max(side(right.row.is_some(), right.timestamp)),
+                    false => left.timestamp.max(right.timestamp),
+                };
+                changes.push(Change {
+                    key,
+                    old,
+                    new,
+                    timestamp,
+                    headers: None,
+                });
+            }
+        }
+        changes.sort_by_key(|change| change.timestamp);
+        held.extend(changes.into_iter().map(|change| Held::Change(Box::new(change))));
+        Ok(())
+    }
+
+    fn join(&self, left: Option<&Row>, right: Option<&Row>) -> Option<Row> {
+        join_rows(self.plan.kind, left, right, self.widths)
+    }
+}
+
+/// Whether a join kind keeps a row that has only a left, and only a right side.
+pub(super) fn keeps_alone(kind: JoinKind) -> (bool, bool) {
+    match kind {
+        JoinKind::Inner => (false, false),
+        JoinKind::Left => (true, false),
+        JoinKind::Right => (false, true),
+        JoinKind::Full => (true, true),
+    }
+}

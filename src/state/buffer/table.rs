@@ -1,0 +1,151 @@
+//! The rows of one store in memory: a slab of entries and an index of keys, so that lists of entries are lists of numbers.
+
+use rustc_hash::FxHashMap;
+
+use crate::types::{Row, SqlType, Timestamp};
+
+use super::TableSpec;
+
+/// A key and its newest row.
+pub(super) struct Entry {
+    pub key: Row,
+    /// The newest row; `None`: it has none (deleted, or never there).
+    pub row: Option<Row>,
+    /// Of the newest row or of its deletion.
+    pub timestamp: Timestamp,
+    /// The row at the start of the filling generation, once that has written the key.
+    pub start: Option<(Row, Timestamp)>,
+    /// The newest generation that wrote it; 0 for none.
+    pub generation: u32,
+    /// Used since the clock's hand came by.
+    pub touched: bool,
+    /// On the free list.
+    pub free: bool,
+    /// What it was counted with.
+    pub bytes: usize,
+}
+
+/// What an entry takes beside its rows: itself, and its place in the index at a typical load.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * size_of::<(Row, u32)>();
+
+impl Entry {
+    /// Counts its bytes anew.
+    pub fn recount(&mut self) -> usize {
+        let rows = [self.row.as_ref(), self.start.as_ref().map(|(row, _)| row)];
+        let rows = rows.into_iter().flatten().map(Row::heap_bytes).sum::<usize>();
+        self.bytes = ENTRY_BYTES + self.key.heap_bytes() + rows;
+        self.bytes
+    }
+}
+
+/// One store's rows in memory.
+pub(super) struct Table {
+    pub index: FxHashMap<Row, u32>,
+    pub entries: Vec<Entry>,
+    free: Vec<u32>,
+    /// Written by the filling generation, in the order first written.
+    pub dirty: Vec<u32>,
+    /// Written by the frozen generation.
+    pub frozen: Vec<u32>,
+    pub keep_start: bool,
+    /// No column has a size that varies, so that a change in place needs no counting.
+    pub fixed_size: bool,
+    hand: usize,
+}
+
+impl Table {
+    pub fn new(spec: &TableSpec) -> Self {
+        Self {
+            index: FxHashMap::default(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            dirty: Vec::new(),
+            frozen: Vec::new(),
+            keep_start: spec.keep_start,
+            fixed_size: spec.value.iter().all(has_fixed_size),
+            hand: 0,
+        }
+    }
+
+    /// Adds a clean entry; its index and bytes.
+    pub fn insert(&mut self, key: Row, row: Option<Row>, timestamp: Timestamp) -> (u32, usize) {
+        let mut entry = Entry {
+            key: key.clone(),
+            row,
+            timestamp,
+            start: None,
+            generation: 0,
+            touched: true,
+            free: false,
+            bytes: 0,
+        };
+        let bytes = entry.recount();
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.entries[index as usize] = entry;
+                index
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
+            }
+        };
+        self.index.insert(key, index);
+        (index, bytes)
+    }
+
+    /// Removes an entry; the bytes it took.
+    pub fn remove(&mut self, index: u32) -> usize {
+        let entry = &mut self.entries[index as usize];
+        let key = std::mem::replace(&mut entry.key, Row::empty());
+        entry.row = None;
+        entry.start = None;
+        entry.generation = 0;
+        entry.free = true;
+        self.index.remove(&key);
+        self.free.push(index);
+        std::mem::take(&mut entry.bytes)
+    }
+
+    /// Moves the clock's hand by one entry and evicts it when it is clean and was not used since the hand last came by; the bytes freed.
+    pub fn step_clock(&mut self, committed: u32) -> usize {
+        self.hand = if self.hand + 1 < self.entries.len() {
+            self.hand + 1
+        } else {
+            0
+        };
+        match self.entries.get_mut(self.hand) {
+            Some(entry) if !entry.free && entry.generation <= committed => {
+                if std::mem::take(&mut entry.touched) {
+                    0
+                } else {
+                    self.remove(self.hand as u32)
+                }
+            }
+            _ => 0,
+        }
+    }
+
+    /// Drops all entries; nothing of it is dirty.
+    pub fn clear(&mut self) {
+        debug_assert!(self.dirty.is_empty() && self.frozen.is_empty());
+        self.index.clear();
+        self.entries.clear();
+        self.free.clear();
+        self.hand = 0;
+    }
+}
+
+fn has_fixed_size(sql_type: &SqlType) -> bool {
+    match sql_type {
+        SqlType::Boolean
+        | SqlType::Integer
+        | SqlType::Bigint
+        | SqlType::Double
+        | SqlType::Decimal { .. }
+        | SqlType::Date
+        | SqlType::Time
+        | SqlType::Timestamp => true,
+        SqlType::String | SqlType::Bytes | SqlType::Array(_) | SqlType::Map(..) | SqlType::Struct(_) => false,
+    }
+}
