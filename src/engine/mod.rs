@@ -13,6 +13,7 @@ mod published;
 pub mod queue;
 mod settings;
 mod stores;
+pub mod task;
 mod watch;
 
 pub use deployment::{Deployment, InputTopic, KeyLike, SinkSchemas, SubDeployment, TopicTarget};

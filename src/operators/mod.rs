@@ -18,8 +18,8 @@ mod table_plan;
 mod table_table_join;
 
 use crate::expr::{EvalContext, EvalError, Expr};
-use crate::state::StoreError;
 use crate::state::buffer::{Buffer, PendingId, Slot};
+use crate::state::{StoreError, StoreResult};
 use crate::topology::{Node, Op, Topology};
 use crate::types::{Change, RelationKind, Row, Timestamp, Value};
 
@@ -104,6 +104,8 @@ pub enum Held {
     Slot(Slot),
     /// A change that is ready.
     Change(Box<Change>),
+    /// A key whose row cannot be computed.
+    Failed(Row, EvalError),
 }
 
 /// How a task runs a node, decided once from the plan.
@@ -191,8 +193,8 @@ impl Operator {
     /// Lists what it held back, in the order (timestamp, first written). Its inputs have been flushed.
     ///
     /// # Errors
-    /// As [`Self::process`].
-    pub fn flush(&mut self, ctx: &mut Context<'_>, held: &mut Vec<Held>) -> Result<(), OpError> {
+    /// The disk. A key whose row cannot be computed is listed as such.
+    pub fn flush(&mut self, ctx: &mut Context<'_>, held: &mut Vec<Held>) -> StoreResult<()> {
         match self {
             Self::Aggregate(op) => {
                 op.flush(ctx, held);
@@ -216,6 +218,7 @@ impl Operator {
         match (self, held) {
             (Self::Aggregate(op), Held::Slot(slot)) => op.forward(slot, ctx),
             (_, Held::Change(change)) => ctx.out.push(*change),
+            (_, Held::Failed(_, e)) => return Err(e.into()),
             (_, Held::Slot(_)) => unreachable!("only aggregates hold slots"),
         }
         Ok(())

@@ -7,8 +7,10 @@
 //!
 //! The timestamp of a joined row is the larger of its sides'.
 
+use crate::expr::EvalError;
+use crate::state::StoreResult;
 use crate::topology::{self, JoinKind};
-use crate::types::{Change, Row, Timestamp};
+use crate::types::{Change, Row};
 
 use super::{AtStart, Context, Held, Mode, Newest, OpError, Side, join_rows, lookup};
 
@@ -56,38 +58,50 @@ impl TableTableJoin {
         Ok(())
     }
 
-    pub(super) fn flush(&self, ctx: &mut Context<'_>, held: &mut Vec<Held>) -> Result<(), OpError> {
+    pub(super) fn flush(&self, ctx: &mut Context<'_>, held: &mut Vec<Held>) -> StoreResult<()> {
         if !self.mode.hold {
             return Ok(());
         }
         let mut changes: Vec<Change> = Vec::new();
         for i in 0..ctx.buffer.pending(self.mode.pending).len() {
             let key = ctx.buffer.pending(self.mode.pending)[i].clone();
-            let left = lookup(&self.plan.left, &mut AtStart(ctx.buffer), &key, ctx.now)?;
-            let right = lookup(&self.plan.right, &mut AtStart(ctx.buffer), &key, ctx.now)?;
-            let old = self.join(left.row.as_ref(), right.row.as_ref());
-            let left = lookup(&self.plan.left, &mut Newest(ctx.buffer), &key, ctx.now)?;
-            let right = lookup(&self.plan.right, &mut Newest(ctx.buffer), &key, ctx.now)?;
-            let new = self.join(left.row.as_ref(), right.row.as_ref());
-            if old.is_some() || new.is_some() {
-                let side = |present: bool, timestamp| if present { timestamp } else { Timestamp::MIN };
-                let timestamp = match new.is_some() {
-                    // only the rows there are count, so that it does not depend on when a commit fell
-                    true => side(left.row.is_some(), left.timestamp).max(side(right.row.is_some(), right.timestamp)),
-                    false => left.timestamp.max(right.timestamp),
-                };
-                changes.push(Change {
-                    key,
-                    old,
-                    new,
-                    timestamp,
-                    headers: None,
-                });
+            match self.held_change(&key, ctx) {
+                Ok(change) => changes.extend(change),
+                Err(OpError::Store(e)) => return Err(e),
+                Err(OpError::Eval(e)) => held.push(Held::Failed(key, e)),
+                Err(e @ OpError::NullKey) => held.push(Held::Failed(key, EvalError::new(e.to_string()))),
             }
         }
         changes.sort_by_key(|change| change.timestamp);
         held.extend(changes.into_iter().map(|change| Held::Change(Box::new(change))));
         Ok(())
+    }
+
+    /// From the joined row at the start of the generation to the newest one.
+    fn held_change(&self, key: &Row, ctx: &mut Context<'_>) -> Result<Option<Change>, OpError> {
+        let now = ctx.now;
+        let left = lookup(&self.plan.left, &mut AtStart(ctx.buffer), key, now)?;
+        let right = lookup(&self.plan.right, &mut AtStart(ctx.buffer), key, now)?;
+        let old = self.join(left.row.as_ref(), right.row.as_ref());
+        let left = lookup(&self.plan.left, &mut Newest(ctx.buffer), key, now)?;
+        let right = lookup(&self.plan.right, &mut Newest(ctx.buffer), key, now)?;
+        let new = self.join(left.row.as_ref(), right.row.as_ref());
+        if old.is_none() && new.is_none() {
+            return Ok(None);
+        }
+        let timestamp = match (&new, &left.row, &right.row) {
+            // only the rows there are count, so that it does not depend on when a commit fell
+            (Some(_), Some(_), None) => left.timestamp,
+            (Some(_), None, Some(_)) => right.timestamp,
+            (Some(_), ..) | (None, ..) => left.timestamp.max(right.timestamp),
+        };
+        Ok(Some(Change {
+            key: key.clone(),
+            old,
+            new,
+            timestamp,
+            headers: None,
+        }))
     }
 
     fn join(&self, left: Option<&Row>, right: Option<&Row>) -> Option<Row> {

@@ -144,7 +144,19 @@ impl Buffer {
 
     /// Takes back everything since [`Self::begin`].
     pub fn rollback(&mut self) {
-        while let Some(undo) = self.undo.pop() {
+        self.rollback_to(0);
+    }
+
+    /// A point since [`Self::begin`] to go back to.
+    pub fn savepoint(&self) -> usize {
+        self.undo.len()
+    }
+
+    /// Takes back everything since a [`Self::savepoint`].
+    pub fn rollback_to(&mut self, savepoint: usize) {
+        while self.undo.len() > savepoint
+            && let Some(undo) = self.undo.pop()
+        {
             match undo.was {
                 Was::NotPending(id) => self.unmark_pending(id),
                 Was::Row(row) => self.unwrite(undo.slot, undo.generation, undo.timestamp, |entry| entry.row = row),

@@ -1,0 +1,174 @@
+//! Records of a source's topic into changes.
+
+use std::sync::Arc;
+
+use crate::formats::{self, Deserializer, FormatError, SchemaSource};
+use crate::topology::{PseudoColumn, Source, SourceTopic, TimestampFrom};
+use crate::types::{Change, Row, Timestamp, Value, decode_key, decode_row};
+
+use super::InputRecord;
+use super::error::{Failure, Reason};
+
+/// Bits of the first byte of a repartition record: which rows follow. See [`super::encode::repartition_value`].
+pub(super) const HAS_OLD: u8 = 1;
+pub(super) const HAS_NEW: u8 = 2;
+
+/// Decodes one source's records.
+pub(super) struct SourceCodec {
+    body: Body,
+    headers: bool,
+    scratch: Vec<Value>,
+}
+
+enum Body {
+    /// A relation's topic.
+    External(Box<External>),
+    /// An internal topic with old and new rows in our own codec.
+    Repartition,
+}
+
+struct External {
+    key: Box<dyn Deserializer>,
+    /// The key of a record without one.
+    no_key: Row,
+    value: Box<dyn Deserializer>,
+    timestamp: ColumnTimestamp,
+    pseudo: Vec<PseudoColumn>,
+}
+
+#[derive(Clone, Copy)]
+enum ColumnTimestamp {
+    Record,
+    /// The decoded column that holds it, and whether it is decoded for this only.
+    Column {
+        at: usize,
+        only: bool,
+    },
+}
+
+impl SourceCodec {
+    pub fn new(source: &Source, headers: bool, schemas: &Arc<dyn SchemaSource>) -> Result<Self, FormatError> {
+        let body = match &source.topic {
+            SourceTopic::Repartition(_) => Body::Repartition,
+            SourceTopic::External(_) => Body::External(Box::new(External::new(source, schemas)?)),
+        };
+        Ok(Self {
+            body,
+            headers,
+            scratch: Vec::new(),
+        })
+    }
+
+    pub fn decode(&mut self, record: &InputRecord<'_>) -> Result<Change, Failure> {
+        let mut change = match &mut self.body {
+            Body::External(external) => external.decode(record, &mut self.scratch)?,
+            Body::Repartition => decode_repartition(record)?,
+        };
+        if self.headers {
+            change.headers = record.headers.to_headers();
+        }
+        Ok(change)
+    }
+}
+
+impl External {
+    fn new(source: &Source, schemas: &Arc<dyn SchemaSource>) -> Result<Self, FormatError> {
+        let columns = &source.columns;
+        let mut used = source.used.clone();
+        let timestamp = match source.timestamp {
+            TimestampFrom::Record | TimestampFrom::Parsed(..) => ColumnTimestamp::Record,
+            TimestampFrom::Column(column) => {
+                let (at, only) = match used.binary_search(&column) {
+                    Ok(at) => (at, false),
+                    Err(at) => {
+                        used.insert(at, column);
+                        (at, true)
+                    }
+                };
+                ColumnTimestamp::Column { at, only }
+            }
+        };
+        let all_keys: Vec<usize> = (0..columns.key.len()).collect();
+        Ok(Self {
+            key: formats::deserializer(&source.key_format, &columns.key, &all_keys, true, schemas)?,
+            no_key: vec![Value::Null; columns.key.len()].into(),
+            value: formats::deserializer(&source.value_format, &columns.value, &used, false, schemas)?,
+            timestamp,
+            pseudo: source.pseudo.clone(),
+        })
+    }
+
+    fn decode(&mut self, record: &InputRecord<'_>, scratch: &mut Vec<Value>) -> Result<Change, Failure> {
+        let mut timestamp = record.timestamp;
+        let key = match record.key {
+            Some(bytes) if !self.no_key.is_empty() => {
+                scratch.clear();
+                self.key
+                    .deserialize(bytes, scratch)
+                    .map_err(|e| Failure::of_format(e, Reason::Key))?;
+                Row::take(scratch)
+            }
+            Some(_) | None => self.no_key.clone(),
+        };
+        let new = match record.value {
+            None => None,
+            Some(bytes) => {
+                scratch.clear();
+                self.value
+                    .deserialize(bytes, scratch)
+                    .map_err(|e| Failure::of_format(e, Reason::Value))?;
+                if let ColumnTimestamp::Column { at, only } = self.timestamp {
+                    timestamp = time_of(&scratch[at])?;
+                    if only {
+                        scratch.remove(at);
+                    }
+                }
+                for pseudo in &self.pseudo {
+                    scratch.push(match pseudo {
+                        PseudoColumn::Partition => Value::Integer(record.partition),
+                        PseudoColumn::Offset => Value::Bigint(record.offset),
+                    });
+                }
+                Some(Row::take(scratch))
+            }
+        };
+        Ok(Change::record(key, new, timestamp))
+    }
+}
+
+fn time_of(value: &Value) -> Result<Timestamp, Failure> {
+    match value {
+        Value::Bigint(n) | Value::Timestamp(n) if *n >= 0 => Ok(*n),
+        Value::Bigint(n) | Value::Timestamp(n) => Err(Failure::bad(
+            Reason::Timestamp,
+            format!("the timestamp column holds {n}, which is before 1970"),
+        )),
+        Value::Null => Err(Failure::bad(Reason::Timestamp, "the timestamp column is NULL")),
+        _ => Err(Failure::bad(Reason::Timestamp, "the timestamp column holds no time")),
+    }
+}
+
+fn decode_repartition(record: &InputRecord<'_>) -> Result<Change, Failure> {
+    let truncated = || Failure::bad(Reason::Value, "not a repartition record of this version");
+    let key = decode_key(record.key.unwrap_or_default()).map_err(|e| Failure::bad(Reason::Key, e.to_string()))?;
+    let row = |bytes: &[u8]| decode_row(bytes).map_err(|e| Failure::bad(Reason::Value, e.to_string()));
+    let (flags, mut rest) = record.value.and_then(<[u8]>::split_first).ok_or_else(truncated)?;
+    let mut old = None;
+    if flags & HAS_OLD != 0 {
+        let (len, after) = rest.split_first_chunk().ok_or_else(truncated)?;
+        let (bytes, after) = after
+            .split_at_checked(u32::from_be_bytes(*len) as usize)
+            .ok_or_else(truncated)?;
+        old = Some(row(bytes)?);
+        rest = after;
+    }
+    let new = match flags & HAS_NEW {
+        0 if rest.is_empty() => None,
+        0 => return Err(truncated()),
+        _ => Some(row(rest)?),
+    };
+    Ok(Change {
+        old,
+        ..Change::record(key, new, record.timestamp)
+    })
+}

@@ -1,0 +1,136 @@
+//! The flush before a commit: held-back operators forward, then the generation is frozen.
+
+use crate::engine::outbox::Dest;
+use crate::log::HeadersRef;
+use crate::operators::Held;
+use crate::types::{Row, Timestamp, encode_key, encode_row};
+
+use super::error::{Failure, TaskError};
+use super::{InputRecord, Task, context};
+
+/// The offset in the dead letter of a row that was forwarded at a flush: it stems from no single record.
+const NO_OFFSET: i64 = -1;
+
+impl Task {
+    /// Forwards what was held back, each key once, inputs before users, and freezes the generation: [`Self::frozen`] is then to be sent.
+    ///
+    /// # Errors
+    /// Everything is as before, and the call may be repeated: see [`TaskError`].
+    ///
+    /// # Panics
+    /// When the generation before is neither committed nor aborted.
+    pub fn prepare_commit(&mut self, now: Timestamp) -> Result<(), TaskError> {
+        assert!(self.frozen.is_none(), "a generation is being committed");
+        let mark = self.outbox.mark();
+        let metrics = self.metrics.clone();
+        self.buffer.begin();
+        if let Err(e) = self.flush(now) {
+            self.buffer.rollback();
+            self.outbox.truncate(mark);
+            self.clear_work();
+            self.metrics = metrics;
+            return Err(e);
+        }
+        let mut frozen = std::mem::take(&mut self.outbox);
+        self.outbox = std::mem::take(&mut self.spare);
+        self.metrics.records_out += frozen.len() as u64;
+        let results = frozen.len();
+        self.buffer.freeze(&mut |store, key, value, timestamp| {
+            frozen.push(Dest::Changelog(store), timestamp, None, Some(key), value);
+        });
+        self.metrics.changelog_out += (frozen.len() - results) as u64;
+        self.frozen = Some(frozen);
+        Ok(())
+    }
+
+    fn flush(&mut self, now: Timestamp) -> Result<(), TaskError> {
+        for at in 0..self.nodes.len() {
+            let mut held = std::mem::take(&mut self.work.held);
+            let result = self.flush_node(at, &mut held, now);
+            held.clear();
+            self.work.held = held;
+            result?;
+        }
+        Ok(())
+    }
+
+    fn flush_node(&mut self, at: usize, held: &mut Vec<Held>, now: Timestamp) -> Result<(), TaskError> {
+        let listed = self.nodes[at]
+            .operator
+            .flush(&mut context(&mut self.buffer, &mut self.work, now), held);
+        listed.map_err(TaskError::Store)?;
+        for held in held.drain(..) {
+            let savepoint = self.buffer.savepoint();
+            let mark = self.outbox.mark();
+            let forwarded = self.forward(at, held, now);
+            self.count_drops(None);
+            let Err((failure, row)) = forwarded else { continue };
+            self.buffer.rollback_to(savepoint);
+            self.outbox.truncate(mark);
+            let node = self.clear_work();
+            self.bad_row(failure, node, &row)?;
+        }
+        Ok(())
+    }
+
+    /// Forwards one held-back key through everything behind the node.
+    fn forward(&mut self, at: usize, held: Held, now: Timestamp) -> Result<(), (Failure, HeldRow)> {
+        self.work.node = at;
+        let mut row = HeldRow::default();
+        if let Held::Failed(key, _) = &held {
+            row.key = key.clone();
+        }
+        let ctx = &mut context(&mut self.buffer, &mut self.work, now);
+        let given = self.nodes[at].operator.forward(held, ctx);
+        if let Err(e) = given {
+            return Err((e.into(), row));
+        }
+        if let Some(change) = self.work.out.first() {
+            row = HeldRow {
+                key: change.key.clone(),
+                value: change.new.clone(),
+                timestamp: change.timestamp,
+            };
+        }
+        self.carry_on(at)
+            .and_then(|()| self.run_stack(now))
+            .map_err(|failure| (failure, row))
+    }
+
+    /// What becomes of a held-back row that could not be forwarded: its letter holds key and row in our own codecs.
+    fn bad_row(&mut self, failure: Failure, at: usize, row: &HeldRow) -> Result<(), TaskError> {
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        encode_key(&row.key, &mut key);
+        if let Some(row) = &row.value {
+            encode_row(row, &mut value);
+        }
+        let name = self.plan.node(at).name.clone();
+        let record = InputRecord {
+            topic: &name,
+            partition: self.partition,
+            offset: NO_OFFSET,
+            timestamp: row.timestamp,
+            key: Some(&key),
+            value: row.value.is_some().then_some(&value[..]),
+            headers: HeadersRef::None,
+        };
+        self.bad(failure, at, &record)
+    }
+}
+
+/// A row on its way, for its dead letter.
+struct HeldRow {
+    key: Row,
+    value: Option<Row>,
+    timestamp: Timestamp,
+}
+
+impl Default for HeldRow {
+    fn default() -> Self {
+        Self {
+            key: Row::empty(),
+            value: None,
+            timestamp: 0,
+        }
+    }
+}

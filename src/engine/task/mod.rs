@@ -1,0 +1,433 @@
+//! A task: the operators of one sub-topology for one partition, as a synchronous state machine.
+//!
+//! ```text
+//!   process(record)*  ->  prepare_commit  ->  frozen(): what to send  ->  committed(position)
+//!        ^                     |   process(record)* may go on meanwhile        |
+//!        '---------------------+--------------- abort ------------------------'
+//! ```
+//!
+//! A record is decoded, its change is pushed through the operators with a stack of pending work (no recursion), rows go to the buffer and results
+//! to the outbox. A savepoint a record: one that fails leaves nothing behind but its dead letter.
+//!
+//! It is *not* the one that reads or sends: the worker does. *Invariant*: a task is a function; same state, records and `now`, same outputs.
+
+mod decode;
+mod encode;
+mod error;
+mod flush;
+mod metrics;
+mod plan;
+
+use std::sync::Arc;
+
+use crate::engine::BadRecord;
+pub use crate::engine::outbox::{Dest, Outbox, OutboxMark, Outgoing};
+use crate::formats::FormatError;
+use crate::log::HeadersRef;
+use crate::operators::{Context, DropReason, Held, Operator, Side};
+use crate::state::buffer::Buffer;
+use crate::state::{Store, StorePosition, StoreResult, Write};
+use crate::topology::{NodeId, Op, StoreId};
+use crate::types::{Change, Timestamp, Value};
+
+pub use encode::MAX_DEAD_LETTER_BYTES;
+pub use error::{Reason, Stopped, TaskError};
+pub use metrics::{Dropped, TaskMetrics};
+pub use plan::{SinkSchemas, TaskOptions, TaskPlan};
+
+use decode::SourceCodec;
+use encode::{SinkCodec, encode_dead_letter, encode_repartition};
+use error::Failure;
+
+/// A record as the worker hands it over, borrowed from the client's memory.
+#[derive(Clone, Copy)]
+pub struct InputRecord<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp.
+    pub timestamp: Timestamp,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value.
+    pub value: Option<&'a [u8]>,
+    /// Its headers, parsed when somebody sends them on.
+    pub headers: HeadersRef<'a>,
+}
+
+/// A node at work, with what carries its changes on.
+struct TaskNode {
+    id: NodeId,
+    operator: Operator,
+    exit: Exit,
+}
+
+/// Where the changes of a node go.
+enum Exit {
+    /// To these nodes of the task.
+    Users(Vec<(usize, Side)>),
+    /// To a sink's topic.
+    Sink(Box<SinkCodec>),
+    /// To a repartition topic.
+    Repartition,
+}
+
+/// A spare outbox that has grown beyond this is given back to the system, in bytes: commits are far smaller but for bursts.
+const KEPT_OUTBOX_BYTES: usize = 8 << 20;
+
+/// One sub-topology for one partition. See the module.
+pub struct Task {
+    plan: Arc<TaskPlan>,
+    partition: i32,
+    nodes: Vec<TaskNode>,
+    sources: Vec<(NodeId, usize, SourceCodec)>,
+    buffer: Buffer,
+    /// What the filling generation sends.
+    outbox: Outbox,
+    /// What the frozen generation sends.
+    frozen: Option<Outbox>,
+    spare: Outbox,
+    restored: Vec<Write>,
+    restored_bytes: usize,
+    metrics: TaskMetrics,
+    work: Work,
+}
+
+/// Memory that is used again for each record; empty between records.
+#[derive(Default)]
+struct Work {
+    stack: Vec<(usize, Side, Change)>,
+    out: Vec<Change>,
+    dropped: Vec<DropReason>,
+    drops: Vec<(NodeId, DropReason)>,
+    scratch: Vec<Value>,
+    held: Vec<Held>,
+    /// The node at work, for errors.
+    node: usize,
+}
+
+impl Task {
+    /// A task over its store, which may hold rows already.
+    ///
+    /// # Errors
+    /// As [`TaskPlan::new`].
+    pub fn new(plan: Arc<TaskPlan>, partition: i32, store: Box<dyn Store>) -> Result<Self, FormatError> {
+        let mut nodes = Vec::new();
+        let mut sources = Vec::new();
+        for (at, node) in plan.nodes.iter().enumerate() {
+            if let Some(codec) = plan.source_codec(at)? {
+                sources.push((node.id, at, codec));
+            }
+            let exit = match plan.sink_codec(at)? {
+                Some(codec) => Exit::Sink(Box::new(codec)),
+                None if matches!(plan.node(at).op, Op::Repartition(_)) => Exit::Repartition,
+                None => Exit::Users(node.users.clone()),
+            };
+            nodes.push(TaskNode {
+                id: node.id,
+                operator: Operator::new(&plan.topology, plan.node(at), node.mode),
+                exit,
+            });
+        }
+        Ok(Self {
+            buffer: Buffer::new(store, &plan.tables, plan.pending_sets, plan.options.cache_bytes),
+            plan,
+            partition,
+            nodes,
+            sources,
+            outbox: Outbox::new(),
+            frozen: None,
+            spare: Outbox::new(),
+            restored: Vec::new(),
+            restored_bytes: 0,
+            metrics: TaskMetrics::default(),
+            work: Work::default(),
+        })
+    }
+
+    /// Takes a record of a source node in.
+    ///
+    /// # Errors
+    /// Nothing of the record stays: see [`TaskError`] for what to do.
+    ///
+    /// # Panics
+    /// When `source` is no source of this sub-topology.
+    pub fn process(&mut self, source: NodeId, record: &InputRecord<'_>, now: Timestamp) -> Result<(), TaskError> {
+        let mark = self.outbox.mark();
+        self.buffer.begin();
+        let result = self.take_in(source, record, now);
+        let position = Some((source, record.partition, record.offset));
+        match result {
+            Ok(()) => self.count_drops(position),
+            Err(failure) => {
+                self.buffer.rollback();
+                self.outbox.truncate(mark);
+                let node = self.clear_work();
+                self.bad(failure, node, record)?;
+            }
+        }
+        self.metrics.records_in += 1;
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
+        self.metrics.bytes_in += len(record.key) + len(record.value);
+        Ok(())
+    }
+
+    fn take_in(&mut self, source: NodeId, record: &InputRecord<'_>, now: Timestamp) -> Result<(), Failure> {
+        let found = self.sources.iter_mut().find(|(id, ..)| *id == source);
+        let (_, at, codec) = found.expect("a source of this sub-topology");
+        let at = *at;
+        self.work.node = at;
+        let change = codec.decode(record)?;
+        self.run((at, 0, change), now)
+    }
+
+    /// Pushes a change through the operators until nothing is left to do, depth first, in order.
+    fn run(&mut self, first: (usize, Side, Change), now: Timestamp) -> Result<(), Failure> {
+        self.work.stack.push(first);
+        self.run_stack(now)
+    }
+
+    fn run_stack(&mut self, now: Timestamp) -> Result<(), Failure> {
+        while let Some((at, side, change)) = self.work.stack.pop() {
+            self.work.node = at;
+            let ctx = &mut context(&mut self.buffer, &mut self.work, now);
+            self.nodes[at].operator.process(side, change, ctx)?;
+            self.carry_on(at)?;
+        }
+        Ok(())
+    }
+
+    /// Carries what a node gave out to its users, or encodes it.
+    fn carry_on(&mut self, at: usize) -> Result<(), Failure> {
+        let work = &mut self.work;
+        let node = &mut self.nodes[at];
+        work.drops
+            .extend(work.dropped.drain(..).map(|reason| (node.id, reason)));
+        match &mut node.exit {
+            Exit::Sink(codec) => {
+                for change in work.out.drain(..) {
+                    codec.encode(node.id, &change, &mut self.outbox)?;
+                }
+            }
+            Exit::Repartition => {
+                for change in work.out.drain(..) {
+                    encode_repartition(node.id, &change, &mut self.outbox);
+                }
+            }
+            // the stack gives the last one back first
+            Exit::Users(users) => {
+                let Some(((first, first_side), others)) = users.split_first() else {
+                    work.out.clear();
+                    return Ok(());
+                };
+                for change in work.out.drain(..).rev() {
+                    for (user, side) in others.iter().rev() {
+                        work.stack.push((*user, *side, change.clone()));
+                    }
+                    work.stack.push((*first, *first_side, change));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets half-done work; the node that was at it.
+    fn clear_work(&mut self) -> usize {
+        self.work.stack.clear();
+        self.work.out.clear();
+        self.work.dropped.clear();
+        self.work.drops.clear();
+        self.work.scratch.clear();
+        self.work.node
+    }
+
+    fn count_drops(&mut self, position: Option<(NodeId, i32, i64)>) {
+        for (node, reason) in self.work.drops.drain(..) {
+            self.metrics.count_dropped(node, reason, position);
+        }
+    }
+
+    /// What becomes of a record that failed and was taken back.
+    fn bad(&mut self, failure: Failure, at: usize, record: &InputRecord<'_>) -> Result<(), TaskError> {
+        match failure {
+            Failure::Retry(message) => Err(TaskError::Retry(message)),
+            Failure::Store(e) => Err(TaskError::Store(e)),
+            Failure::Bad { reason, message } => self.reject(at, record, reason, &message),
+        }
+    }
+
+    fn reject(&mut self, at: usize, record: &InputRecord<'_>, reason: Reason, message: &str) -> Result<(), TaskError> {
+        let node = self.plan.node(at);
+        match self.plan.options.bad_record {
+            BadRecord::DeadLetter => {
+                encode_dead_letter(record, &node.name, reason, message, &mut self.outbox);
+                self.metrics.count_dead_letter(reason);
+                Ok(())
+            }
+            BadRecord::Stop => Err(TaskError::Stop(Box::new(Stopped {
+                topic: record.topic.to_string(),
+                partition: record.partition,
+                offset: record.offset,
+                node: node.id,
+                node_name: node.name.to_string(),
+                reason,
+                message: message.to_string(),
+            }))),
+        }
+    }
+
+    /// Passes a record by that the worker has found to be bad (its results are larger than a topic takes), instead of [`Self::process`].
+    ///
+    /// # Errors
+    /// [`TaskError::Stop`] under that policy.
+    pub fn dead_letter(
+        &mut self,
+        source: NodeId,
+        record: &InputRecord<'_>,
+        reason: Reason,
+        message: &str,
+    ) -> Result<(), TaskError> {
+        let at = self.sources.iter().find(|(id, ..)| *id == source);
+        let at = at.expect("a source of this sub-topology").1;
+        self.metrics.records_in += 1;
+        self.reject(at, record, reason, message)
+    }
+
+    /// Moves what has been given out so far to the end of `to`, to be sent in the open transaction before the commit. On an abort the
+    /// caller drops it.
+    pub fn drain(&mut self, to: &mut Outbox) {
+        self.metrics.records_out += self.outbox.len() as u64;
+        to.append(&mut self.outbox);
+    }
+
+    /// What the frozen generation sends: results and dead letters in order, then the last row of each key it wrote, for the changelogs.
+    pub fn frozen(&self) -> Option<&Outbox> {
+        self.frozen.as_ref()
+    }
+
+    /// The transaction of the frozen generation has committed: its rows go to the store, in one batch with the position.
+    ///
+    /// # Errors
+    /// The disk; the call may be repeated.
+    ///
+    /// # Panics
+    /// When nothing is frozen.
+    pub fn committed(&mut self, position: &StorePosition) -> StoreResult<()> {
+        let outbox = self.frozen.as_ref().expect("a frozen generation");
+        let mut writes = outbox.iter().filter_map(|record| match record.dest {
+            Dest::Changelog(store) => Some(write(store, record.key.unwrap_or_default(), record.value)),
+            Dest::Sink(_) | Dest::Repartition(_) | Dest::DeadLetter => None,
+        });
+        self.buffer.committed(&mut writes, position)?;
+        drop(writes);
+        if let Some(outbox) = self.frozen.take() {
+            self.keep_spare(outbox);
+        }
+        Ok(())
+    }
+
+    fn keep_spare(&mut self, mut outbox: Outbox) {
+        if outbox.bytes() > KEPT_OUTBOX_BYTES {
+            outbox = Outbox::new();
+        }
+        outbox.clear();
+        self.spare = outbox;
+    }
+
+    /// Drops everything that is not committed.
+    pub fn abort(&mut self) {
+        self.buffer.abort();
+        self.outbox.clear();
+        if let Some(outbox) = self.frozen.take() {
+            self.keep_spare(outbox);
+        }
+        self.clear_work();
+        self.restored.clear();
+        self.restored_bytes = 0;
+    }
+
+    /// Takes a changelog record in; it is in the store after [`Self::apply_restored`].
+    pub fn restore(&mut self, store: StoreId, key: &[u8], value: Option<&[u8]>) {
+        self.restored_bytes += key.len() + value.map_or(0, <[u8]>::len) + size_of::<Write>();
+        self.restored.push(write(store, key, value));
+    }
+
+    /// Bytes waiting for [`Self::apply_restored`].
+    pub fn restored_bytes(&self) -> usize {
+        self.restored_bytes
+    }
+
+    /// Puts the changelog records taken in into the store, with how far they go.
+    ///
+    /// # Errors
+    /// The disk; the records are then to be read again.
+    pub fn apply_restored(&mut self, position: &StorePosition) -> StoreResult<()> {
+        self.restored_bytes = 0;
+        self.buffer.apply_restored(&mut self.restored.drain(..), position)
+    }
+
+    /// Bytes that a commit would free.
+    pub fn buffered_bytes(&self) -> usize {
+        let frozen = self.frozen.as_ref().map_or(0, Outbox::bytes);
+        self.buffer.buffered_bytes() + self.outbox.bytes() + frozen
+    }
+
+    /// Bytes of the buffer, decoded rows that are committed included.
+    pub fn memory_bytes(&self) -> usize {
+        let frozen = self.frozen.as_ref().map_or(0, Outbox::bytes);
+        self.buffer.total_bytes() + self.outbox.bytes() + frozen
+    }
+
+    /// Whether nothing waits to be sent or committed (input positions aside, which are the worker's).
+    pub fn is_clean(&self) -> bool {
+        self.outbox.is_empty() && self.buffer.is_clean()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &dyn Store {
+        self.buffer.store()
+    }
+
+    /// The store, to flush it, or to clear it before a rebuild.
+    pub fn store_mut(&mut self) -> &mut dyn Store {
+        self.buffer.store_mut()
+    }
+
+    /// Ends the task, dropping what is not committed, and gives the open store back.
+    pub fn into_store(self) -> Box<dyn Store> {
+        self.buffer.into_store()
+    }
+
+    /// Its counters.
+    pub fn metrics(&self) -> &TaskMetrics {
+        &self.metrics
+    }
+
+    /// The plan it runs.
+    pub fn plan(&self) -> &Arc<TaskPlan> {
+        &self.plan
+    }
+
+    /// Its partition.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+}
+
+fn context<'a>(buffer: &'a mut Buffer, work: &'a mut Work, now: Timestamp) -> Context<'a> {
+    Context {
+        buffer,
+        now,
+        out: &mut work.out,
+        dropped: &mut work.dropped,
+        scratch: &mut work.scratch,
+    }
+}
+
+/// A store's write from a changelog record.
+fn write(store: StoreId, key: &[u8], value: Option<&[u8]>) -> Write {
+    ([&store.to_be_bytes()[..], key].concat(), value.map(<[u8]>::to_vec))
+}

@@ -1,0 +1,211 @@
+//! What all tasks of a sub-topology share: the plan and what follows from it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+
+use crate::engine::{BadRecord, Emit};
+use crate::formats::{FormatError, RegisteredSchema, SchemaSource};
+use crate::operators::{Mode, Side};
+use crate::state::buffer::TableSpec;
+use crate::topology::{Node, NodeId, Op, SourceTopic, StoreId, SubId, TimestampFrom, Topology};
+
+use super::decode::SourceCodec;
+use super::encode::SinkCodec;
+
+/// How tasks work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskOptions {
+    /// When held-back operators forward.
+    pub emit: Emit,
+    /// What happens with a record that cannot be processed.
+    pub bad_record: BadRecord,
+    /// Bytes of decoded rows that a task keeps (uncommitted ones beyond it, see [`super::Task::buffered_bytes`]).
+    pub cache_bytes: usize,
+}
+
+impl Default for TaskOptions {
+    fn default() -> Self {
+        Self {
+            emit: Emit::default(),
+            bad_record: BadRecord::default(),
+            cache_bytes: 16 << 20,
+        }
+    }
+}
+
+/// The registered schemas that a sink writes with; `None` for formats without registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkSchemas {
+    /// Of the keys.
+    pub key: Option<RegisteredSchema>,
+    /// Of the values.
+    pub value: Option<RegisteredSchema>,
+}
+
+/// What the tasks of one sub-topology share. Made once, see the fields of [`super::Task`] for what is a task's own.
+pub struct TaskPlan {
+    pub(super) topology: Arc<Topology>,
+    pub(super) sub: SubId,
+    pub(super) options: TaskOptions,
+    pub(super) schemas: Arc<dyn SchemaSource>,
+    pub(super) sinks: BTreeMap<NodeId, SinkSchemas>,
+    /// How each node of the sub-topology runs, and who uses what it gives out (as positions in this list, and the side).
+    pub(super) nodes: Vec<PlanNode>,
+    pub(super) tables: Vec<TableSpec>,
+    pub(super) pending_sets: usize,
+}
+
+pub(super) struct PlanNode {
+    pub id: NodeId,
+    pub mode: Mode,
+    pub users: Vec<(usize, Side)>,
+    /// Somebody downstream sends the headers of its changes on.
+    pub headers: bool,
+}
+
+impl TaskPlan {
+    /// The plan of a sub-topology. `sinks` holds the schemas that deployment has registered, by sink node.
+    ///
+    /// # Errors
+    /// When a format cannot hold its columns, or the registry cannot be reached for a schema that the SQL names by id.
+    pub fn new(
+        topology: Arc<Topology>,
+        sub: SubId,
+        options: TaskOptions,
+        schemas: Arc<dyn SchemaSource>,
+        sinks: BTreeMap<NodeId, SinkSchemas>,
+    ) -> Result<Arc<Self>, FormatError> {
+        let held = held_nodes(&topology, options.emit);
+        let position = |id: NodeId| topology.subs[sub].nodes.iter().position(|&n| n == id);
+        let mut nodes: Vec<PlanNode> = Vec::new();
+        let mut pending_sets = 0;
+        for &id in &topology.subs[sub].nodes {
+            let users = |user: &Node| {
+                let inputs = user.inputs.iter().enumerate().filter(move |(_, input)| **input == id);
+                let at = position(user.id);
+                inputs
+                    .filter_map(move |(side, _)| Some((at?, side as Side)))
+                    .collect::<Vec<_>>()
+            };
+            let pending = pending_sets;
+            if held[id] && matches!(topology.nodes[id].op, Op::TableTableJoin(_)) {
+                pending_sets += 1;
+            }
+            nodes.push(PlanNode {
+                id,
+                mode: Mode {
+                    hold: held[id],
+                    pending,
+                },
+                users: topology.nodes.iter().flat_map(users).collect(),
+                headers: false,
+            });
+        }
+        for at in (0..nodes.len()).rev() {
+            let reaches = match topology.nodes[nodes[at].id].op {
+                Op::Sink(_) | Op::Repartition(_) => true,
+                Op::Aggregate(_) => false,
+                Op::Source(_) | Op::Filter(_) | Op::Project(_) | Op::StreamTableJoin(_) | Op::TableTableJoin(_) => {
+                    nodes[at].users.iter().any(|&(user, _)| nodes[user].headers)
+                }
+            };
+            nodes[at].headers = reaches;
+        }
+        let plan = Self {
+            tables: table_specs(&topology, sub, &held),
+            topology,
+            sub,
+            options,
+            schemas,
+            sinks,
+            nodes,
+            pending_sets,
+        };
+        plan.check()?;
+        Ok(Arc::new(plan))
+    }
+
+    /// Makes every (de)serializer once, so that what is wrong with a format shows before any task starts.
+    fn check(&self) -> Result<(), FormatError> {
+        for at in 0..self.nodes.len() {
+            let _: Option<SourceCodec> = self.source_codec(at)?;
+            let _: Option<SinkCodec> = self.sink_codec(at)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn node(&self, at: usize) -> &Node {
+        &self.topology.nodes[self.nodes[at].id]
+    }
+
+    pub(super) fn source_codec(&self, at: usize) -> Result<Option<SourceCodec>, FormatError> {
+        let node = self.node(at);
+        let Op::Source(source) = &node.op else { return Ok(None) };
+        if let (TimestampFrom::Parsed(..), SourceTopic::External(name)) = (&source.timestamp, &source.topic) {
+            return Err(FormatError::Definition(format!(
+                "{name}: TIMESTAMP_FORMAT is not supported; use a BIGINT or TIMESTAMP column as TIMESTAMP"
+            )));
+        }
+        SourceCodec::new(source, self.nodes[at].headers, &self.schemas).map(Some)
+    }
+
+    pub(super) fn sink_codec(&self, at: usize) -> Result<Option<SinkCodec>, FormatError> {
+        let node = self.node(at);
+        let Op::Sink(sink) = &node.op else { return Ok(None) };
+        let schemas = self.sinks.get(&node.id).cloned().unwrap_or_default();
+        SinkCodec::new(sink, &node.schema, schemas).map(Some)
+    }
+
+    /// The sub-topology.
+    pub fn sub(&self) -> SubId {
+        self.sub
+    }
+
+    /// The topology.
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+}
+
+/// Which nodes give out changes at the flush only, by node: aggregates, and what stands behind them up to the next store or topic.
+fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
+    let mut held = vec![false; topology.nodes.len()];
+    if emit == Emit::EveryChange {
+        return held;
+    }
+    for node in &topology.nodes {
+        held[node.id] = match node.op {
+            Op::Aggregate(_) => true,
+            // the stream's side decides; the table is looked up
+            Op::StreamTableJoin(_) => held[node.inputs[0]],
+            Op::Filter(_) | Op::Project(_) | Op::TableTableJoin(_) => node.inputs.iter().any(|&input| held[input]),
+            Op::Source(_) | Op::Repartition(_) | Op::Sink(_) => false,
+        };
+    }
+    held
+}
+
+/// The stores of the sub-topology. Those keep the row at the start of a generation that are forwarded at the flush, or that a join looks up there.
+fn table_specs(topology: &Topology, sub: SubId, held: &[bool]) -> Vec<TableSpec> {
+    let mut keep: FxHashSet<StoreId> = FxHashSet::default();
+    for node in topology.nodes.iter().filter(|node| node.sub == sub && held[node.id]) {
+        match &node.op {
+            Op::Aggregate(aggregate) => keep.extend([aggregate.store]),
+            Op::TableTableJoin(join) => keep.extend([join.left.stores(), join.right.stores()].concat()),
+            Op::Source(_)
+            | Op::Filter(_)
+            | Op::Project(_)
+            | Op::Repartition(_)
+            | Op::StreamTableJoin(_)
+            | Op::Sink(_) => {}
+        }
+    }
+    let spec = |&store: &StoreId| TableSpec {
+        store,
+        keep_start: keep.contains(&store),
+        value: topology.stores[usize::from(store)].value.clone(),
+    };
+    topology.subs[sub].stores.iter().map(spec).collect()
+}
