@@ -1,4 +1,5 @@
-//! A registry in memory, for tests and for the simulation: no HTTP, no persistence, every schema accepted.
+//! A registry in memory, for tests and for the simulation: no HTTP, no persistence, no deletes. Registering takes every schema;
+//! checking holds it against the latest one (BACKWARD).
 
 use std::collections::BTreeMap;
 
@@ -116,8 +117,17 @@ impl SchemaSource for MemoryRegistry {
         })
     }
 
-    fn check(&self, _subject: &str, _schema: &SchemaText) -> Result<Compatibility, RegistryError> {
-        self.ask(|_| Ok(Compatibility::Compatible))
+    fn check(&self, subject: &str, schema: &SchemaText) -> Result<Compatibility, RegistryError> {
+        self.ask(|inner| {
+            let schema = inner.resolved(schema)?;
+            let newest = inner.subjects.get(subject).and_then(|ids| ids.last());
+            let old: Vec<SchemaText> = newest
+                .map(|id| inner.schemas[*id as usize - 1].clone())
+                .into_iter()
+                .collect();
+            super::check_avro_compatibility(super::CompatibilityLevel::Backward, &schema, &old)
+                .map_err(RegistryError::Invalid)
+        })
     }
 }
 

@@ -9,6 +9,7 @@
 //! *Invariants*: no bytes from outside make it panic, nor allocate more than a bounded multiple of the record; a registry that is away is
 //! never taken for bad data.
 
+mod avro;
 mod error;
 mod internal;
 mod kafka;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 
 use crate::types::{Column, Format, SerdeSpec, Value};
 
+pub use avro::canonical::canonical as canonical_avro;
+pub use avro::compat::{CompatibilityLevel, check as check_avro_compatibility};
 pub use error::{FormatError, Mismatch};
 pub use memory::MemoryRegistry;
 pub use source::{
@@ -51,12 +54,12 @@ pub fn deserializer(
     schemas: &Arc<dyn SchemaSource>,
 ) -> Result<Box<dyn Deserializer>, FormatError> {
     debug_assert!(used.is_sorted() && used.iter().all(|&i| i < columns.len()));
-    let _ = schemas;
     match spec.format {
+        Format::Avro => Ok(Box::new(avro::AvroDeserializer::new(spec, columns, used, schemas)?)),
         Format::Kafka => Ok(Box::new(kafka::Kafka::new(columns, !used.is_empty())?)),
         Format::None => Ok(Box::new(none::NoBytes::new(columns)?)),
         Format::Internal => Ok(Box::new(internal::Internal::new(columns.len(), used, is_key))),
-        Format::Avro | Format::Json | Format::Delimited => Err(unsupported(spec.format)),
+        Format::Json | Format::Delimited => Err(unsupported(spec.format)),
         Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
     }
 }
@@ -71,12 +74,12 @@ pub fn serializer(
     is_key: bool,
     schema: Option<RegisteredSchema>,
 ) -> Result<Box<dyn Serializer>, FormatError> {
-    let _ = schema;
     match spec.format {
+        Format::Avro => Ok(Box::new(avro::AvroSerializer::new(spec, columns, schema)?)),
         Format::Kafka => Ok(Box::new(kafka::Kafka::new(columns, true)?)),
         Format::None => Ok(Box::new(none::NoBytes::new(columns)?)),
         Format::Internal => Ok(Box::new(internal::Internal::new(columns.len(), &[], is_key))),
-        Format::Avro | Format::Json | Format::Delimited => Err(unsupported(spec.format)),
+        Format::Json | Format::Delimited => Err(unsupported(spec.format)),
         Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
     }
 }
@@ -119,10 +122,10 @@ pub fn sink_schema(
     is_key: bool,
     latest: Option<&RegisteredSchema>,
 ) -> Result<SinkSchema, FormatError> {
-    let _ = (columns, is_key, latest);
     match spec.format {
         Format::Kafka | Format::None | Format::Internal | Format::Json | Format::Delimited => Ok(SinkSchema::None),
-        Format::Avro | Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
+        Format::Avro => avro::sink_schema(columns, spec, is_key, latest),
+        Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
     }
 }
 
@@ -132,6 +135,9 @@ pub fn sink_schema(
 /// # Errors
 /// [`FormatError::Definition`] when a field has no SQL type.
 pub fn columns_of(schema: &RegisteredSchema, spec: &SerdeSpec, is_key: bool) -> Result<Vec<Column>, FormatError> {
-    let _ = (schema, is_key);
-    Err(unsupported(spec.format))
+    match schema.schema.schema_type {
+        SchemaType::Avro => avro::columns_of(schema, spec, is_key),
+        SchemaType::Json => Err(unsupported(Format::JsonSr)),
+        SchemaType::Protobuf => Err(unsupported(Format::Protobuf)),
+    }
 }
