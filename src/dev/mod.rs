@@ -1,2 +1,1 @@
 //! The developer's own Kafka: an embedded broker and what goes with it.
-

@@ -130,3 +130,13 @@ mod tests {
         }
     }
 }
+
+impl crate::topology::InternalNames for Names {
+    fn repartition(&self, name: &str) -> String {
+        Self::repartition(self, name)
+    }
+
+    fn changelog(&self, store: &str) -> String {
+        Self::changelog(self, store)
+    }
+}

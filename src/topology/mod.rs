@@ -5,6 +5,10 @@
 //!
 //! Names of stores and internal topics come from SQL names, so that they survive unrelated edits.
 
+mod explain;
+
+pub use explain::{InternalNames, explain, explain_json};
+
 use std::sync::Arc;
 
 use crate::expr::{AggregateCall, Expr};
