@@ -10,16 +10,19 @@
 //! never taken for bad data.
 
 mod avro;
+mod delimited;
 mod error;
 mod internal;
+mod json;
 mod kafka;
 mod memory;
 mod none;
+mod scalar;
 mod source;
 
 use std::sync::Arc;
 
-use crate::types::{Column, Format, SerdeSpec, Value};
+use crate::types::{Column, Decimal, Format, SerdeSpec, Value};
 
 pub use avro::canonical::canonical as canonical_avro;
 pub use avro::compat::{CompatibilityLevel, check as check_avro_compatibility};
@@ -59,7 +62,8 @@ pub fn deserializer(
         Format::Kafka => Ok(Box::new(kafka::Kafka::new(columns, !used.is_empty())?)),
         Format::None => Ok(Box::new(none::NoBytes::new(columns)?)),
         Format::Internal => Ok(Box::new(internal::Internal::new(columns.len(), used, is_key))),
-        Format::Json | Format::Delimited => Err(unsupported(spec.format)),
+        Format::Json => Ok(Box::new(json::JsonDeserializer::new(spec, columns, used)?)),
+        Format::Delimited => Ok(Box::new(delimited::Delimited::new(spec, columns, used)?)),
         Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
     }
 }
@@ -79,7 +83,8 @@ pub fn serializer(
         Format::Kafka => Ok(Box::new(kafka::Kafka::new(columns, true)?)),
         Format::None => Ok(Box::new(none::NoBytes::new(columns)?)),
         Format::Internal => Ok(Box::new(internal::Internal::new(columns.len(), &[], is_key))),
-        Format::Json | Format::Delimited => Err(unsupported(spec.format)),
+        Format::Json => Ok(Box::new(json::JsonSerializer::new(spec, columns)?)),
+        Format::Delimited => Ok(Box::new(delimited::Delimited::new(spec, columns, &[])?)),
         Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
     }
 }
@@ -140,4 +145,13 @@ pub fn columns_of(schema: &RegisteredSchema, spec: &SerdeSpec, is_key: bool) -> 
         SchemaType::Json => Err(unsupported(Format::JsonSr)),
         SchemaType::Protobuf => Err(unsupported(Format::Protobuf)),
     }
+}
+
+/// The number as DECIMAL(precision, scale), when that needs no rounding; reading and writing never round.
+fn exact_decimal(number: Decimal, precision: u8, scale: u8) -> Option<Decimal> {
+    if number.scale() == scale {
+        return (number.digits() <= precision).then_some(number);
+    }
+    let fitted = number.fit(precision, scale).ok()?;
+    (fitted == number).then_some(fitted)
 }

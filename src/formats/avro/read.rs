@@ -6,6 +6,7 @@ use crate::types::{Decimal, Value, map_value};
 
 use super::super::FormatError;
 use super::super::error::Name;
+use super::super::exact_decimal;
 use super::input::Input;
 use super::schema::{AvroSchema, TypeId};
 
@@ -284,17 +285,8 @@ fn map_from_stack(input: &mut Input<'_>, base: usize) -> Value {
 /// A big-endian two's-complement integer, at another scale. The error is what was found.
 fn decimal(bytes: &[u8], from_scale: u8, precision: u8, scale: u8) -> std::result::Result<Decimal, String> {
     let unscaled = integer_of(bytes).ok_or_else(|| format!("an integer of {} bytes", bytes.len()))?;
-    exact(Decimal::new(unscaled, from_scale), precision, scale)
+    exact_decimal(Decimal::new(unscaled, from_scale), precision, scale)
         .ok_or_else(|| Decimal::new(unscaled, from_scale).to_string())
-}
-
-/// The number as DECIMAL(precision, scale), when that needs no rounding.
-pub(crate) fn exact(number: Decimal, precision: u8, scale: u8) -> Option<Decimal> {
-    if number.scale() == scale {
-        return (number.digits() <= precision).then_some(number);
-    }
-    let fitted = number.fit(precision, scale).ok()?;
-    (fitted == number).then_some(fitted)
 }
 
 /// A big-endian two's-complement integer of any length that fits 128 bits.
@@ -331,9 +323,9 @@ mod tests {
     #[test]
     fn decimals_are_never_rounded() {
         let of = |s: &str| s.parse::<Decimal>().unwrap();
-        assert_eq!(exact(of("1.50"), 3, 1).unwrap().to_string(), "1.5");
-        assert!(exact(of("1.55"), 3, 1).is_none());
-        assert!(exact(of("1000"), 3, 0).is_none());
-        assert!(exact(of("1000.0"), 3, 1).is_none());
+        assert_eq!(exact_decimal(of("1.50"), 3, 1).unwrap().to_string(), "1.5");
+        assert!(exact_decimal(of("1.55"), 3, 1).is_none());
+        assert!(exact_decimal(of("1000"), 3, 0).is_none());
+        assert!(exact_decimal(of("1000.0"), 3, 1).is_none());
     }
 }

@@ -9,10 +9,10 @@ use crate::types::{Column, Format, SqlType, Value};
 
 use super::super::FormatError;
 use super::super::error::{Name, kind_of, quoted};
+use super::super::exact_decimal;
 use super::compile::find_position;
 use super::defaults;
 use super::output;
-use super::read::exact;
 use super::schema::{AvroSchema, AvroType, Record, TypeId, Unit};
 
 type Result<T> = std::result::Result<T, FormatError>;
@@ -381,7 +381,7 @@ fn write_decimal(
     out: &mut Vec<u8>,
 ) -> Result<()> {
     let expected = || format!("DECIMAL({precision}, {scale}) without rounding");
-    let fitted = exact(d, precision, scale).ok_or_else(|| unwritable(&expected(), d.to_string()))?;
+    let fitted = exact_decimal(d, precision, scale).ok_or_else(|| unwritable(&expected(), d.to_string()))?;
     let mut buffer = [0; 16];
     let digits = output::integer(fitted.unscaled(), &mut buffer);
     match size {
