@@ -9,6 +9,7 @@ pub mod expr;
 pub mod formats;
 pub mod log;
 pub mod operators;
+pub mod sql;
 pub mod state;
 pub mod topology;
 pub mod types;

@@ -1,0 +1,302 @@
+//! The tree of a SQL file, as written: names are folded, nothing is resolved or checked.
+//!
+//! `Display` (in `print`) gives SQL that parses to the same tree.
+
+use std::sync::Arc;
+
+use super::diagnostic::Span;
+use crate::expr::{ArithmeticOp, CompareOp};
+use crate::types::{RelationKind, SqlType};
+
+/// A name: upper case unless it was quoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The name.
+    pub text: Arc<str>,
+    /// Where it is.
+    pub span: Span,
+}
+
+/// A statement and where it is, without its semicolon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    /// What it says.
+    pub kind: StatementKind,
+    /// Where it is.
+    pub span: Span,
+}
+
+/// The statements.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StatementKind {
+    /// `CREATE STREAM | TABLE name (columns) WITH (...)`.
+    Create(Create),
+    /// `INSERT INTO name SELECT ...`.
+    InsertSelect {
+        /// The target stream.
+        into: Name,
+        /// The query.
+        query: Box<Query>,
+    },
+    /// `INSERT INTO name (columns) VALUES (values)`.
+    InsertValues {
+        /// The target.
+        into: Name,
+        /// The columns, all if none are named.
+        columns: Vec<Name>,
+        /// A value for each.
+        values: Vec<Expression>,
+    },
+    /// `DROP STREAM | TABLE [IF EXISTS] name [DELETE TOPIC]`.
+    Drop {
+        /// Stream or table.
+        kind: RelationKind,
+        /// No error if it does not exist.
+        if_exists: bool,
+        /// What to drop.
+        name: Name,
+        /// With its topic.
+        delete_topic: bool,
+    },
+    /// `SET 'name' = 'value'`.
+    Set(String, String),
+    /// `UNSET 'name'`.
+    Unset(String),
+    /// A query by itself.
+    Query(Box<Query>),
+}
+
+/// CREATE, with columns or AS SELECT.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Create {
+    /// Stream or table.
+    pub kind: RelationKind,
+    /// OR REPLACE.
+    pub or_replace: bool,
+    /// SOURCE.
+    pub source: bool,
+    /// IF NOT EXISTS.
+    pub if_not_exists: bool,
+    /// The new name.
+    pub name: Name,
+    /// The columns; `None` if there is no list (then they come from the registry).
+    pub columns: Option<Vec<ColumnDef>>,
+    /// WITH (...).
+    pub with: Vec<Property>,
+    /// AS SELECT.
+    pub query: Option<Box<Query>>,
+}
+
+/// What a column is beside a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnRole {
+    /// A column of the value.
+    Value,
+    /// KEY.
+    Key,
+    /// PRIMARY KEY.
+    PrimaryKey,
+    /// HEADERS, or HEADER('name').
+    Headers(Option<String>),
+}
+
+/// A column of a CREATE.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnDef {
+    /// Its name.
+    pub name: Name,
+    /// Its type.
+    pub sql_type: SqlType,
+    /// KEY, PRIMARY KEY or neither.
+    pub role: ColumnRole,
+    /// From name to role.
+    pub span: Span,
+}
+
+/// A `NAME = value` of a WITH clause.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Property {
+    /// In upper case.
+    pub name: Name,
+    /// A literal.
+    pub value: Literal,
+    /// Where the value is.
+    pub span: Span,
+}
+
+/// A constant as written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    /// NULL.
+    Null,
+    /// TRUE or FALSE.
+    Boolean(bool),
+    /// A number: INTEGER, BIGINT, DECIMAL with a point, DOUBLE with an exponent.
+    Number(String),
+    /// A string.
+    String(String),
+}
+
+/// SELECT and its clauses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// The projection.
+    pub select: Vec<SelectItem>,
+    /// FROM.
+    pub from: TableRef,
+    /// JOINs, from left to right.
+    pub joins: Vec<Join>,
+    /// WINDOW, as tokens.
+    pub window: Option<Raw>,
+    /// WHERE.
+    pub filter: Option<Expression>,
+    /// GROUP BY.
+    pub group_by: Vec<Expression>,
+    /// PARTITION BY.
+    pub partition_by: Vec<Expression>,
+    /// HAVING.
+    pub having: Option<Expression>,
+    /// EMIT.
+    pub emit: Option<(Emit, Span)>,
+    /// ORDER BY; the flag is DESC.
+    pub order_by: Vec<(Expression, bool)>,
+    /// LIMIT.
+    pub limit: Option<(u64, Span)>,
+    /// From SELECT to the end.
+    pub span: Span,
+}
+
+/// A clause that is kept as text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Raw {
+    /// Its tokens with blanks between.
+    pub text: String,
+    /// Where it is.
+    pub span: Span,
+}
+
+/// EMIT CHANGES or FINAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// Every change.
+    Changes,
+    /// Windows once they are closed.
+    Final,
+}
+
+/// An item of the projection.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SelectItem {
+    /// `*` or `a.*`.
+    All {
+        /// The relation, if one is named.
+        qualifier: Option<Name>,
+        /// Where it is.
+        span: Span,
+    },
+    /// An expression.
+    One {
+        /// The expression.
+        expression: Expression,
+        /// AS.
+        alias: Option<Name>,
+    },
+}
+
+/// A relation in FROM or JOIN.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableRef {
+    /// The relation.
+    pub name: Name,
+    /// Its name in this query.
+    pub alias: Option<Name>,
+}
+
+impl TableRef {
+    /// The name by which the query knows it.
+    pub fn known_as(&self) -> &Name {
+        self.alias.as_ref().unwrap_or(&self.name)
+    }
+}
+
+/// A JOIN.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Join {
+    /// Inner or outer.
+    pub kind: crate::topology::JoinKind,
+    /// The right side.
+    pub right: TableRef,
+    /// WITHIN ... [GRACE PERIOD ...], as tokens.
+    pub within: Option<Raw>,
+    /// ON.
+    pub on: Expression,
+    /// From JOIN to the end of ON.
+    pub span: Span,
+}
+
+/// An expression and where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expression {
+    /// What it says.
+    pub kind: ExpressionKind,
+    /// Where it is.
+    pub span: Span,
+}
+
+/// The expressions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExpressionKind {
+    /// A constant.
+    Literal(Literal),
+    /// A column, `a` or `r.a`.
+    Column(Option<Name>, Name),
+    /// NOT.
+    Not(Box<Expression>),
+    /// `-x`.
+    Negate(Box<Expression>),
+    /// AND.
+    And(Box<Expression>, Box<Expression>),
+    /// OR.
+    Or(Box<Expression>, Box<Expression>),
+    /// A comparison.
+    Compare(CompareOp, Box<Expression>, Box<Expression>),
+    /// Arithmetic.
+    Arithmetic(ArithmeticOp, Box<Expression>, Box<Expression>),
+    /// IS [NOT] NULL; the flag is NOT.
+    IsNull(Box<Expression>, bool),
+    /// IS [NOT] DISTINCT FROM; the flag is NOT.
+    IsDistinct(Box<Expression>, Box<Expression>, bool),
+    /// [NOT] IN (...).
+    In(Box<Expression>, Vec<Expression>, bool),
+    /// [NOT] BETWEEN ... AND ....
+    Between(Box<Expression>, Box<Expression>, Box<Expression>, bool),
+    /// [NOT] LIKE ... [ESCAPE 'c'].
+    Like(Box<Expression>, Box<Expression>, Option<char>, bool),
+    /// CASE [operand] WHEN ... THEN ... [ELSE ...] END.
+    Case {
+        /// Compared with each WHEN, if present.
+        operand: Option<Box<Expression>>,
+        /// WHEN and THEN.
+        whens: Vec<(Expression, Expression)>,
+        /// ELSE.
+        otherwise: Option<Box<Expression>>,
+    },
+    /// CAST(x AS type).
+    Cast(Box<Expression>, SqlType),
+    /// `x->field`.
+    Field(Box<Expression>, Name),
+    /// `x->*`.
+    AllFields(Box<Expression>),
+    /// `x[i]`.
+    Subscript(Box<Expression>, Box<Expression>),
+    /// `ARRAY[...]`.
+    Array(Vec<Expression>),
+    /// `MAP(k := v, ...)`.
+    Map(Vec<(Expression, Expression)>),
+    /// `STRUCT(name := v, ...)`.
+    Struct(Vec<(Name, Expression)>),
+    /// A function; `COUNT(*)` has no arguments.
+    Call(Name, Vec<Expression>),
+    /// `(a, b) => x`.
+    Lambda(Vec<Name>, Box<Expression>),
+}

@@ -1,0 +1,311 @@
+//! Text to tree: recursive descent over tokens, with a place for everything.
+//!
+//! A bad statement is reported and skipped up to its semicolon, so that all errors of a file are found at once. What ksqlDB knows and we do not
+//! yet is parsed as far as that is cheap, and refused where it stands.
+//!
+//! *Invariant*: no text makes it panic or overflow the stack: nesting and the length of operator chains are bounded.
+
+mod expression;
+mod query;
+mod statement;
+
+use super::ast::{Expression, Name, Query, Statement};
+use super::diagnostic::{Problem, Span};
+use super::lex::{self, Kind, Lexeme};
+
+/// How deep parentheses, types and operators may nest. Each level takes stack in every pass over the tree, and a thread has 2 MiB.
+const MAX_DEPTH: usize = 120;
+
+/// Words that end an expression or a relation's name, so that they cannot be names without quotes.
+const RESERVED: &[&str] = &[
+    "AND",
+    "AS",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CAST",
+    "CREATE",
+    "CROSS",
+    "DISTINCT",
+    "DROP",
+    "ELSE",
+    "EMIT",
+    "END",
+    "EXISTS",
+    "FALSE",
+    "FROM",
+    "FULL",
+    "GROUP",
+    "HAVING",
+    "IN",
+    "INNER",
+    "INSERT",
+    "INTO",
+    "IS",
+    "JOIN",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "NOT",
+    "NULL",
+    "ON",
+    "OR",
+    "ORDER",
+    "OUTER",
+    "PARTITION",
+    "RIGHT",
+    "SELECT",
+    "THEN",
+    "TRUE",
+    "VALUES",
+    "WHEN",
+    "WHERE",
+    "WINDOW",
+    "WITH",
+    "WITHIN",
+];
+
+/// Whether a word must be quoted to be a name.
+pub fn is_reserved(word: &str) -> bool {
+    RESERVED.binary_search(&word.to_ascii_uppercase().as_str()).is_ok()
+}
+
+type Parsed<T> = Result<T, Problem>;
+
+/// All statements of a file, and everything that is wrong with it.
+pub fn statements(text: &str) -> (Vec<Statement>, Vec<Problem>) {
+    let mut parser = match Parser::new(text) {
+        Ok(parser) => parser,
+        Err(problem) => return (Vec::new(), vec![problem]),
+    };
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    loop {
+        while parser.take_symbol(";") {}
+        if parser.peek() == &Kind::End {
+            return (all, problems);
+        }
+        match parser.statement() {
+            Ok(statement) => all.push(statement),
+            Err(problem) => {
+                problems.push(problem);
+                parser.skip_statement();
+            }
+        }
+    }
+}
+
+/// A single query, for readers of views; a semicolon at the end is allowed.
+///
+/// # Errors
+/// The first problem.
+pub fn query(text: &str) -> Parsed<Query> {
+    let mut parser = Parser::new(text)?;
+    let query = parser.query()?;
+    parser.take_symbol(";");
+    parser.end()?;
+    Ok(query)
+}
+
+/// A single expression, for tests and tools.
+///
+/// # Errors
+/// The first problem.
+pub fn expression(text: &str) -> Parsed<Expression> {
+    let mut parser = Parser::new(text)?;
+    let expression = parser.expression()?;
+    parser.end()?;
+    Ok(expression)
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Lexeme>,
+    at: usize,
+    depth: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Parsed<Self> {
+        Ok(Self {
+            text,
+            tokens: lex::tokens(text)?,
+            at: 0,
+            depth: 0,
+        })
+    }
+
+    fn peek(&self) -> &Kind {
+        &self.tokens[self.at].kind
+    }
+
+    /// The token `n` places ahead; the last one is [`Kind::End`].
+    fn ahead(&self, n: usize) -> &Kind {
+        &self.tokens[(self.at + n).min(self.tokens.len() - 1)].kind
+    }
+
+    fn span(&self) -> Span {
+        self.tokens[self.at].span
+    }
+
+    /// The place of the token before.
+    fn last_span(&self) -> Span {
+        self.tokens[self.at.saturating_sub(1)].span
+    }
+
+    fn advance(&mut self) {
+        self.at = (self.at + 1).min(self.tokens.len() - 1);
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        matches!(self.peek(), Kind::Word(w) if w.eq_ignore_ascii_case(word))
+    }
+
+    fn ahead_is_word(&self, n: usize, word: &str) -> bool {
+        matches!(self.ahead(n), Kind::Word(w) if w.eq_ignore_ascii_case(word))
+    }
+
+    fn is_symbol(&self, symbol: &str) -> bool {
+        matches!(self.peek(), Kind::Symbol(s) if s == symbol)
+    }
+
+    fn take_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    /// Takes all of several words, or none.
+    fn take_words(&mut self, words: &[&str]) -> bool {
+        let found = words.iter().enumerate().all(|(i, word)| self.ahead_is_word(i, word));
+        if found {
+            self.at += words.len();
+        }
+        found
+    }
+
+    fn take_symbol(&mut self, symbol: &str) -> bool {
+        let found = self.is_symbol(symbol);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn expect_word(&mut self, word: &str) -> Parsed<()> {
+        if self.take_word(word) {
+            Ok(())
+        } else {
+            Err(self.expected(word))
+        }
+    }
+
+    fn expect_symbol(&mut self, symbol: &str) -> Parsed<()> {
+        if self.take_symbol(symbol) {
+            Ok(())
+        } else {
+            Err(self.expected(&format!("'{symbol}'")))
+        }
+    }
+
+    /// The token at hand is not what must stand here.
+    fn expected(&self, what: &str) -> Problem {
+        let found = match self.peek() {
+            Kind::Word(word) => word.clone(),
+            Kind::Quoted(word) => format!("`{word}`"),
+            Kind::Number(number) => number.clone(),
+            Kind::String(s) => format!("'{s}'"),
+            Kind::Symbol(symbol) => format!("'{symbol}'"),
+            Kind::End => "the end of the text".into(),
+        };
+        Problem::new(self.span(), format!("expected {what}, found {found}"))
+    }
+
+    fn end(&self) -> Parsed<()> {
+        if self.peek() == &Kind::End {
+            Ok(())
+        } else {
+            Err(self.expected("the end"))
+        }
+    }
+
+    /// Up to the semicolon, or to a CREATE at the beginning of a line if one was forgotten.
+    fn skip_statement(&mut self) {
+        while self.peek() != &Kind::End && !self.take_symbol(";") {
+            self.advance();
+            let line_start = self.text[..self.span().start].ends_with('\n');
+            if line_start && (self.is_word("CREATE") || self.is_word("INSERT")) {
+                return;
+            }
+        }
+    }
+
+    /// Runs a rule one level deeper.
+    fn deeper<T>(&mut self, rule: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Problem::new(
+                self.span(),
+                format!("nested deeper than {MAX_DEPTH} levels"),
+            ));
+        }
+        self.depth += 1;
+        let result = rule(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// A name: folded to upper case unless quoted. `what` says what it names.
+    fn name(&mut self, what: &str) -> Parsed<Name> {
+        let (text, span) = match self.peek() {
+            Kind::Word(word) if is_reserved(word) => {
+                let (word, problem) = (word.clone(), self.expected(what));
+                return Err(problem.hint(format!(
+                    "{word} is a reserved word: as a name it needs quotes, `{word}`"
+                )));
+            }
+            Kind::Word(word) => (word.to_uppercase(), self.span()),
+            Kind::Quoted(word) if !word.is_empty() => (word.clone(), self.span()),
+            _ => return Err(self.expected(what)),
+        };
+        self.advance();
+        Ok(Name {
+            text: text.into(),
+            span,
+        })
+    }
+
+    /// A name where reserved words cannot be mistaken for anything else.
+    fn any_name(&mut self, what: &str) -> Parsed<Name> {
+        let Kind::Word(word) = self.peek() else {
+            return self.name(what);
+        };
+        let name = Name {
+            text: word.to_uppercase().into(),
+            span: self.span(),
+        };
+        self.advance();
+        Ok(name)
+    }
+
+    fn string(&mut self, what: &str) -> Parsed<String> {
+        let Kind::String(s) = self.peek() else {
+            return Err(self.expected(what));
+        };
+        let s = s.clone();
+        self.advance();
+        Ok(s)
+    }
+
+    /// One or more, with commas between.
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        let mut all = vec![item(self)?];
+        while self.take_symbol(",") {
+            all.push(item(self)?);
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests;

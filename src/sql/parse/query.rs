@@ -1,0 +1,252 @@
+//! SELECT and its clauses.
+
+use super::{Parsed, Parser, is_reserved};
+use crate::sql::ast::{Emit, Expression, Join, Query, Raw, SelectItem, TableRef};
+use crate::sql::diagnostic::Problem;
+use crate::sql::lex::Kind;
+use crate::topology::JoinKind;
+
+impl Parser<'_> {
+    pub(super) fn query(&mut self) -> Parsed<Query> {
+        let start = self.span();
+        self.expect_word("SELECT")?;
+        if self.is_word("DISTINCT") {
+            return Err(Problem::unsupported(self.span(), "SELECT DISTINCT"));
+        }
+        let select = self.list(Self::select_item)?;
+        self.expect_word("FROM")?;
+        let from = self.table_ref()?;
+        let mut joins = Vec::new();
+        while let Some(join) = self.join()? {
+            joins.push(join);
+        }
+        let window = if self.take_word("WINDOW") {
+            Some(self.window()?)
+        } else {
+            None
+        };
+        let filter = if self.take_word("WHERE") {
+            Some(self.expression()?)
+        } else {
+            None
+        };
+        let group_by = if self.take_words(&["GROUP", "BY"]) {
+            self.keys()?
+        } else {
+            Vec::new()
+        };
+        let partition_by = if self.take_words(&["PARTITION", "BY"]) {
+            self.keys()?
+        } else {
+            Vec::new()
+        };
+        let having = if self.take_word("HAVING") {
+            Some(self.expression()?)
+        } else {
+            None
+        };
+        let emit = self.emit()?;
+        let order_by = if self.take_words(&["ORDER", "BY"]) {
+            self.list(|p| {
+                let key = p.expression()?;
+                let descending = p.take_word("DESC");
+                if !descending {
+                    p.take_word("ASC");
+                }
+                Ok((key, descending))
+            })?
+        } else {
+            Vec::new()
+        };
+        let limit = self.limit()?;
+        Ok(Query {
+            select,
+            from,
+            joins,
+            window,
+            filter,
+            group_by,
+            partition_by,
+            having,
+            emit,
+            order_by,
+            limit,
+            span: start.to(self.last_span()),
+        })
+    }
+
+    fn limit(&mut self) -> Parsed<Option<(u64, crate::sql::diagnostic::Span)>> {
+        if !self.take_word("LIMIT") {
+            return Ok(None);
+        }
+        let parsed = match self.peek() {
+            Kind::Number(n) => n.parse().ok(),
+            _ => None,
+        };
+        let Some(n) = parsed else {
+            return Err(self.expected("a number of rows"));
+        };
+        self.advance();
+        Ok(Some((n, self.last_span())))
+    }
+
+    fn emit(&mut self) -> Parsed<Option<(Emit, crate::sql::diagnostic::Span)>> {
+        let start = self.span();
+        if !self.take_word("EMIT") {
+            return Ok(None);
+        }
+        let emit = if self.take_word("CHANGES") {
+            Emit::Changes
+        } else if self.take_word("FINAL") {
+            Emit::Final
+        } else {
+            return Err(self.expected("CHANGES or FINAL"));
+        };
+        Ok(Some((emit, start.to(self.last_span()))))
+    }
+
+    fn select_item(&mut self) -> Parsed<SelectItem> {
+        let start = self.span();
+        if self.take_symbol("*") {
+            return Ok(SelectItem::All {
+                qualifier: None,
+                span: start,
+            });
+        }
+        let dot_star =
+            matches!((self.ahead(1), self.ahead(2)), (Kind::Symbol(a), Kind::Symbol(b)) if a == "." && b == "*");
+        if dot_star {
+            let qualifier = Some(self.name("a relation's name")?);
+            self.advance();
+            self.advance();
+            return Ok(SelectItem::All {
+                qualifier,
+                span: start.to(self.last_span()),
+            });
+        }
+        let expression = self.expression()?;
+        let named = matches!(self.peek(), Kind::Quoted(_)) || matches!(self.peek(), Kind::Word(w) if !is_reserved(w));
+        let alias = if self.take_word("AS") || named {
+            Some(self.name("a column's name")?)
+        } else {
+            None
+        };
+        Ok(SelectItem::One { expression, alias })
+    }
+
+    fn table_ref(&mut self) -> Parsed<TableRef> {
+        if self.is_symbol("(") {
+            return Err(Problem::unsupported(self.span(), "a query inside FROM")
+                .hint("make it a stream or table of its own with CREATE ... AS SELECT"));
+        }
+        let name = self.name("a stream or table")?;
+        let named = matches!(self.peek(), Kind::Quoted(_)) || matches!(self.peek(), Kind::Word(w) if !is_reserved(w));
+        let alias = if self.take_word("AS") || named {
+            Some(self.name("an alias")?)
+        } else {
+            None
+        };
+        Ok(TableRef { name, alias })
+    }
+
+    fn join(&mut self) -> Parsed<Option<Join>> {
+        let start = self.span();
+        let kind = if self.take_word("INNER") || self.is_word("JOIN") {
+            JoinKind::Inner
+        } else if self.take_word("LEFT") {
+            JoinKind::Left
+        } else if self.take_word("RIGHT") {
+            JoinKind::Right
+        } else if self.take_word("FULL") {
+            JoinKind::Full
+        } else if self.is_word("CROSS") || self.is_symbol(",") {
+            return Err(Problem::new(self.span(), "a join needs a condition").hint("write a JOIN b ON a.x = b.y"));
+        } else {
+            return Ok(None);
+        };
+        if kind != JoinKind::Inner {
+            self.take_word("OUTER");
+        }
+        self.expect_word("JOIN")?;
+        let right = self.table_ref()?;
+        let within = if self.take_word("WITHIN") {
+            Some(self.within()?)
+        } else {
+            None
+        };
+        self.expect_word("ON")?;
+        let on = self.expression()?;
+        Ok(Some(Join {
+            kind,
+            right,
+            within,
+            on,
+            span: start.to(self.last_span()),
+        }))
+    }
+
+    /// Tokens up to ON.
+    fn within(&mut self) -> Parsed<Raw> {
+        let from = self.at;
+        while !self.is_word("ON") {
+            if matches!(self.peek(), Kind::End) || self.is_symbol(";") {
+                return Err(self.expected("ON"));
+            }
+            self.advance();
+        }
+        Ok(self.raw(from))
+    }
+
+    /// `TUMBLING (SIZE 1 HOUR, ...)`, up to the closing parenthesis.
+    fn window(&mut self) -> Parsed<Raw> {
+        let from = self.at;
+        self.any_name("TUMBLING, HOPPING or SESSION")?;
+        self.expect_symbol("(")?;
+        let mut open = 1;
+        while open > 0 {
+            match self.peek() {
+                Kind::Symbol(s) if s == "(" => open += 1,
+                Kind::Symbol(s) if s == ")" => open -= 1,
+                Kind::End => return Err(self.expected("')'")),
+                _ => {}
+            }
+            self.advance();
+        }
+        Ok(self.raw(from))
+    }
+
+    /// The tokens from an index up to here, as text.
+    fn raw(&self, from: usize) -> Raw {
+        let tokens = &self.tokens[from..self.at];
+        let words = tokens.iter().map(|t| match &t.kind {
+            Kind::Word(w) => w.to_uppercase(),
+            Kind::Quoted(w) => format!("`{w}`"),
+            Kind::Number(n) => n.clone(),
+            Kind::String(s) => format!("'{}'", s.replace('\'', "''")),
+            Kind::Symbol(s) => s.clone(),
+            Kind::End => String::new(),
+        });
+        Raw {
+            text: words.collect::<Vec<_>>().join(" "),
+            span: match (tokens.first(), tokens.last()) {
+                (Some(first), Some(last)) => first.span.to(last.span),
+                _ => self.span(),
+            },
+        }
+    }
+
+    /// Expressions with commas between; parentheses around all of them are allowed.
+    fn keys(&mut self) -> Parsed<Vec<Expression>> {
+        let start = self.at;
+        if self.take_symbol("(") {
+            let all = self.list(Self::expression);
+            let closes = all.is_ok() && self.take_symbol(")");
+            let ends = !self.is_symbol(",") && !matches!(self.peek(), Kind::Symbol(s) if s != ";" && s != ")");
+            if let (Ok(all), true, true) = (all, closes, ends) {
+                return Ok(all);
+            }
+            self.at = start;
+        }
+        self.list(Self::expression)
+    }
+}

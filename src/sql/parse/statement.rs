@@ -1,0 +1,371 @@
+//! Statements, column definitions, types and WITH clauses.
+
+use super::{Parsed, Parser};
+use crate::sql::ast::{ColumnDef, ColumnRole, Create, Literal, Property, Statement, StatementKind};
+use crate::sql::diagnostic::Problem;
+use crate::sql::lex::Kind;
+use crate::types::{MAX_PRECISION, RelationKind, SqlType, StructField};
+
+/// Statements that ksqlDB's command line knows and that are no part of a topology.
+const INTERACTIVE: &[&str] = &[
+    "SHOW",
+    "LIST",
+    "DESCRIBE",
+    "EXPLAIN",
+    "PRINT",
+    "TERMINATE",
+    "PAUSE",
+    "RESUME",
+    "RUN",
+    "DEFINE",
+    "UNDEFINE",
+];
+
+impl Parser<'_> {
+    pub(super) fn statement(&mut self) -> Parsed<Statement> {
+        let start = self.span();
+        let kind = self.statement_kind()?;
+        let span = start.to(self.last_span());
+        if self.peek() != &Kind::End {
+            self.expect_symbol(";")?;
+        }
+        Ok(Statement { kind, span })
+    }
+
+    fn statement_kind(&mut self) -> Parsed<StatementKind> {
+        if self.is_word("SELECT") {
+            return Ok(StatementKind::Query(Box::new(self.query()?)));
+        }
+        if self.take_word("CREATE") {
+            return self.create();
+        }
+        if self.take_word("INSERT") {
+            return self.insert();
+        }
+        if self.take_word("DROP") {
+            return self.drop();
+        }
+        if self.take_word("SET") {
+            let name = self.string("a property's name in quotes")?;
+            self.expect_symbol("=")?;
+            return Ok(StatementKind::Set(name, self.string("a value in quotes")?));
+        }
+        if self.take_word("UNSET") {
+            return Ok(StatementKind::Unset(self.string("a property's name in quotes")?));
+        }
+        if let Kind::Word(word) = self.peek() {
+            let word = word.to_uppercase();
+            if INTERACTIVE.contains(&word.as_str()) {
+                let problem = Problem::new(self.span(), format!("{word} is no part of a SQL file"));
+                return Err(problem.hint("use the commands of millstream: check, explain, query"));
+            }
+            if matches!(word.as_str(), "ALTER" | "ASSERT") {
+                return Err(Problem::unsupported(self.span(), format!("the statement {word}")));
+            }
+            let known = ["CREATE", "INSERT", "DROP", "SELECT", "SET", "UNSET"];
+            return Err(self.expected("a statement").nearest(&word, known));
+        }
+        Err(self.expected("a statement"))
+    }
+
+    fn create(&mut self) -> Parsed<StatementKind> {
+        let or_replace = self.take_words(&["OR", "REPLACE"]);
+        let source = self.take_word("SOURCE");
+        if self.is_word("TYPE") || self.is_word("CONNECTOR") || self.is_word("SINK") {
+            let Kind::Word(word) = self.peek() else {
+                return Err(self.expected("STREAM or TABLE"));
+            };
+            return Err(Problem::unsupported(
+                self.span(),
+                format!("CREATE {}", word.to_uppercase()),
+            ));
+        }
+        let kind = self.relation_kind()?;
+        let if_not_exists = self.take_words(&["IF", "NOT", "EXISTS"]);
+        let name = self.name(&format!("the {}'s name", kind.to_string().to_lowercase()))?;
+        let columns = if self.is_symbol("(") {
+            Some(self.columns()?)
+        } else {
+            None
+        };
+        let with = if self.take_word("WITH") {
+            self.properties()?
+        } else {
+            Vec::new()
+        };
+        let query = if self.is_word("AS") {
+            if columns.is_some() {
+                return Err(Problem::new(
+                    self.span(),
+                    "columns and AS SELECT cannot be given together",
+                ));
+            }
+            self.advance();
+            Some(Box::new(self.query()?))
+        } else {
+            None
+        };
+        if with.is_empty() && query.is_none() {
+            return Err(self.expected("WITH or AS SELECT"));
+        }
+        Ok(StatementKind::Create(Create {
+            kind,
+            or_replace,
+            source,
+            if_not_exists,
+            name,
+            columns,
+            with,
+            query,
+        }))
+    }
+
+    fn relation_kind(&mut self) -> Parsed<RelationKind> {
+        if self.take_word("STREAM") {
+            Ok(RelationKind::Stream)
+        } else if self.take_word("TABLE") {
+            Ok(RelationKind::Table)
+        } else {
+            Err(self.expected("STREAM or TABLE"))
+        }
+    }
+
+    fn columns(&mut self) -> Parsed<Vec<ColumnDef>> {
+        self.expect_symbol("(")?;
+        if self.take_symbol(")") {
+            return Ok(Vec::new());
+        }
+        let columns = self.list(Self::column)?;
+        self.expect_symbol(")")?;
+        Ok(columns)
+    }
+
+    fn column(&mut self) -> Parsed<ColumnDef> {
+        let name = self.name("a column's name")?;
+        let sql_type = self.sql_type()?;
+        let role = if self.take_words(&["PRIMARY", "KEY"]) {
+            ColumnRole::PrimaryKey
+        } else if self.take_word("KEY") {
+            ColumnRole::Key
+        } else if self.take_word("HEADERS") {
+            ColumnRole::Headers(None)
+        } else if self.take_word("HEADER") {
+            self.expect_symbol("(")?;
+            let header = self.string("a header's name in quotes")?;
+            self.expect_symbol(")")?;
+            ColumnRole::Headers(Some(header))
+        } else {
+            ColumnRole::Value
+        };
+        let span = name.span.to(self.last_span());
+        Ok(ColumnDef {
+            name,
+            sql_type,
+            role,
+            span,
+        })
+    }
+
+    pub(super) fn sql_type(&mut self) -> Parsed<SqlType> {
+        self.deeper(Self::sql_type_here)
+    }
+
+    fn sql_type_here(&mut self) -> Parsed<SqlType> {
+        const KNOWN: &[&str] = &[
+            "BOOLEAN",
+            "INTEGER",
+            "INT",
+            "BIGINT",
+            "DOUBLE",
+            "STRING",
+            "VARCHAR",
+            "BYTES",
+            "DECIMAL",
+            "DATE",
+            "TIME",
+            "TIMESTAMP",
+            "ARRAY",
+            "MAP",
+            "STRUCT",
+        ];
+        let Kind::Word(word) = self.peek() else {
+            return Err(self.expected("a type"));
+        };
+        let (word, span) = (word.to_uppercase(), self.span());
+        self.advance();
+        Ok(match word.as_str() {
+            "BOOLEAN" => SqlType::Boolean,
+            "INT" | "INTEGER" => SqlType::Integer,
+            "BIGINT" => SqlType::Bigint,
+            "DOUBLE" => SqlType::Double,
+            "STRING" => SqlType::String,
+            "VARCHAR" => {
+                // ksqlDB takes VARCHAR(STRING) and so do we; a length means nothing
+                if self.take_symbol("(") {
+                    self.advance();
+                    self.expect_symbol(")")?;
+                }
+                SqlType::String
+            }
+            "BYTES" => SqlType::Bytes,
+            "DATE" => SqlType::Date,
+            "TIME" => SqlType::Time,
+            "TIMESTAMP" => SqlType::Timestamp,
+            "DECIMAL" | "DEC" => self.decimal()?,
+            "ARRAY" => {
+                self.expect_symbol("<")?;
+                let item = self.sql_type()?;
+                self.expect_symbol(">")?;
+                SqlType::Array(item.into())
+            }
+            "MAP" => {
+                self.expect_symbol("<")?;
+                let key = self.sql_type()?;
+                self.expect_symbol(",")?;
+                let value = self.sql_type()?;
+                self.expect_symbol(">")?;
+                SqlType::Map(key.into(), value.into())
+            }
+            "STRUCT" => self.struct_type()?,
+            _ => {
+                let problem = Problem::new(span, format!("there is no type {word}"));
+                return Err(problem.nearest(&word, KNOWN.iter().copied()));
+            }
+        })
+    }
+
+    fn struct_type(&mut self) -> Parsed<SqlType> {
+        // STRUCT<> without fields
+        if self.take_symbol("<>") {
+            return Ok(SqlType::Struct([].into()));
+        }
+        self.expect_symbol("<")?;
+        let fields = self.list(|p| {
+            let name = p.any_name("a field's name")?;
+            let sql_type = p.sql_type()?;
+            Ok((name, sql_type))
+        })?;
+        self.expect_symbol(">")?;
+        for (i, (name, _)) in fields.iter().enumerate() {
+            if fields[..i].iter().any(|(other, _)| other == name) {
+                return Err(Problem::new(name.span, format!("field {} occurs twice", name.text)));
+            }
+        }
+        let fields = fields.into_iter().map(|(name, sql_type)| StructField {
+            name: name.text,
+            sql_type,
+        });
+        Ok(SqlType::Struct(fields.collect()))
+    }
+
+    fn decimal(&mut self) -> Parsed<SqlType> {
+        self.expect_symbol("(")?;
+        let start = self.span();
+        let precision = self.digits("the number of digits")?;
+        let scale = if self.take_symbol(",") {
+            self.digits("the number of digits after the point")?
+        } else {
+            0
+        };
+        let span = start.to(self.last_span());
+        self.expect_symbol(")")?;
+        if precision == 0 || precision > MAX_PRECISION || scale > precision {
+            let rule = format!("DECIMAL takes 1 to {MAX_PRECISION} digits, of which at most all stand after the point");
+            return Err(Problem::new(span, rule));
+        }
+        Ok(SqlType::Decimal { precision, scale })
+    }
+
+    fn digits(&mut self, what: &str) -> Parsed<u8> {
+        let Kind::Number(n) = self.peek() else {
+            return Err(self.expected(what));
+        };
+        let n = n.parse().map_err(|_| self.expected(what))?;
+        self.advance();
+        Ok(n)
+    }
+
+    /// `(NAME = literal, ...)`.
+    fn properties(&mut self) -> Parsed<Vec<Property>> {
+        self.expect_symbol("(")?;
+        if self.take_symbol(")") {
+            return Ok(Vec::new());
+        }
+        let all = self.list(|p| {
+            let name = match p.peek() {
+                // 'kafka_topic' in quotes is allowed
+                Kind::String(s) => {
+                    let (text, span) = (s.to_uppercase().into(), p.span());
+                    p.advance();
+                    crate::sql::ast::Name { text, span }
+                }
+                _ => p.any_name("a property's name")?,
+            };
+            p.expect_symbol("=")?;
+            let span = p.span();
+            let value = p.literal()?;
+            Ok(Property {
+                name,
+                value,
+                span: span.to(p.last_span()),
+            })
+        })?;
+        self.expect_symbol(")")?;
+        Ok(all)
+    }
+
+    fn literal(&mut self) -> Parsed<Literal> {
+        let negative = self.take_symbol("-");
+        let literal = match self.peek() {
+            Kind::Number(n) if negative => Literal::Number(format!("-{n}")),
+            Kind::Number(n) => Literal::Number(n.clone()),
+            _ if negative => return Err(self.expected("a number")),
+            Kind::String(s) => Literal::String(s.clone()),
+            Kind::Word(w) if w.eq_ignore_ascii_case("TRUE") => Literal::Boolean(true),
+            Kind::Word(w) if w.eq_ignore_ascii_case("FALSE") => Literal::Boolean(false),
+            Kind::Word(w) if w.eq_ignore_ascii_case("NULL") => Literal::Null,
+            _ => return Err(self.expected("a constant")),
+        };
+        self.advance();
+        Ok(literal)
+    }
+
+    fn insert(&mut self) -> Parsed<StatementKind> {
+        self.expect_word("INTO")?;
+        let into = self.name("a stream's name")?;
+        if self.is_word("WITH") {
+            return Err(Problem::unsupported(self.span(), "INSERT INTO ... WITH"));
+        }
+        if self.is_word("SELECT") {
+            let query = Box::new(self.query()?);
+            return Ok(StatementKind::InsertSelect { into, query });
+        }
+        let columns = if self.take_symbol("(") {
+            let columns = self.list(|p| p.name("a column's name"))?;
+            self.expect_symbol(")")?;
+            columns
+        } else {
+            Vec::new()
+        };
+        if !self.take_word("VALUES") {
+            return Err(self.expected("SELECT or VALUES"));
+        }
+        self.expect_symbol("(")?;
+        let values = self.list(Self::expression)?;
+        self.expect_symbol(")")?;
+        Ok(StatementKind::InsertValues { into, columns, values })
+    }
+
+    fn drop(&mut self) -> Parsed<StatementKind> {
+        let kind = self.relation_kind()?;
+        let if_exists = self.take_words(&["IF", "EXISTS"]);
+        let name = self.name("a name")?;
+        let delete_topic = self.take_words(&["DELETE", "TOPIC"]);
+        Ok(StatementKind::Drop {
+            kind,
+            if_exists,
+            name,
+            delete_topic,
+        })
+    }
+}
