@@ -300,3 +300,54 @@ pub enum ExpressionKind {
     /// `(a, b) => x`.
     Lambda(Vec<Name>, Box<Expression>),
 }
+
+impl Expression {
+    /// Calls `f` on the direct operands.
+    pub fn children<'a>(&'a self, f: &mut dyn FnMut(&'a Expression)) {
+        match &self.kind {
+            ExpressionKind::Literal(_) | ExpressionKind::Column(..) => {}
+            ExpressionKind::Not(a) | ExpressionKind::Negate(a) | ExpressionKind::IsNull(a, _) => f(a),
+            ExpressionKind::Cast(a, _) | ExpressionKind::Field(a, _) | ExpressionKind::AllFields(a) => f(a),
+            ExpressionKind::Lambda(_, a) => f(a),
+            ExpressionKind::And(a, b) | ExpressionKind::Or(a, b) | ExpressionKind::Subscript(a, b) => {
+                f(a);
+                f(b);
+            }
+            ExpressionKind::Compare(_, a, b) | ExpressionKind::Arithmetic(_, a, b) => {
+                f(a);
+                f(b);
+            }
+            ExpressionKind::IsDistinct(a, b, _) | ExpressionKind::Like(a, b, ..) => {
+                f(a);
+                f(b);
+            }
+            ExpressionKind::Between(a, b, c, _) => {
+                f(a);
+                f(b);
+                f(c);
+            }
+            ExpressionKind::In(a, all, _) => {
+                f(a);
+                all.iter().for_each(f);
+            }
+            ExpressionKind::Case {
+                operand,
+                whens,
+                otherwise,
+            } => {
+                operand.iter().for_each(|e| f(e));
+                whens.iter().for_each(|(when, then)| {
+                    f(when);
+                    f(then);
+                });
+                otherwise.iter().for_each(|e| f(e));
+            }
+            ExpressionKind::Array(all) | ExpressionKind::Call(_, all) => all.iter().for_each(f),
+            ExpressionKind::Map(entries) => entries.iter().for_each(|(k, v)| {
+                f(k);
+                f(v);
+            }),
+            ExpressionKind::Struct(fields) => fields.iter().for_each(|(_, v)| f(v)),
+        }
+    }
+}

@@ -5,11 +5,15 @@
 //!
 //! Names of stores and internal topics come from SQL names, so that they survive unrelated edits.
 
+mod builder;
 mod explain;
-
-pub use explain::{InternalNames, explain, explain_json};
+mod prune;
+mod wire;
 
 use std::sync::Arc;
+
+pub use builder::{Builder, NodeRef, PSEUDO_COLUMNS, RelationRef, same_partitioning};
+pub use explain::{InternalNames, explain, explain_json};
 
 use crate::expr::{AggregateCall, Expr};
 use crate::types::{RelationKind, RelationSchema, SerdeSpec};

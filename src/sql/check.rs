@@ -1,0 +1,575 @@
+//! Names and types: an expression of the tree becomes a compiled [`Expr`], with every implicit cast made explicit.
+
+use super::ast::{Expression, ExpressionKind, Literal, Name};
+use super::diagnostic::{Problem, Span};
+use super::scope::Scope;
+use crate::expr::functions::{self, FunctionCall};
+use crate::expr::{
+    AGGREGATES, AggregateCall, ArithmeticOp, CompareOp, EvalContext, Expr, LikePattern, arithmetic_type, can_cast,
+    cast_value, common_type, comparable, widens,
+};
+use crate::types::{Decimal, SqlType, StructField, Value};
+
+/// An expression and its type; the literal NULL has none of its own.
+#[derive(Clone, Debug)]
+pub struct Typed {
+    /// The compiled expression.
+    pub expr: Expr,
+    /// Its type.
+    pub sql_type: Option<SqlType>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+impl Typed {
+    /// The type, STRING for NULL.
+    pub fn type_or_string(&self) -> SqlType {
+        self.sql_type.clone().unwrap_or(SqlType::String)
+    }
+
+    fn named(&self) -> String {
+        self.sql_type.as_ref().map_or("NULL".into(), ToString::to_string)
+    }
+}
+
+/// The aggregate calls met so far. Their results stand for the moment behind the value columns of the input, from position `width`.
+#[derive(Debug, Default)]
+pub struct Aggregates {
+    /// The calls, each once, and where the first of its kind stands.
+    pub calls: Vec<(AggregateCall, Span)>,
+    /// How many value columns the input has.
+    pub width: usize,
+}
+
+type Checked<T> = Result<T, Problem>;
+
+/// Checks expressions over a scope.
+pub struct Checker<'a> {
+    scope: &'a Scope,
+    /// Where aggregate functions are collected; `None`: they are not allowed, because of ...
+    aggregates: Result<&'a mut Aggregates, &'static str>,
+}
+
+/// Whether a name is that of an aggregate function.
+pub fn is_aggregate(name: &str) -> bool {
+    AGGREGATES.iter().any(|a| a.name == name)
+}
+
+impl<'a> Checker<'a> {
+    /// Without aggregate functions; `place` says where, for the message: `WHERE`.
+    pub fn new(scope: &'a Scope, place: &'static str) -> Self {
+        Self {
+            scope,
+            aggregates: Err(place),
+        }
+    }
+
+    /// With aggregate functions.
+    pub fn aggregating(scope: &'a Scope, aggregates: &'a mut Aggregates) -> Self {
+        Self {
+            scope,
+            aggregates: Ok(aggregates),
+        }
+    }
+
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// The first problem of the expression.
+    pub fn check(&mut self, e: &Expression) -> Checked<Typed> {
+        let (expr, sql_type) = self.compile(e)?;
+        Ok(Typed {
+            expr: fold(expr),
+            sql_type,
+            span: e.span,
+        })
+    }
+
+    /// Compiles a condition.
+    ///
+    /// # Errors
+    /// As [`Self::check`], and if it is not BOOLEAN.
+    pub fn condition(&mut self, e: &Expression, what: &str) -> Checked<Expr> {
+        let typed = self.check(e)?;
+        match typed.sql_type {
+            Some(SqlType::Boolean) | None => Ok(typed.expr),
+            Some(other) => Err(Problem::new(e.span, format!("{what} must be BOOLEAN, this is {other}"))),
+        }
+    }
+
+    fn compile(&mut self, e: &Expression) -> Checked<(Expr, Option<SqlType>)> {
+        let boolean = |expr| Ok((expr, Some(SqlType::Boolean)));
+        match &e.kind {
+            ExpressionKind::Literal(literal) => literal_value(literal, e.span),
+            ExpressionKind::Column(qualifier, name) => {
+                let column = &self.scope.columns[self.scope.resolve(qualifier.as_ref(), name)?];
+                Ok((column.expr.clone(), Some(column.sql_type.clone())))
+            }
+            ExpressionKind::Not(a) => boolean(Expr::Not(self.condition(a, "the operand of NOT")?.into())),
+            ExpressionKind::Negate(a) => {
+                let a = self.check(a)?;
+                match &a.sql_type {
+                    Some(t) if t.is_numeric() => Ok((Expr::Negate(a.expr.into()), a.sql_type)),
+                    _ => Err(Problem::new(
+                        a.span,
+                        format!("'-' takes a number, this is {}", a.named()),
+                    )),
+                }
+            }
+            ExpressionKind::And(a, b) => {
+                let (a, b) = (
+                    self.condition(a, "an operand of AND")?,
+                    self.condition(b, "an operand of AND")?,
+                );
+                boolean(chain(a, b, true))
+            }
+            ExpressionKind::Or(a, b) => {
+                let (a, b) = (
+                    self.condition(a, "an operand of OR")?,
+                    self.condition(b, "an operand of OR")?,
+                );
+                boolean(chain(a, b, false))
+            }
+            ExpressionKind::Compare(op, a, b) => {
+                let (a, b) = (self.check(a)?, self.check(b)?);
+                boolean(compare(*op, &a, &b, e.span)?)
+            }
+            ExpressionKind::Arithmetic(op, a, b) => self.arithmetic(*op, a, b, e.span),
+            ExpressionKind::IsNull(a, not) => {
+                let a = self.check(a)?;
+                boolean(negated(Expr::IsNull(a.expr.into()), *not))
+            }
+            ExpressionKind::IsDistinct(a, b, not) => {
+                let (a, b) = unify(&self.check(a)?, &self.check(b)?, CompareOp::Equal, e.span)?;
+                boolean(negated(Expr::IsDistinct(a.into(), b.into()), *not))
+            }
+            ExpressionKind::In(a, all, not) => boolean(negated(self.is_in(a, all, e.span)?, *not)),
+            ExpressionKind::Between(a, low, high, not) => {
+                let (a, low, high) = (self.check(a)?, self.check(low)?, self.check(high)?);
+                let above = compare(CompareOp::GreaterOrEqual, &a, &low, e.span)?;
+                let below = compare(CompareOp::LessOrEqual, &a, &high, e.span)?;
+                boolean(negated(Expr::And(vec![above, below]), *not))
+            }
+            ExpressionKind::Like(a, pattern, escape, not) => {
+                let a = self.string(a, "LIKE")?;
+                let like = match self.string(pattern, "LIKE")? {
+                    Expr::Literal(Value::String(s)) => Expr::Like(a.into(), LikePattern::new(&s, *escape)),
+                    pattern => Expr::LikeExpr(a.into(), pattern.into(), *escape),
+                };
+                boolean(negated(like, *not))
+            }
+            ExpressionKind::Case {
+                operand,
+                whens,
+                otherwise,
+            } => self.case(operand.as_deref(), whens, otherwise.as_deref(), e.span),
+            ExpressionKind::Cast(a, to) => {
+                let a = self.check(a)?;
+                Ok((cast(a, to, e.span)?, Some(to.clone())))
+            }
+            ExpressionKind::Field(a, field) => self.field(a, field),
+            ExpressionKind::AllFields(_) => Err(Problem::unsupported(e.span, "->* (all fields of a STRUCT)")),
+            ExpressionKind::Subscript(a, i) => self.subscript(a, i),
+            ExpressionKind::Array(items) => {
+                let (items, of) = self.same_type(items, "the items of an ARRAY")?;
+                Ok((Expr::Array(items), Some(SqlType::Array(of.into()))))
+            }
+            ExpressionKind::Map(entries) => {
+                let (keys, values): (Vec<_>, Vec<_>) = entries.iter().cloned().unzip();
+                let (keys, k) = self.same_type(&keys, "the keys of a MAP")?;
+                let (values, v) = self.same_type(&values, "the values of a MAP")?;
+                let entries = keys.into_iter().zip(values).collect();
+                Ok((Expr::Map(entries), Some(SqlType::Map(k.into(), v.into()))))
+            }
+            ExpressionKind::Struct(fields) => self.structure(fields),
+            ExpressionKind::Call(name, args) => self.call(name, args, e.span),
+            ExpressionKind::Lambda(..) => Err(Problem::unsupported(e.span, "lambda functions")),
+        }
+    }
+
+    fn string(&mut self, e: &Expression, operator: &str) -> Checked<Expr> {
+        let typed = self.check(e)?;
+        match &typed.sql_type {
+            Some(SqlType::String) | None => Ok(typed.expr),
+            Some(other) => Err(Problem::new(
+                e.span,
+                format!("{operator} takes STRING, this is {other}"),
+            )),
+        }
+    }
+
+    fn arithmetic(
+        &mut self,
+        op: ArithmeticOp,
+        a: &Expression,
+        b: &Expression,
+        span: Span,
+    ) -> Checked<(Expr, Option<SqlType>)> {
+        let (a, b) = (self.check(a)?, self.check(b)?);
+        let (Some(left), Some(right)) = (
+            a.sql_type.clone().or(b.sql_type.clone()),
+            b.sql_type.clone().or(a.sql_type.clone()),
+        ) else {
+            return Ok((Expr::Literal(Value::Null), None));
+        };
+        let Some((left, right, result)) = arithmetic_type(op, &left, &right) else {
+            let problem = Problem::new(span, format!("there is no {} {op} {}", a.named(), b.named()));
+            let text = left == SqlType::String || right == SqlType::String;
+            return Err(if text {
+                problem.hint("CAST makes a number or a STRING of it")
+            } else {
+                problem
+            });
+        };
+        let (a, b) = (
+            convert(a.expr, &left, a.sql_type.as_ref()),
+            convert(b.expr, &right, b.sql_type.as_ref()),
+        );
+        Ok((Expr::Arithmetic(op, a.into(), b.into(), result.clone()), Some(result)))
+    }
+
+    fn is_in(&mut self, a: &Expression, all: &[Expression], span: Span) -> Checked<Expr> {
+        let mut needle = self.check(a)?;
+        let all = all.iter().map(|e| self.check(e)).collect::<Checked<Vec<_>>>()?;
+        let mut common = needle.sql_type.clone();
+        for candidate in &all {
+            let (of, with) = (
+                Typed {
+                    sql_type: common.clone(),
+                    ..needle.clone()
+                },
+                candidate,
+            );
+            common = operand_type(&of, with, CompareOp::Equal, span)?;
+        }
+        let Some(common) = common else {
+            return Ok(Expr::Literal(Value::Null));
+        };
+        let of = needle.sql_type.take();
+        let candidates = all
+            .into_iter()
+            .map(|c| operand(c, &common))
+            .collect::<Checked<Vec<_>>>()?;
+        Ok(Expr::In(convert(needle.expr, &common, of.as_ref()).into(), candidates))
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&Expression>,
+        whens: &[(Expression, Expression)],
+        otherwise: Option<&Expression>,
+        span: Span,
+    ) -> Checked<(Expr, Option<SqlType>)> {
+        let operand = operand.map(|o| self.check(o)).transpose()?;
+        let mut conditions = Vec::new();
+        for (when, _) in whens {
+            conditions.push(match &operand {
+                None => self.condition(when, "the condition of WHEN")?,
+                Some(operand) => compare(CompareOp::Equal, operand, &self.check(when)?, when.span)?,
+            });
+        }
+        let results: Vec<&Expression> = whens.iter().map(|(_, then)| then).chain(otherwise).collect();
+        let results = results
+            .into_iter()
+            .map(|e| self.check(e))
+            .collect::<Checked<Vec<_>>>()?;
+        let sql_type = all_of_one_type(&results, "the results of CASE")?;
+        let Some(to) = &sql_type else {
+            return Err(Problem::new(span, "the results of CASE cannot all be NULL"));
+        };
+        let mut results: Vec<Expr> = results
+            .into_iter()
+            .map(|r| convert(r.expr, to, r.sql_type.as_ref()))
+            .collect();
+        let otherwise = match otherwise {
+            Some(_) => results.pop().unwrap_or(Expr::Literal(Value::Null)),
+            None => Expr::Literal(Value::Null),
+        };
+        let whens = conditions.into_iter().zip(results).collect();
+        Ok((Expr::Case(whens, otherwise.into()), sql_type))
+    }
+
+    fn field(&mut self, a: &Expression, field: &Name) -> Checked<(Expr, Option<SqlType>)> {
+        let a = self.check(a)?;
+        let Some(SqlType::Struct(fields)) = &a.sql_type else {
+            return Err(Problem::new(
+                a.span,
+                format!("'->' takes a STRUCT, this is {}", a.named()),
+            ));
+        };
+        let Some(i) = fields.iter().position(|f| f.name == field.text) else {
+            let problem = Problem::new(field.span, format!("there is no field {} in {}", field.text, a.named()));
+            return Err(problem.nearest(&field.text, fields.iter().map(|f| &*f.name)));
+        };
+        Ok((Expr::Field(a.expr.into(), i), Some(fields[i].sql_type.clone())))
+    }
+
+    fn subscript(&mut self, a: &Expression, i: &Expression) -> Checked<(Expr, Option<SqlType>)> {
+        let (a, i) = (self.check(a)?, self.check(i)?);
+        match &a.sql_type {
+            Some(SqlType::Array(item)) => match &i.sql_type {
+                Some(SqlType::Integer | SqlType::Bigint) => {
+                    Ok((Expr::Item(a.expr.into(), i.expr.into()), Some((**item).clone())))
+                }
+                _ => Err(Problem::new(
+                    i.span,
+                    format!("an ARRAY's position is an INTEGER, this is {}", i.named()),
+                )),
+            },
+            Some(SqlType::Map(key, value)) => {
+                let fits = i.sql_type.as_ref().is_none_or(|t| widens(t, key).is_some());
+                if !fits {
+                    return Err(Problem::new(
+                        i.span,
+                        format!("the MAP's keys are {key}, this is {}", i.named()),
+                    ));
+                }
+                let at = convert(i.expr, key, i.sql_type.as_ref());
+                Ok((Expr::Entry(a.expr.into(), at.into()), Some((**value).clone())))
+            }
+            _ => Err(Problem::new(
+                a.span,
+                format!("[...] takes an ARRAY or a MAP, this is {}", a.named()),
+            )),
+        }
+    }
+
+    fn same_type(&mut self, items: &[Expression], what: &str) -> Checked<(Vec<Expr>, SqlType)> {
+        let items = items.iter().map(|e| self.check(e)).collect::<Checked<Vec<_>>>()?;
+        let of = all_of_one_type(&items, what)?.unwrap_or(SqlType::String);
+        let exprs = items.into_iter().map(|i| convert(i.expr, &of, i.sql_type.as_ref()));
+        Ok((exprs.collect(), of))
+    }
+
+    fn structure(&mut self, fields: &[(Name, Expression)]) -> Checked<(Expr, Option<SqlType>)> {
+        let (mut exprs, mut types) = (Vec::new(), Vec::<StructField>::new());
+        for (name, value) in fields {
+            if types.iter().any(|f| f.name == name.text) {
+                return Err(Problem::new(name.span, format!("field {} occurs twice", name.text)));
+            }
+            let value = self.check(value)?;
+            types.push(StructField {
+                name: name.text.clone(),
+                sql_type: value.type_or_string(),
+            });
+            exprs.push(value.expr);
+        }
+        Ok((Expr::Struct(exprs), Some(SqlType::Struct(types.into()))))
+    }
+
+    fn call(&mut self, name: &Name, args: &[Expression], span: Span) -> Checked<(Expr, Option<SqlType>)> {
+        if is_aggregate(&name.text) {
+            return self.aggregate(name, args, span);
+        }
+        let signatures = functions::named(&name.text);
+        if signatures.is_empty() {
+            let known = functions::all()
+                .map(|s| s.name)
+                .chain(AGGREGATES.iter().map(|a| a.name));
+            let problem = Problem::new(name.span, format!("there is no function {}", name.text));
+            return Err(problem.nearest(&name.text, known));
+        }
+        let args = args.iter().map(|a| self.check(a)).collect::<Checked<Vec<_>>>()?;
+        let types: Vec<_> = args.iter().map(|a| a.sql_type.clone()).collect();
+        let resolved = functions::resolve(&signatures, &types).map_err(|why| Problem::new(span, why))?;
+        let args = args.into_iter().zip(&resolved.params);
+        let call = FunctionCall {
+            function: resolved.function,
+            args: args.map(|(a, to)| convert(a.expr, to, a.sql_type.as_ref())).collect(),
+            sql_type: resolved.sql_type.clone(),
+        };
+        Ok((Expr::Call(call), Some(resolved.sql_type)))
+    }
+
+    fn aggregate(&mut self, name: &Name, args: &[Expression], span: Span) -> Checked<(Expr, Option<SqlType>)> {
+        if let Err(place) = &self.aggregates {
+            return Err(Problem::new(
+                span,
+                format!("the aggregate function {} is not allowed {place}", name.text),
+            ));
+        }
+        let mut inner = Checker::new(self.scope, "inside another one");
+        let args = args.iter().map(|a| inner.check(a)).collect::<Checked<Vec<_>>>()?;
+        let args = args.into_iter().map(|a| (a.expr.clone(), a.type_or_string())).collect();
+        let call = AggregateCall::new(&name.text, args).map_err(|why| Problem::new(span, why))?;
+        let sql_type = call.sql_type.clone();
+        let Ok(aggregates) = &mut self.aggregates else {
+            return Err(Problem::new(span, "an aggregate function is not allowed here"));
+        };
+        let at = aggregates.calls.iter().position(|(known, _)| *known == call);
+        let at = at.unwrap_or_else(|| {
+            aggregates.calls.push((call, span));
+            aggregates.calls.len() - 1
+        });
+        Ok((Expr::Value(aggregates.width + at), Some(sql_type)))
+    }
+}
+
+/// AND and OR are flat: `a AND b AND c` is one node.
+fn chain(a: Expr, b: Expr, and: bool) -> Expr {
+    let mut all = match a {
+        Expr::And(all) if and => all,
+        Expr::Or(all) if !and => all,
+        other => vec![other],
+    };
+    match b {
+        Expr::And(more) if and => all.extend(more),
+        Expr::Or(more) if !and => all.extend(more),
+        other => all.push(other),
+    }
+    if and { Expr::And(all) } else { Expr::Or(all) }
+}
+
+fn negated(expr: Expr, not: bool) -> Expr {
+    if not { Expr::Not(expr.into()) } else { expr }
+}
+
+/// The constant of a literal, with its type: a number with a point is a DECIMAL, one with an exponent a DOUBLE.
+fn literal_value(literal: &Literal, span: Span) -> Checked<(Expr, Option<SqlType>)> {
+    let (value, sql_type) = match literal {
+        Literal::Null => (Value::Null, None),
+        Literal::Boolean(b) => (Value::Boolean(*b), Some(SqlType::Boolean)),
+        Literal::String(s) => (Value::from(s.as_str()), Some(SqlType::String)),
+        Literal::Number(text) => {
+            let too_large = || Problem::new(span, format!("the number {text} is too large"));
+            if text.contains(['e', 'E']) {
+                let x: f64 = text.parse().map_err(|_| too_large())?;
+                (Value::Double(x), Some(SqlType::Double))
+            } else if let Ok(n) = text.parse::<i32>() {
+                (Value::Integer(n), Some(SqlType::Integer))
+            } else if let Ok(n) = text.parse::<i64>() {
+                (Value::Bigint(n), Some(SqlType::Bigint))
+            } else {
+                let d: Decimal = text.parse().map_err(|_| too_large())?;
+                let (precision, scale) = (d.digits().max(d.scale()), d.scale());
+                (Value::Decimal(d), Some(SqlType::Decimal { precision, scale }))
+            }
+        }
+    };
+    Ok((Expr::Literal(value), sql_type))
+}
+
+/// The type on which two operands are compared; `None` if both are NULL. Text constants become times beside times, as in ksqlDB.
+fn operand_type(a: &Typed, b: &Typed, op: CompareOp, span: Span) -> Checked<Option<SqlType>> {
+    let is_text = |t: &Typed| matches!(&t.expr, Expr::Literal(Value::String(_)));
+    let common = match (&a.sql_type, &b.sql_type) {
+        (None, other) | (other, None) => return Ok(other.clone()),
+        (Some(x), Some(_)) if x.is_time() && is_text(b) => Some(x.clone()),
+        (Some(_), Some(y)) if y.is_time() && is_text(a) => Some(y.clone()),
+        (Some(x), Some(y)) => common_type(x, y),
+    };
+    match common {
+        Some(t) if comparable(&t, op) => Ok(Some(t)),
+        Some(t) => Err(Problem::new(
+            span,
+            format!("{t} has no order: '{op}' cannot compare it"),
+        )),
+        None => {
+            let problem = Problem::new(span, format!("cannot compare {} with {}", a.named(), b.named()));
+            Err(problem.hint("CAST one of them to the type of the other"))
+        }
+    }
+}
+
+fn unify(a: &Typed, b: &Typed, op: CompareOp, span: Span) -> Checked<(Expr, Expr)> {
+    match operand_type(a, b, op, span)? {
+        None => Ok((Expr::Literal(Value::Null), Expr::Literal(Value::Null))),
+        Some(to) => Ok((operand(a.clone(), &to)?, operand(b.clone(), &to)?)),
+    }
+}
+
+/// An operand brought to the common type; a text that is no such time is an error here, not at every row.
+fn operand(typed: Typed, to: &SqlType) -> Checked<Expr> {
+    if let (Expr::Literal(text @ Value::String(_)), true) = (&typed.expr, to.is_time()) {
+        let value = cast_value(text, to).map_err(|e| Problem::new(typed.span, e.message))?;
+        return Ok(Expr::Literal(value));
+    }
+    Ok(convert(typed.expr, to, typed.sql_type.as_ref()))
+}
+
+fn compare(op: CompareOp, a: &Typed, b: &Typed, span: Span) -> Checked<Expr> {
+    let (a, b) = unify(a, b, op, span)?;
+    Ok(Expr::Compare(op, a.into(), b.into()))
+}
+
+fn all_of_one_type(all: &[Typed], what: &str) -> Checked<Option<SqlType>> {
+    let mut common: Option<SqlType> = None;
+    for typed in all {
+        common = match (common, &typed.sql_type) {
+            (None, t) => t.clone(),
+            (Some(c), None) => Some(c),
+            (Some(c), Some(t)) => Some(common_type(&c, t).ok_or_else(|| {
+                Problem::new(
+                    typed.span,
+                    format!("{what} must have one type: {t} does not go with {c}"),
+                )
+            })?),
+        };
+    }
+    Ok(common)
+}
+
+/// An implicit cast: nothing if the type is right already.
+pub fn convert(expr: Expr, to: &SqlType, from: Option<&SqlType>) -> Expr {
+    if from.is_none_or(|from| from == to) {
+        return expr;
+    }
+    fold(Expr::Cast(expr.into(), to.clone()))
+}
+
+/// CAST; a STRUCT is taken apart and put together by the names of its fields.
+fn cast(a: Typed, to: &SqlType, span: Span) -> Checked<Expr> {
+    let Some(from) = &a.sql_type else {
+        return Ok(Expr::Literal(Value::Null));
+    };
+    if !can_cast(from, to) {
+        let problem = Problem::new(span, format!("cannot cast {from} to {to}"));
+        return Err(match (from, to) {
+            (SqlType::Bigint | SqlType::Integer, SqlType::Timestamp) => {
+                problem.hint("FROM_UNIXTIME takes milliseconds")
+            }
+            (SqlType::Timestamp, t) if t.is_numeric() => problem.hint("UNIX_TIMESTAMP gives milliseconds"),
+            _ => problem,
+        });
+    }
+    Ok(match (from, to) {
+        (SqlType::Struct(old), SqlType::Struct(new)) if old != new => {
+            let fields = new
+                .iter()
+                .map(|field| match old.iter().position(|f| f.name == field.name) {
+                    Some(i) => {
+                        let value = Expr::Field(a.expr.clone().into(), i);
+                        convert(value, &field.sql_type, Some(&old[i].sql_type))
+                    }
+                    None => Expr::Literal(Value::Null),
+                });
+            let built = Expr::Struct(fields.collect());
+            let null = (Expr::IsNull(a.expr.into()), Expr::Literal(Value::Null));
+            Expr::Case(vec![null], built.into())
+        }
+        _ => convert(a.expr, to, Some(from)),
+    })
+}
+
+/// Computes an operator of constants once. One that fails is left: only rows that reach it are bad.
+fn fold(expr: Expr) -> Expr {
+    let computed = matches!(
+        expr,
+        Expr::Negate(_) | Expr::Arithmetic(..) | Expr::Cast(..) | Expr::Call(_) | Expr::Array(_) | Expr::Item(..)
+    );
+    let mut constant = computed && expr.is_constant();
+    expr.children(&mut |child| constant = constant && matches!(child, Expr::Literal(_)));
+    if !constant {
+        return expr;
+    }
+    let nothing = EvalContext {
+        key: &[],
+        value: &[],
+        timestamp: 0,
+        now: 0,
+    };
+    match expr.eval(&nothing) {
+        Ok(value) => Expr::Literal(value),
+        Err(_) => expr,
+    }
+}

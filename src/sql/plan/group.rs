@@ -1,0 +1,144 @@
+//! GROUP BY: re-key if the groups are not the key already, aggregate, HAVING, project.
+
+use std::sync::Arc;
+
+use super::Planner;
+use super::output::{Item, Output, check_keys, key_columns, key_names, rekeyed, select_span};
+use super::query::Pipe;
+use crate::expr::{AggregateCall, Expr};
+use crate::sql::ast::Query;
+use crate::sql::check::{Aggregates, Checker, Typed};
+use crate::sql::diagnostic::{Problem, Span};
+use crate::sql::scope::Scope;
+use crate::topology::NodeRef;
+use crate::types::{Column, RelationKind};
+
+impl Planner<'_> {
+    pub(super) fn grouped(
+        &mut self,
+        name: &str,
+        query: &Query,
+        pipe: Pipe,
+        items: Vec<Item>,
+        mut aggregates: Aggregates,
+        partitions: Option<i32>,
+    ) -> Result<Output, Problem> {
+        let mut checker = Checker::new(&pipe.scope, "in GROUP BY");
+        let keys = query
+            .group_by
+            .iter()
+            .map(|e| checker.check(e))
+            .collect::<Result<Vec<_>, _>>()?;
+        check_keys(&keys)?;
+        let having = match &query.having {
+            Some(e) => {
+                let condition =
+                    Checker::aggregating(&pipe.scope, &mut aggregates).condition(e, "the condition of HAVING")?;
+                Some((condition, e.span))
+            }
+            None => None,
+        };
+        if aggregates.calls.is_empty() {
+            let problem = Problem::new(
+                select_span(query),
+                "GROUP BY needs an aggregate function in the projection or in HAVING",
+            );
+            return Err(problem.hint("add COUNT(*), for example"));
+        }
+        if self.builder.kind(pipe.node) == RelationKind::Table {
+            refuse_without_undo(&aggregates.calls)?;
+        }
+        let width = aggregates.width;
+        let names = key_names(&keys, &items, &pipe.scope);
+        let (input, repartitioned, calls) = self.by_groups(name, &pipe, &keys, &names, aggregates.calls, partitions);
+        let exprs: Vec<Expr> = keys.iter().map(|k| k.expr.clone()).collect();
+        let mut node = self.builder.aggregate(name, input, calls);
+        if let Some((condition, span)) = having {
+            let condition = of_groups(&condition, &exprs, width, &pipe.scope, span)?;
+            node = self.builder.having(name, node, condition);
+        }
+        let items = items
+            .into_iter()
+            .map(|mut item| {
+                item.typed.expr = of_groups(&item.typed.expr, &exprs, width, &pipe.scope, item.typed.span)?;
+                Ok(item)
+            })
+            .collect::<Result<Vec<_>, Problem>>()?;
+        let pipe = Pipe {
+            node,
+            scope: Scope {
+                relations: pipe.scope.relations,
+                columns: Vec::new(),
+            },
+        };
+        self.finish(name, query, &pipe, items, repartitioned)
+    }
+
+    /// The input keyed by its groups, and the calls over it.
+    fn by_groups(
+        &mut self,
+        name: &str,
+        pipe: &Pipe,
+        keys: &[Typed],
+        names: &[Arc<str>],
+        calls: Vec<(AggregateCall, Span)>,
+        partitions: Option<i32>,
+    ) -> (NodeRef, bool, Vec<AggregateCall>) {
+        let exprs: Vec<Expr> = keys.iter().map(|k| k.expr.clone()).collect();
+        let calls = calls.into_iter().map(|(call, _)| call);
+        let schema = self.builder.schema(pipe.node);
+        if exprs == key_columns(schema.key.len()) {
+            return (pipe.node, false, calls.collect());
+        }
+        let values = schema.value.len();
+        let columns = names
+            .iter()
+            .zip(keys)
+            .map(|(n, k)| Column::new(n.clone(), k.type_or_string()));
+        let topic = format!("{name}-groupby");
+        let node = self.rekey(name, topic, pipe.node, columns.collect(), exprs.clone(), partitions);
+        let calls = calls.map(|call| AggregateCall {
+            args: call.args.iter().map(|arg| rekeyed(arg, &exprs, values)).collect(),
+            ..call
+        });
+        (node, true, calls.collect())
+    }
+}
+
+/// Over a table a row that changes is taken back first, which not every function can do from its state.
+fn refuse_without_undo(calls: &[(AggregateCall, Span)]) -> Result<(), Problem> {
+    match calls.iter().find(|(call, _)| !call.can_undo()) {
+        None => Ok(()),
+        Some((call, span)) => {
+            let what = format!(
+                "{} over a table: a row that changes must be taken back, and the state is one value only",
+                call.function
+            );
+            Err(Problem::unsupported(*span, what).hint("COUNT, SUM and AVG can; or aggregate a stream"))
+        }
+    }
+}
+
+/// An expression over the groups: grouping expressions are key columns, aggregate calls value columns; nothing else is left of a row.
+fn of_groups(expr: &Expr, keys: &[Expr], width: usize, scope: &Scope, span: Span) -> Result<Expr, Problem> {
+    if let Some(i) = keys.iter().position(|k| k == expr) {
+        return Ok(Expr::Key(i));
+    }
+    match expr {
+        Expr::Value(i) if *i >= width => Ok(Expr::Value(i - width)),
+        Expr::Value(_) | Expr::Key(_) | Expr::Rowtime => {
+            let column = scope.columns.iter().position(|c| c.expr == *expr);
+            let column = column.map_or("the column".to_string(), |c| scope.qualified(c));
+            let problem = Problem::new(span, format!("{column} is neither aggregated nor part of GROUP BY"));
+            Err(problem.hint(format!("add it to GROUP BY, or take LATEST_BY_OFFSET({column})")))
+        }
+        other => {
+            let (mut other, mut failed) = (other.clone(), None);
+            other.children_mut(&mut |child| match of_groups(child, keys, width, scope, span) {
+                Ok(mapped) => *child = mapped,
+                Err(problem) => failed = failed.take().or(Some(problem)),
+            });
+            failed.map_or(Ok(other), Err)
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Statements to a plan: the relations of a file, their sources, queries and sinks, put into a [`Builder`].
+//!
+//! Each statement is planned by itself; what it defines is known to the ones after it, also when its query was wrong, so that one mistake
+//! is not reported again by each of its users.
+
+mod declare;
+mod group;
+mod join;
+mod output;
+mod query;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ast::{Create, Name, Statement, StatementKind};
+use super::diagnostic::{Problem, Span};
+use super::print;
+use super::properties::is_topic_name;
+use super::{CompileContext, SourceFile};
+use crate::topology::{Builder, NodeRef, RelationRef, TimestampFrom, Topology};
+use crate::types::RelationKind;
+
+/// What a name of the file stands for.
+#[derive(Clone, Debug)]
+struct Known {
+    kind: RelationKind,
+    span: Span,
+    /// `None` if its statement was wrong: using it is no further error.
+    relation: Option<RelationRef>,
+    /// The node that gives its rows, once somebody asked.
+    node: Option<NodeRef>,
+    timestamp: TimestampFrom,
+    /// A derived relation that is read back from its topic: others write to it, too, or it is partitioned anew there.
+    through_topic: bool,
+}
+
+/// Plans a file.
+pub(super) struct Planner<'a> {
+    file: &'a SourceFile,
+    context: &'a CompileContext<'a>,
+    builder: Builder,
+    known: BTreeMap<Arc<str>, Known>,
+    /// Targets of INSERT INTO anywhere in the file, and how many were planned.
+    inserts: BTreeMap<Arc<str>, usize>,
+    properties: Vec<(String, String)>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Planner<'a> {
+    pub fn new(name: &str, file: &'a SourceFile, context: &'a CompileContext<'a>) -> Self {
+        Self {
+            file,
+            context,
+            builder: Builder::new(name),
+            known: BTreeMap::new(),
+            inserts: BTreeMap::new(),
+            properties: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Plans all statements.
+    pub fn plan(mut self, statements: &[Statement]) -> Result<Topology, Vec<Problem>> {
+        for statement in statements {
+            if let StatementKind::InsertSelect { into, .. } = &statement.kind {
+                self.inserts.insert(into.text.clone(), 0);
+            }
+        }
+        for statement in statements {
+            self.statement(statement, statements);
+        }
+        self.add_views();
+        if !self.problems.is_empty() {
+            self.problems.sort_by_key(|p| p.span.start);
+            return Err(self.problems);
+        }
+        let whole = statements.first().map_or(Span::default(), |s| s.span);
+        self.builder.properties(self.properties);
+        self.builder
+            .build()
+            .map_err(|message| vec![Problem::new(whole, message)])
+    }
+
+    fn statement(&mut self, statement: &Statement, all: &[Statement]) {
+        let result = match &statement.kind {
+            StatementKind::Create(create) => self.create(create, statement, all),
+            StatementKind::InsertSelect { into, query } => self.insert(into, query, all),
+            StatementKind::InsertValues { .. } => Err(Problem::unsupported(statement.span, "INSERT INTO ... VALUES")
+                .hint("produce the record with a Kafka client or over HTTP")),
+            StatementKind::Drop { if_exists, name, .. } => self.drop(*if_exists, name, statement.span),
+            StatementKind::Set(name, value) => {
+                self.properties.retain(|(known, _)| known != name);
+                self.properties.push((name.clone(), value.clone()));
+                Ok(())
+            }
+            StatementKind::Unset(name) => {
+                self.properties.retain(|(known, _)| known != name);
+                Ok(())
+            }
+            StatementKind::Query(_) => Err(Problem::new(
+                statement.span,
+                "a query in a file needs a place for its result",
+            )
+            .hint("write CREATE STREAM or CREATE TABLE ... AS SELECT; `millstream query` runs single queries")),
+        };
+        if let Err(problem) = result {
+            self.problems.push(problem);
+        }
+    }
+
+    fn drop(&self, if_exists: bool, name: &Name, span: Span) -> Result<(), Problem> {
+        // scripts begin with DROP ... IF EXISTS to be repeatable, which a file is anyway
+        if if_exists && !self.known.contains_key(&name.text) {
+            return Ok(());
+        }
+        Err(Problem::new(span, "DROP is no part of a SQL file")
+            .hint("remove the statement that makes it, or use `millstream undeploy`"))
+    }
+
+    fn create(&mut self, create: &Create, statement: &Statement, all: &[Statement]) -> Result<(), Problem> {
+        let name = &create.name;
+        if let Some(known) = self.known.get(&name.text) {
+            if create.if_not_exists {
+                return Ok(());
+            }
+            let line = self.line(known.span);
+            if create.or_replace {
+                let what = format!("replacing {}, which line {line} makes", name.text);
+                return Err(Problem::unsupported(name.span, what).hint("edit that statement"));
+            }
+            return Err(Problem::new(
+                name.span,
+                format!("{} exists already: line {line} makes it", name.text),
+            ));
+        }
+        let known = Known {
+            kind: create.kind,
+            span: name.span,
+            relation: None,
+            node: None,
+            timestamp: TimestampFrom::Record,
+            through_topic: false,
+        };
+        self.known.insert(name.text.clone(), known);
+        if !is_topic_name(&name.text) {
+            return Err(Problem::new(
+                name.span,
+                format!("{} cannot be part of a topic's name", print::name(&name.text)),
+            )
+            .hint("internal topics are named after it: use letters, digits, '_', '-' and '.'"));
+        }
+        match &create.query {
+            Some(query) => self.create_as(create, query, statement.span, all),
+            None => self.declare(create, statement.span),
+        }
+    }
+
+    /// The statement as written.
+    fn text(&self, span: Span) -> Arc<str> {
+        self.file.text.get(span.start..span.end).unwrap_or_default().into()
+    }
+
+    fn line(&self, span: Span) -> usize {
+        self.file
+            .text
+            .get(..span.start)
+            .unwrap_or_default()
+            .matches('\n')
+            .count()
+            + 1
+    }
+
+    /// The relation that a query names. `Ok(None)` if its own statement was wrong.
+    fn find(&self, name: &Name, all: &[Statement]) -> Result<Option<Known>, Problem> {
+        if let Some(known) = self.known.get(&name.text) {
+            return Ok(known.relation.map(|_| known.clone()));
+        }
+        let problem = Problem::new(name.span, format!("there is no stream or table {}", name.text));
+        let later = all.iter().find_map(|s| match &s.kind {
+            StatementKind::Create(c) if c.name.text == name.text => Some(c.name.span),
+            _ => None,
+        });
+        Err(match later {
+            Some(span) => problem.hint(format!("line {} makes it: move that statement up", self.line(span))),
+            None => problem
+                .nearest(&name.text, self.known.keys().map(|k| &**k))
+                .or_hint("a file declares every topic that it reads with CREATE STREAM or CREATE TABLE"),
+        })
+    }
+
+    /// The node that gives a relation's rows; a declared one gets its source when it is first read.
+    fn node_of(&mut self, name: &Arc<str>) -> Option<NodeRef> {
+        let known = self.known.get(name)?;
+        if let Some(node) = known.node {
+            return Some(node);
+        }
+        let (relation, timestamp) = (known.relation?, known.timestamp.clone());
+        // a derived table that is read back has its rows twice: as they are made and as they are read
+        let store = known.through_topic.then(|| format!("{name}-topic").into());
+        let node = self.builder.source(relation, timestamp, store);
+        if let Some(known) = self.known.get_mut(name) {
+            known.node = Some(node);
+        }
+        Some(node)
+    }
+
+    /// Every table can be queried, also one that is only declared.
+    fn add_views(&mut self) {
+        let mut tables: Vec<(usize, Arc<str>)> = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.kind == RelationKind::Table)
+            .map(|(name, known)| (known.span.start, name.clone()))
+            .collect();
+        tables.sort();
+        for (_, name) in tables {
+            let relation = self.known.get(&name).and_then(|k| k.relation);
+            if let (Some(relation), Some(node)) = (relation, self.node_of(&name)) {
+                self.builder.view(relation, node);
+            }
+        }
+    }
+}
+
+impl Problem {
+    /// A hint where there is none yet.
+    fn or_hint(self, hint: &str) -> Self {
+        if self.hint.is_some() { self } else { self.hint(hint) }
+    }
+}

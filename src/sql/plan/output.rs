@@ -1,0 +1,422 @@
+//! The projection: which columns there are, what they are called, and which of them are the key. Names are a contract: they follow ksqlDB.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Planner;
+use super::query::Pipe;
+use crate::expr::Expr;
+use crate::sql::ast::{ExpressionKind, Query, SelectItem};
+use crate::sql::check::{Aggregates, Checker, Typed};
+use crate::sql::diagnostic::{Problem, Span};
+use crate::sql::scope::Scope;
+use crate::topology::NodeRef;
+use crate::types::{Column, RelationKind, RelationSchema, SqlType};
+
+/// A planned query.
+pub(super) struct Output {
+    pub node: NodeRef,
+    pub schema: RelationSchema,
+    pub kind: RelationKind,
+    /// Whether the key was made by a repartition of this query.
+    pub repartitioned: bool,
+}
+
+/// An item of the projection with its name.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub name: Arc<str>,
+    pub typed: Typed,
+    /// The column of the scope that it is, if it is one.
+    pub column: Option<usize>,
+}
+
+impl Item {
+    pub fn sql_type(&self) -> SqlType {
+        self.typed.type_or_string()
+    }
+}
+
+impl Planner<'_> {
+    /// GROUP BY, PARTITION BY, HAVING and the projection.
+    pub(super) fn project(
+        &mut self,
+        name: &str,
+        query: &Query,
+        pipe: Pipe,
+        partitions: Option<i32>,
+    ) -> Result<Option<Output>, Problem> {
+        let mut aggregates = Aggregates {
+            width: self.builder.schema(pipe.node).value.len(),
+            ..Aggregates::default()
+        };
+        let before = self.problems.len();
+        let items = self.items(query, &pipe.scope, &mut aggregates);
+        if self.problems.len() > before {
+            return Ok(None);
+        }
+        if !query.group_by.is_empty() {
+            if let Some(key) = query.partition_by.first() {
+                return Err(Problem::new(
+                    key.span,
+                    "PARTITION BY and GROUP BY cannot be used together",
+                ));
+            }
+            return self.grouped(name, query, pipe, items, aggregates, partitions).map(Some);
+        }
+        if let Some((call, span)) = aggregates.calls.first() {
+            let problem = Problem::new(
+                *span,
+                format!("the aggregate function {} needs GROUP BY", call.function),
+            );
+            return Err(problem.hint("GROUP BY the columns whose values make a group"));
+        }
+        if let Some(having) = &query.having {
+            return Err(Problem::new(having.span, "HAVING needs GROUP BY").hint("use WHERE"));
+        }
+        let (pipe, items, repartitioned) = self.partitioned(name, query, pipe, items, partitions)?;
+        self.finish(name, query, &pipe, items, repartitioned).map(Some)
+    }
+
+    /// PARTITION BY: a new key, unless it is the key already.
+    fn partitioned(
+        &mut self,
+        name: &str,
+        query: &Query,
+        mut pipe: Pipe,
+        mut items: Vec<Item>,
+        partitions: Option<i32>,
+    ) -> Result<(Pipe, Vec<Item>, bool), Problem> {
+        let Some(first) = query.partition_by.first() else {
+            return Ok((pipe, items, false));
+        };
+        if self.builder.kind(pipe.node) == RelationKind::Table {
+            return Err(Problem::new(
+                first.span,
+                "PARTITION BY works on streams: a table's key is what its rows are",
+            )
+            .hint("GROUP BY makes a table with another key"));
+        }
+        let mut checker = Checker::new(&pipe.scope, "in PARTITION BY");
+        let keys = query
+            .partition_by
+            .iter()
+            .map(|e| checker.check(e))
+            .collect::<Result<Vec<_>, _>>()?;
+        check_keys(&keys)?;
+        let exprs: Vec<Expr> = keys.iter().map(|k| k.expr.clone()).collect();
+        let width = self.builder.schema(pipe.node).key.len();
+        if exprs == key_columns(width) {
+            return Ok((pipe, items, false));
+        }
+        let names = key_names(&keys, &items, &pipe.scope);
+        let columns = names
+            .into_iter()
+            .zip(&keys)
+            .map(|(n, k)| Column::new(n, k.type_or_string()));
+        let topic = format!("{name}-partitionby");
+        let node = self.rekey(name, topic, pipe.node, columns.collect(), exprs.clone(), partitions);
+        let values = self.builder.schema(pipe.node).value.len();
+        for item in &mut items {
+            item.typed.expr = rekeyed(&item.typed.expr, &exprs, values);
+        }
+        for column in &mut pipe.scope.columns {
+            column.expr = rekeyed(&column.expr, &exprs, values);
+        }
+        pipe.node = node;
+        Ok((pipe, items, true))
+    }
+
+    /// A repartition that carries all value columns, then the old key's; what nobody reads is left out later.
+    pub(super) fn rekey(
+        &mut self,
+        name: &str,
+        topic: String,
+        input: NodeRef,
+        key: Vec<Column>,
+        exprs: Vec<Expr>,
+        partitions: Option<i32>,
+    ) -> NodeRef {
+        let old = self.builder.schema(input).clone();
+        let values = (0..old.value.len())
+            .map(Expr::Value)
+            .chain((0..old.key.len()).map(Expr::Key));
+        let schema = RelationSchema {
+            key,
+            value: old.value.iter().chain(&old.key).cloned().collect(),
+        };
+        let columns = (schema, exprs, values.collect());
+        self.builder.repartition(name, topic, input, columns, partitions)
+    }
+
+    /// The projection of a query whose key is that of its node.
+    pub(super) fn finish(
+        &mut self,
+        name: &str,
+        query: &Query,
+        pipe: &Pipe,
+        items: Vec<Item>,
+        repartitioned: bool,
+    ) -> Result<Output, Problem> {
+        let keys = self.builder.schema(pipe.node).key.clone();
+        let mut schema = RelationSchema::default();
+        let mut chosen = BTreeSet::new();
+        for (i, key) in keys.iter().enumerate() {
+            let found = key_item(i, &items, &pipe.scope)?;
+            let Some(found) = found else {
+                return Err(missing_key(name, i, key, query, &pipe.scope));
+            };
+            chosen.insert(found);
+            schema
+                .key
+                .push(Column::new(items[found].name.clone(), key.sql_type.clone()));
+        }
+        let rest = items
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| !chosen.contains(i))
+            .map(|(_, item)| item);
+        let mut values = Vec::new();
+        for item in rest {
+            schema.value.push(Column::new(item.name.clone(), item.sql_type()));
+            values.push(as_value(&item.typed.expr).clone());
+        }
+        if values.is_empty() {
+            let problem = Problem::new(select_span(query), "the projection has no value columns");
+            return Err(problem.hint("AS_VALUE(column) copies a key column into the value"));
+        }
+        let node = self.builder.project(name, "project", pipe.node, schema.clone(), values);
+        Ok(Output {
+            node,
+            schema,
+            kind: self.builder.kind(node),
+            repartitioned,
+        })
+    }
+
+    /// The items with their types and names; problems of single items are collected.
+    fn items(&mut self, query: &Query, scope: &Scope, aggregates: &mut Aggregates) -> Vec<Item> {
+        let mut items: Vec<(Option<Arc<str>>, Item)> = Vec::new();
+        for item in &query.select {
+            let result = match item {
+                SelectItem::All { qualifier, span } => scope.all(qualifier.as_ref()).map(|columns| {
+                    for column in columns {
+                        items.push((Some(star_name(scope, column)), column_item(scope, column, *span)));
+                    }
+                }),
+                SelectItem::One { expression, alias } => {
+                    let typed = Checker::aggregating(scope, aggregates).check(expression);
+                    typed.map(|typed| {
+                        let column = match &expression.kind {
+                            ExpressionKind::Column(q, name) => scope.resolve(q.as_ref(), name).ok(),
+                            _ => None,
+                        };
+                        let name = match (alias, column, &expression.kind) {
+                            (Some(alias), ..) => Some(alias.text.clone()),
+                            (None, Some(column), _) => Some(column_name(scope, column)),
+                            _ => None,
+                        };
+                        let field = match &expression.kind {
+                            ExpressionKind::Field(_, field) => field.text.clone(),
+                            _ => Arc::from(""),
+                        };
+                        let item = Item {
+                            name: field,
+                            typed,
+                            column,
+                        };
+                        items.push((name, item));
+                    })
+                }
+            };
+            if let Err(problem) = result {
+                self.problems.push(problem);
+            }
+        }
+        let items = named(items, scope);
+        for (i, item) in items.iter().enumerate() {
+            if items[..i].iter().any(|other| other.name == item.name) {
+                let problem = Problem::new(
+                    item.typed.span,
+                    format!("column {} occurs twice in the projection", item.name),
+                );
+                self.problems
+                    .push(problem.hint("give one of them another name with AS"));
+            }
+        }
+        items
+    }
+}
+
+/// `*` takes the relation's name in only when there are several.
+fn star_name(scope: &Scope, column: usize) -> Arc<str> {
+    let column = &scope.columns[column];
+    match column.relation {
+        Some(i) if scope.relations.len() > 1 => format!("{}_{}", scope.relations[i].alias, column.name).into(),
+        _ => column.name.clone(),
+    }
+}
+
+/// A column's own name, or `RELATION_COLUMN` if several relations have one of that name.
+fn column_name(scope: &Scope, column: usize) -> Arc<str> {
+    let clashes = scope.clashes(&scope.columns[column].name);
+    if clashes {
+        star_name(scope, column)
+    } else {
+        scope.columns[column].name.clone()
+    }
+}
+
+fn column_item(scope: &Scope, column: usize, span: Span) -> Item {
+    let of = &scope.columns[column];
+    Item {
+        name: of.name.clone(),
+        typed: Typed {
+            expr: of.expr.clone(),
+            sql_type: Some(of.sql_type.clone()),
+            span,
+        },
+        column: Some(column),
+    }
+}
+
+/// Gives names to what has none: a field's own (`CITY`, `CITY_1`), else `KSQL_COL_0` and so on.
+fn named(items: Vec<(Option<Arc<str>>, Item)>, scope: &Scope) -> Vec<Item> {
+    let mut taken: BTreeSet<Arc<str>> = scope.columns.iter().map(|c| c.name.clone()).collect();
+    taken.extend(items.iter().filter_map(|(name, _)| name.clone()));
+    let first_free = |base: &str, taken: &BTreeSet<Arc<str>>| -> Arc<str> {
+        let numbered = (0..).map(|n| Arc::from(format!("{base}_{n}")));
+        numbered
+            .into_iter()
+            .find(|name| !taken.contains(name))
+            .unwrap_or_default()
+    };
+    let give = |(name, item): (Option<Arc<str>>, Item)| {
+        let name = name.unwrap_or_else(|| {
+            let field = item.name.clone();
+            let name = match &*field {
+                "" => first_free("KSQL_COL", &taken),
+                _ if !taken.contains(&field) => field,
+                _ => {
+                    let numbered = (1..).map(|n| Arc::from(format!("{field}_{n}")));
+                    numbered.into_iter().find(|n| !taken.contains(n)).unwrap_or_default()
+                }
+            };
+            taken.insert(name.clone());
+            name
+        });
+        Item { name, ..item }
+    };
+    items.into_iter().map(give).collect()
+}
+
+/// The item that is the key's column `i`: of several the one of the leftmost relation.
+fn key_item(i: usize, items: &[Item], scope: &Scope) -> Result<Option<usize>, Problem> {
+    let candidates: Vec<usize> = (0..items.len())
+        .filter(|n| items[*n].typed.expr == Expr::Key(i))
+        .collect();
+    let Some(found) = candidates
+        .iter()
+        .copied()
+        .min_by_key(|n| items[*n].column.unwrap_or(usize::MAX))
+    else {
+        return Ok(None);
+    };
+    let again = candidates
+        .iter()
+        .find(|n| **n != found && items[**n].column == items[found].column);
+    if let Some(again) = again {
+        let column = items[found]
+            .column
+            .map_or(items[found].name.to_string(), |c| scope.qualified(c));
+        let message = format!("the key column {column} is in the projection more than once");
+        let hint = format!("AS_VALUE({column}) copies it into the value");
+        return Err(Problem::new(items[*again].typed.span, message).hint(hint));
+    }
+    Ok(Some(found))
+}
+
+fn missing_key(name: &str, i: usize, key: &Column, query: &Query, scope: &Scope) -> Problem {
+    let viable: Vec<String> = (0..scope.columns.len())
+        .filter(|c| scope.columns[*c].expr == Expr::Key(i) && !scope.columns[*c].hidden)
+        .map(|c| scope.qualified(c))
+        .collect();
+    let what = match (viable.as_slice(), query.group_by.get(i).or(query.partition_by.get(i))) {
+        (_, Some(expression)) => expression.to_string(),
+        ([], None) => key.name.to_string(),
+        (viable, None) => viable.join(" or "),
+    };
+    let problem = Problem::new(
+        select_span(query),
+        format!("key missing from projection: the query of {name} must select {what}"),
+    );
+    problem.hint(format!("SELECT {what}, ...; records of {name} have it as their key"))
+}
+
+pub(super) fn select_span(query: &Query) -> Span {
+    let of = |item: &SelectItem| match item {
+        SelectItem::All { span, .. } => *span,
+        SelectItem::One { expression, .. } => expression.span,
+    };
+    match (query.select.first(), query.select.last()) {
+        (Some(first), Some(last)) => of(first).to(of(last)),
+        _ => query.span,
+    }
+}
+
+/// What AS_VALUE wraps.
+fn as_value(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Call(call) if call.function.name == "AS_VALUE" => as_value(&call.args[0]),
+        other => other,
+    }
+}
+
+/// The key's columns in order.
+pub(super) fn key_columns(n: usize) -> Vec<Expr> {
+    (0..n).map(Expr::Key).collect()
+}
+
+/// An expression behind a repartition by `keys` (see [`Planner::rekey`]): what equals a new key column is read from there.
+pub(super) fn rekeyed(expr: &Expr, keys: &[Expr], values: usize) -> Expr {
+    if let Some(i) = keys.iter().position(|k| k == expr) {
+        return Expr::Key(i);
+    }
+    match expr {
+        Expr::Key(i) => Expr::Value(values + i),
+        other => {
+            let mut other = other.clone();
+            other.children_mut(&mut |child| *child = rekeyed(child, keys, values));
+            other
+        }
+    }
+}
+
+/// Whether the expressions can be a key.
+pub(super) fn check_keys(keys: &[Typed]) -> Result<(), Problem> {
+    for key in keys {
+        match &key.sql_type {
+            None => return Err(Problem::unsupported(key.span, "a key that is NULL")),
+            Some(t) if super::declare::has_map(t) => {
+                return Err(Problem::new(
+                    key.span,
+                    format!("{t} cannot be a key: a MAP has no order"),
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What key columns are called inside the plan: as in the projection, or like the column, or `KSQL_COL_n`.
+pub(super) fn key_names(keys: &[Typed], items: &[Item], scope: &Scope) -> Vec<Arc<str>> {
+    let name = |(i, key): (usize, &Typed)| -> Arc<str> {
+        if let Some(item) = items.iter().find(|item| item.typed.expr == key.expr) {
+            return item.name.clone();
+        }
+        let column = scope.columns.iter().find(|c| c.expr == key.expr);
+        column.map_or_else(|| format!("KSQL_COL_{i}").into(), |c| c.name.clone())
+    };
+    keys.iter().enumerate().map(name).collect()
+}

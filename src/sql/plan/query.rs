@@ -1,0 +1,253 @@
+//! CREATE ... AS SELECT and INSERT INTO ... SELECT: from FROM to the sink.
+
+use std::sync::Arc;
+
+use super::Planner;
+use super::declare::{check_formats, topic_spec};
+use super::output::Output;
+use crate::expr::Expr;
+use crate::sql::ast::{Create, Emit, Name, Query, Statement, TableRef};
+use crate::sql::check::{Checker, convert};
+use crate::sql::diagnostic::{Problem, Span};
+use crate::sql::properties;
+use crate::sql::scope::{Scope, ScopeColumn, ScopeRelation};
+use crate::topology::{NodeRef, Relation};
+use crate::types::{Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
+
+/// How far a query has been planned: a node, and what can be named there.
+#[derive(Clone)]
+pub(super) struct Pipe {
+    pub node: NodeRef,
+    pub scope: Scope,
+}
+
+/// Problems that were reported already: the statement is given up, its name stays known.
+type Planned<T> = Result<Option<T>, Problem>;
+
+impl Planner<'_> {
+    pub(super) fn create_as(
+        &mut self,
+        create: &Create,
+        query: &Query,
+        span: Span,
+        all: &[Statement],
+    ) -> Result<(), Problem> {
+        let name = &create.name;
+        let mut problems = Vec::new();
+        let with = properties::read(&create.with, true, &mut problems);
+        self.problems.append(&mut problems);
+        let before = self.problems.len();
+        let Some(output) = self.query(&name.text, query, with.partitions.as_ref().map(|p| p.value), all)? else {
+            return Ok(());
+        };
+        if output.kind != create.kind {
+            return Err(wrong_kind(create.kind, output.kind, query, name.span));
+        }
+        let source = self.known.get(&query.from.name.text).and_then(|k| k.relation);
+        let (key, value) = match source.map(|r| self.builder.relation_of(r)) {
+            Some(relation) => (relation.key_format.clone(), relation.value_format.clone()),
+            None => (SerdeSpec::key(Format::Kafka), SerdeSpec::value(Format::Json)),
+        };
+        // schema ids and names belong to the source's topic
+        let inherited = |spec: SerdeSpec| SerdeSpec {
+            schema_id: None,
+            full_name: None,
+            ..spec
+        };
+        let default_key = match key.format {
+            Format::None => {
+                let default = self.default_format("ksql.persistence.default.format.key");
+                SerdeSpec::key(default.unwrap_or(Format::Kafka))
+            }
+            _ => inherited(key),
+        };
+        let key = with.key_spec(&default_key, output.schema.key.len());
+        let value = with.value_spec(&inherited(value));
+        let mut problems = Vec::new();
+        let place = with.key_format.as_ref().map_or(name.span, |f| f.span);
+        check_formats(&output.schema, &key, &value, place, &mut problems);
+        self.problems.append(&mut problems);
+        if self.problems.len() > before {
+            return Ok(());
+        }
+        let topic: Arc<str> = with
+            .topic
+            .as_ref()
+            .map_or(name.text.clone(), |t| t.value.as_str().into());
+        let relation = self.builder.relation(Relation {
+            name: name.text.clone(),
+            kind: create.kind,
+            schema: output.schema,
+            topic: topic_spec(topic, &with, create.kind),
+            key_format: key,
+            value_format: value,
+            derived: true,
+            sql: self.text(span),
+        });
+        self.builder.sink(&name.text, output.node, relation);
+        // PARTITIONS without a repartition of our own takes effect in the topic only
+        let elsewhere = with.partitions.is_some() && !output.repartitioned;
+        let through_topic = elsewhere || self.inserts.contains_key(&name.text);
+        if let Some(known) = self.known.get_mut(&name.text) {
+            known.relation = Some(relation);
+            known.through_topic = through_topic;
+            known.node = (!through_topic).then_some(output.node);
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert(&mut self, into: &Name, query: &Query, all: &[Statement]) -> Result<(), Problem> {
+        let Some(target) = self.find(into, all)? else {
+            return Ok(());
+        };
+        let Some(relation) = target.relation else {
+            return Ok(());
+        };
+        if target.kind == RelationKind::Table {
+            return Err(Problem::new(
+                into.span,
+                format!("{} is a table: INSERT INTO needs a stream", into.text),
+            ));
+        }
+        let number = self.inserts.get_mut(&into.text).map_or(1, |n| {
+            *n += 1;
+            *n
+        });
+        let name = format!("{}-insert{number}", into.text);
+        let Some(output) = self.query(&name, query, None, all)? else {
+            return Ok(());
+        };
+        if output.kind == RelationKind::Table {
+            return Err(Problem::new(
+                query.span,
+                format!("the query gives a table, but {} is a stream", into.text),
+            ));
+        }
+        let target = self.builder.relation_of(relation).schema.clone();
+        let Some(values) = fitting(&output.schema, &target) else {
+            let message = format!("the query gives ({}), but {} has ({target})", output.schema, into.text);
+            return Err(Problem::new(query.span, message).hint("select the same columns in the same order"));
+        };
+        let node = self.builder.project(&name, "fit", output.node, target, values);
+        self.builder.sink(&name, node, relation);
+        Ok(())
+    }
+
+    /// Plans a query up to its projection. `name` is that of the relation being made, the root of all internal names.
+    fn query(&mut self, name: &str, query: &Query, partitions: Option<i32>, all: &[Statement]) -> Planned<Output> {
+        self.refuse(query)?;
+        let Some(mut pipe) = self.read(&query.from, all)? else {
+            return Ok(None);
+        };
+        for (i, join) in query.joins.iter().enumerate() {
+            // the first join's names have no number, so that adding a second join leaves them
+            let step = if i == 0 {
+                "join".to_string()
+            } else {
+                format!("join{}", i + 1)
+            };
+            let Some(joined) = self.join(name, &step, pipe, join, all)? else {
+                return Ok(None);
+            };
+            pipe = joined;
+        }
+        if let Some(filter) = &query.filter {
+            let condition = Checker::new(&pipe.scope, "in WHERE").condition(filter, "the condition of WHERE")?;
+            pipe.node = self.builder.filter(name, pipe.node, condition);
+        }
+        self.project(name, query, pipe, partitions)
+    }
+
+    fn refuse(&self, query: &Query) -> Result<(), Problem> {
+        if let Some(window) = &query.window {
+            return Err(Problem::unsupported(window.span, "WINDOW"));
+        }
+        if let Some((Emit::Final, span)) = query.emit {
+            return Err(Problem::unsupported(span, "EMIT FINAL"));
+        }
+        if let Some((_, span)) = query.limit {
+            return Err(Problem::unsupported(span, "LIMIT in a continuous query"));
+        }
+        if let Some((key, _)) = query.order_by.first() {
+            return Err(Problem::new(key.span, "a continuous query has no order")
+                .hint("ORDER BY belongs to the query that reads the view"));
+        }
+        Ok(())
+    }
+
+    /// The node and names of a relation in FROM or JOIN.
+    pub(super) fn read(&mut self, table: &TableRef, all: &[Statement]) -> Planned<Pipe> {
+        if self.find(&table.name, all)?.is_none() {
+            return Ok(None);
+        }
+        let Some(node) = self.node_of(&table.name.text) else {
+            return Ok(None);
+        };
+        let Some(relation) = self.known.get(&table.name.text).and_then(|k| k.relation) else {
+            return Ok(None);
+        };
+        let relation = &self.builder.relation_of(relation).schema;
+        let made = self.builder.schema(node);
+        let keys = relation.key.iter().enumerate().map(|(i, c)| (c, Expr::Key(i), false));
+        let own = relation
+            .value
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (c, Expr::Value(i), false));
+        // the pseudo columns of a source stand behind its own
+        let pseudo = (relation.value.len()..made.value.len()).map(|i| (&made.value[i], Expr::Value(i), true));
+        let mut columns: Vec<ScopeColumn> = keys
+            .chain(own)
+            .chain(pseudo)
+            .map(|(column, expr, hidden)| ScopeColumn {
+                relation: Some(0),
+                name: column.name.clone(),
+                expr,
+                sql_type: column.sql_type.clone(),
+                hidden,
+                lost: None,
+            })
+            .collect();
+        columns.push(ScopeColumn {
+            relation: Some(0),
+            name: "ROWTIME".into(),
+            expr: Expr::Rowtime,
+            sql_type: SqlType::Bigint,
+            hidden: true,
+            lost: None,
+        });
+        let scope = Scope {
+            relations: vec![ScopeRelation {
+                alias: table.known_as().text.clone(),
+                name: table.name.text.clone(),
+            }],
+            columns,
+        };
+        Ok(Some(Pipe { node, scope }))
+    }
+}
+
+fn wrong_kind(wanted: RelationKind, made: RelationKind, query: &Query, span: Span) -> Problem {
+    let (wanted_name, made_name) = (wanted.to_string().to_lowercase(), made.to_string().to_lowercase());
+    let problem = Problem::new(span, format!("the query gives a {made_name}, not a {wanted_name}"));
+    match wanted {
+        RelationKind::Stream => problem.hint("write CREATE TABLE"),
+        RelationKind::Table if query.group_by.is_empty() => problem.hint("write CREATE STREAM, or GROUP BY a key"),
+        RelationKind::Table => problem.hint("write CREATE STREAM"),
+    }
+}
+
+/// What turns rows of one schema into another with the same names; `None` if they differ in more than the width of numbers.
+fn fitting(from: &RelationSchema, to: &RelationSchema) -> Option<Vec<Expr>> {
+    let same_names = from.columns().map(|c| &c.name).eq(to.columns().map(|c| &c.name));
+    if !same_names || from.key_types() != to.key_types() || from.value.len() != to.value.len() {
+        return None;
+    }
+    let pairs = from.value.iter().zip(&to.value).enumerate();
+    pairs
+        .map(|(i, (a, b))| {
+            crate::expr::widens(&a.sql_type, &b.sql_type)?;
+            Some(convert(Expr::Value(i), &b.sql_type, Some(&a.sql_type)))
+        })
+        .collect()
+}

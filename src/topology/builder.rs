@@ -1,0 +1,392 @@
+//! Builds a [`Topology`]: describe relations and operators with all their columns, and [`Builder::build`] leaves out what nobody reads, wires
+//! repartition topics, numbers stores and finds the sub-topologies. SQL lowers through it; so can Rust code.
+//!
+//! A node's inputs are made before it, so ids only grow along the edges. Expressions are over the columns of a node's input, all of them;
+//! the builder translates positions when it drops columns.
+//!
+//! What is kept: of a stream the columns that some operator or sink reads; of a table all declared columns, since every table is a view that
+//! people query, and the layout of its store must not change when another query is edited.
+
+use std::sync::Arc;
+
+use super::prune;
+use super::{JoinKind, Op, PseudoColumn, Relation, SubTopology, TimestampFrom, Topology, View};
+use crate::expr::{AggregateCall, Expr};
+use crate::types::{Column, Format, RelationKind, RelationSchema, SqlType};
+
+/// A node under construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeRef(pub(super) usize);
+
+/// A relation under construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelationRef(pub(super) usize);
+
+/// Names and types of the pseudo columns that a source offers after its own.
+pub const PSEUDO_COLUMNS: [(PseudoColumn, &str, SqlType); 2] = [
+    (PseudoColumn::Partition, "ROWPARTITION", SqlType::Integer),
+    (PseudoColumn::Offset, "ROWOFFSET", SqlType::Bigint),
+];
+
+/// An operator with all its columns.
+#[derive(Clone, Debug)]
+pub(super) enum Logical {
+    Source {
+        relation: usize,
+        timestamp: TimestampFrom,
+        store: Option<Arc<str>>,
+    },
+    Filter(Expr),
+    Project(Vec<Expr>),
+    Repartition {
+        name: Arc<str>,
+        relation: Arc<str>,
+        key: Vec<Expr>,
+        value: Vec<Expr>,
+        partitions: Option<i32>,
+    },
+    Aggregate {
+        calls: Vec<AggregateCall>,
+        store: Arc<str>,
+    },
+    StreamTableJoin(JoinKind),
+    TableTableJoin(JoinKind),
+    Sink {
+        relation: usize,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct LogicalNode {
+    pub name: Arc<str>,
+    pub op: Logical,
+    pub inputs: Vec<usize>,
+    pub kind: RelationKind,
+    /// Of a source: all columns of the relation, then [`PSEUDO_COLUMNS`].
+    pub schema: RelationSchema,
+}
+
+/// Collects relations, operators and views.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    pub(super) name: Arc<str>,
+    pub(super) relations: Vec<Relation>,
+    pub(super) nodes: Vec<LogicalNode>,
+    pub(super) views: Vec<(usize, usize)>,
+    pub(super) properties: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// An empty topology of this name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            relations: Vec::new(),
+            nodes: Vec::new(),
+            views: Vec::new(),
+            properties: Vec::new(),
+        }
+    }
+
+    /// `SET` properties of the file.
+    pub fn properties(&mut self, properties: Vec<(String, String)>) {
+        self.properties = properties;
+    }
+
+    /// Adds a stream or table.
+    pub fn relation(&mut self, relation: Relation) -> RelationRef {
+        self.relations.push(relation);
+        RelationRef(self.relations.len() - 1)
+    }
+
+    /// A relation as added.
+    pub fn relation_of(&self, relation: RelationRef) -> &Relation {
+        &self.relations[relation.0]
+    }
+
+    /// The columns that a node gives out; of a source also its pseudo columns.
+    pub fn schema(&self, node: NodeRef) -> &RelationSchema {
+        &self.nodes[node.0].schema
+    }
+
+    /// Whether a node gives out records or changes of rows.
+    pub fn kind(&self, node: NodeRef) -> RelationKind {
+        self.nodes[node.0].kind
+    }
+
+    fn push(
+        &mut self,
+        name: String,
+        op: Logical,
+        inputs: &[NodeRef],
+        kind: RelationKind,
+        schema: RelationSchema,
+    ) -> NodeRef {
+        self.nodes.push(LogicalNode {
+            name: name.into(),
+            op,
+            inputs: inputs.iter().map(|n| n.0).collect(),
+            kind,
+            schema,
+        });
+        NodeRef(self.nodes.len() - 1)
+    }
+
+    /// Reads a relation's topic. Call it once a relation: all its readers share the node, and a table's store. `store` names the store where
+    /// it is not the relation's own name.
+    pub fn source(&mut self, relation: RelationRef, timestamp: TimestampFrom, store: Option<Arc<str>>) -> NodeRef {
+        let of = &self.relations[relation.0];
+        let (name, kind, mut schema) = (of.name.clone(), of.kind, of.schema.clone());
+        let pseudo = PSEUDO_COLUMNS.iter().map(|(_, name, t)| Column::new(*name, t.clone()));
+        schema.value.extend(pseudo);
+        let store = (kind == RelationKind::Table).then(|| store.unwrap_or_else(|| name.clone()));
+        let op = Logical::Source {
+            relation: relation.0,
+            timestamp,
+            store,
+        };
+        self.push(format!("{name}/source"), op, &[], kind, schema)
+    }
+
+    /// Lets pass what satisfies a condition. `name` is that of the relation being made, as in all that follow.
+    pub fn filter(&mut self, name: &str, input: NodeRef, condition: Expr) -> NodeRef {
+        let (kind, schema) = (self.kind(input), self.schema(input).clone());
+        self.push(
+            format!("{name}/filter"),
+            Logical::Filter(condition),
+            &[input],
+            kind,
+            schema,
+        )
+    }
+
+    /// The same for HAVING, which comes after an aggregation.
+    pub fn having(&mut self, name: &str, input: NodeRef, condition: Expr) -> NodeRef {
+        let (kind, schema) = (self.kind(input), self.schema(input).clone());
+        self.push(
+            format!("{name}/having"),
+            Logical::Filter(condition),
+            &[input],
+            kind,
+            schema,
+        )
+    }
+
+    /// New value columns; the key stays, `schema` may rename it.
+    pub fn project(
+        &mut self,
+        name: &str,
+        step: &str,
+        input: NodeRef,
+        schema: RelationSchema,
+        values: Vec<Expr>,
+    ) -> NodeRef {
+        let kind = self.kind(input);
+        self.push(
+            format!("{name}/{step}"),
+            Logical::Project(values),
+            &[input],
+            kind,
+            schema,
+        )
+    }
+
+    /// A new key, through an internal topic called `topic`.
+    pub fn repartition(
+        &mut self,
+        name: &str,
+        topic: String,
+        input: NodeRef,
+        (schema, key, value): (RelationSchema, Vec<Expr>, Vec<Expr>),
+        partitions: Option<i32>,
+    ) -> NodeRef {
+        let kind = self.kind(input);
+        let op = Logical::Repartition {
+            name: topic.clone().into(),
+            relation: name.into(),
+            key,
+            value,
+            partitions,
+        };
+        self.push(topic, op, &[input], kind, schema)
+    }
+
+    /// Groups by the input's key; one value column a call. `name` is the store's name, too.
+    pub fn aggregate(&mut self, name: &str, input: NodeRef, calls: Vec<AggregateCall>) -> NodeRef {
+        let results = calls.iter().enumerate();
+        let value = results.map(|(i, call)| Column::new(format!("KSQL_AGG_{i}"), call.sql_type.clone()));
+        let schema = RelationSchema {
+            key: self.schema(input).key.clone(),
+            value: value.collect(),
+        };
+        let op = Logical::Aggregate {
+            calls,
+            store: name.into(),
+        };
+        self.push(format!("{name}/aggregate"), op, &[input], RelationKind::Table, schema)
+    }
+
+    /// Joins by key: a table on the right, a stream or table on the left. Left value columns, then right ones.
+    pub fn join(&mut self, name: &str, step: &str, left: NodeRef, right: NodeRef, kind: JoinKind) -> NodeRef {
+        let mut schema = self.schema(left).clone();
+        schema.value.extend(self.schema(right).value.iter().cloned());
+        let of = self.kind(left);
+        let op = match of {
+            RelationKind::Stream => Logical::StreamTableJoin(kind),
+            RelationKind::Table => Logical::TableTableJoin(kind),
+        };
+        self.push(format!("{name}/{step}"), op, &[left, right], of, schema)
+    }
+
+    /// Writes a relation's topic.
+    pub fn sink(&mut self, name: &str, input: NodeRef, relation: RelationRef) -> NodeRef {
+        let (kind, schema) = (self.kind(input), self.schema(input).clone());
+        let op = Logical::Sink { relation: relation.0 };
+        self.push(format!("{name}/sink"), op, &[input], kind, schema)
+    }
+
+    /// Lets readers query a table.
+    pub fn view(&mut self, relation: RelationRef, node: NodeRef) {
+        self.views.push((relation.0, node.0));
+    }
+
+    /// The external relation by whose key format the node's records are partitioned; `None` behind a repartition.
+    pub fn partitioned_like(&self, node: NodeRef) -> Option<&Relation> {
+        let node = &self.nodes[node.0];
+        match &node.op {
+            Logical::Source { relation, .. } => {
+                let relation = &self.relations[*relation];
+                (!relation.schema.key.is_empty()).then_some(relation)
+            }
+            Logical::Repartition { .. } => None,
+            _ => node.inputs.iter().find_map(|i| self.partitioned_like(NodeRef(*i))),
+        }
+    }
+
+    /// A table store that both nodes' rows are computed from. One change of it would reach a join of the two from both sides at once.
+    pub fn common_store(&self, a: NodeRef, b: NodeRef) -> Option<Arc<str>> {
+        let (a, b) = (self.stores_behind(a.0), self.stores_behind(b.0));
+        a.into_iter().find(|store| b.contains(store))
+    }
+
+    fn stores_behind(&self, node: usize) -> Vec<Arc<str>> {
+        let node = &self.nodes[node];
+        match &node.op {
+            Logical::Source { store, .. } => store.iter().cloned().collect(),
+            Logical::Aggregate { store, .. } => vec![store.clone()],
+            _ => node.inputs.iter().flat_map(|i| self.stores_behind(*i)).collect(),
+        }
+    }
+
+    /// The finished topology.
+    ///
+    /// # Errors
+    /// When topics of different key formats would have to be partitioned alike; the message names them.
+    pub fn build(self) -> Result<Topology, String> {
+        let needed = prune::needed_columns(&self);
+        let mut wiring = super::wire::Wiring::new(&self, &needed);
+        for id in 0..self.nodes.len() {
+            wiring.add(id);
+        }
+        let views = self.views.iter().map(|(relation, node)| {
+            let physical = wiring.node(*node);
+            View {
+                name: self.relations[*relation].name.clone(),
+                schema: self.relations[*relation].schema.clone(),
+                plan: wiring.table_plan(physical),
+                sub: physical,
+            }
+        });
+        let mut views: Vec<View> = views.collect();
+        let (mut nodes, mut stores) = wiring.finish();
+        let mut subs = connected(&mut nodes);
+        for view in &mut views {
+            view.sub = nodes[view.sub].sub;
+        }
+        for (store, owner) in stores.iter_mut() {
+            store.sub = nodes[*owner].sub;
+            subs[store.sub].stores.push(store.id);
+        }
+        let mut topology = Topology {
+            name: self.name,
+            relations: self.relations,
+            nodes,
+            subs,
+            stores: stores.into_iter().map(|(store, _)| store).collect(),
+            views,
+            properties: self.properties,
+        };
+        for sub in 0..topology.subs.len() {
+            topology.subs[sub].partitioned_like = partitioning(&topology, sub)?;
+        }
+        Ok(topology)
+    }
+}
+
+/// Numbers the connected parts in the order of their first nodes.
+fn connected(nodes: &mut [super::Node]) -> Vec<SubTopology> {
+    let mut parent: Vec<usize> = (0..nodes.len()).collect();
+    fn root(parent: &mut [usize], mut i: usize) -> usize {
+        while parent[i] != i {
+            parent[i] = parent[parent[i]];
+            i = parent[i];
+        }
+        i
+    }
+    for node in nodes.iter() {
+        for input in &node.inputs {
+            let (a, b) = (root(&mut parent, node.id), root(&mut parent, *input));
+            parent[a.max(b)] = a.min(b);
+        }
+    }
+    let mut subs: Vec<SubTopology> = Vec::new();
+    let mut of_root = std::collections::BTreeMap::new();
+    for node in nodes.iter_mut() {
+        let next = subs.len();
+        let id = *of_root.entry(root(&mut parent, node.id)).or_insert(next);
+        if id == next {
+            subs.push(SubTopology {
+                id,
+                ..SubTopology::default()
+            });
+        }
+        node.sub = id;
+        subs[id].nodes.push(node.id);
+        if matches!(node.op, Op::Source(_)) {
+            subs[id].sources.push(node.id);
+        }
+    }
+    subs
+}
+
+/// The relation whose topic decides where keys are, and a check that no other topic disagrees.
+fn partitioning(topology: &Topology, sub: usize) -> Result<Option<Arc<str>>, String> {
+    let mut first: Option<&Relation> = None;
+    for id in &topology.subs[sub].sources {
+        let Op::Source(source) = &topology.nodes[*id].op else {
+            continue;
+        };
+        let super::SourceTopic::External(name) = &source.topic else {
+            continue;
+        };
+        let Some(relation) = topology.relation(name).filter(|r| !r.schema.key.is_empty()) else {
+            continue;
+        };
+        match first {
+            Some(other) if !same_partitioning(relation.key_format.format, other.key_format.format) => {
+                return Err(format!(
+                    "{} and {} meet in one join, but their keys are written as {} and {}, so that equal keys are in different partitions",
+                    other.name, relation.name, other.key_format.format, relation.key_format.format
+                ));
+            }
+            Some(_) => {}
+            None => first = Some(relation),
+        }
+    }
+    Ok(first.map(|r| r.name.clone()))
+}
+
+/// Whether equal keys have equal bytes in both formats, which is what puts them in partitions of the same number.
+pub fn same_partitioning(a: Format, b: Format) -> bool {
+    a == b
+}

@@ -1,0 +1,307 @@
+//! Turns the builder's nodes, which have all columns, into the topology's, which have the needed ones.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::builder::{Builder, Logical, LogicalNode, PSEUDO_COLUMNS};
+use super::{
+    Aggregate, JoinKind, Node, NodeId, Op, Repartition, Sink, Source, SourceTopic, StoreId, StoreSpec, StreamTableJoin,
+    TablePlan, TableTableJoin, TimestampFrom,
+};
+use crate::expr::{AggregateCall, Expr};
+use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
+
+/// Where a builder's node ended up: the topology's node, and the place of each column that was kept.
+#[derive(Clone)]
+struct Placed {
+    node: NodeId,
+    columns: Vec<Option<usize>>,
+}
+
+pub(super) struct Wiring<'a> {
+    builder: &'a Builder,
+    needed: &'a [BTreeSet<usize>],
+    placed: Vec<Placed>,
+    nodes: Vec<Node>,
+    /// With the node whose sub-topology owns it.
+    stores: Vec<(StoreSpec, NodeId)>,
+}
+
+impl<'a> Wiring<'a> {
+    pub fn new(builder: &'a Builder, needed: &'a [BTreeSet<usize>]) -> Self {
+        Self {
+            builder,
+            needed,
+            placed: Vec::with_capacity(builder.nodes.len()),
+            nodes: Vec::new(),
+            stores: Vec::new(),
+        }
+    }
+
+    pub fn node(&self, logical: usize) -> NodeId {
+        self.placed[logical].node
+    }
+
+    pub fn finish(self) -> (Vec<Node>, Vec<(StoreSpec, NodeId)>) {
+        (self.nodes, self.stores)
+    }
+
+    /// Adds the node of this number; its inputs have been added.
+    pub fn add(&mut self, id: usize) {
+        let node = &self.builder.nodes[id];
+        let placed = match &node.op {
+            Logical::Source {
+                relation,
+                timestamp,
+                store,
+            } => self.source(id, *relation, timestamp, store.as_ref()),
+            Logical::Filter(condition) => {
+                let input = self.placed[node.inputs[0]].clone();
+                let condition = at(condition, &input.columns);
+                let schema = self.nodes[input.node].schema.clone();
+                let node = self.push(node, Op::Filter(condition), vec![input.node], schema);
+                Placed {
+                    node,
+                    columns: input.columns,
+                }
+            }
+            Logical::Project(values) => self.project(id, values),
+            Logical::Repartition {
+                name,
+                relation,
+                key,
+                value,
+                partitions,
+            } => self.repartition(id, (name, relation), key, value, *partitions),
+            Logical::Aggregate { calls, store } => self.aggregate(node, calls, store),
+            Logical::StreamTableJoin(kind) | Logical::TableTableJoin(kind) => self.join(node, *kind),
+            Logical::Sink { relation } => {
+                let relation = &self.builder.relations[*relation];
+                let input = self.placed[node.inputs[0]].node;
+                let sink = Sink {
+                    relation: relation.name.clone(),
+                    topic: relation.topic.name.clone(),
+                    key_format: relation.key_format.clone(),
+                    value_format: relation.value_format.clone(),
+                };
+                let node = self.push(node, Op::Sink(sink), vec![input], relation.schema.clone());
+                Placed {
+                    node,
+                    columns: Vec::new(),
+                }
+            }
+        };
+        self.placed.push(placed);
+    }
+
+    fn push(&mut self, from: &LogicalNode, op: Op, inputs: Vec<NodeId>, schema: RelationSchema) -> NodeId {
+        let id = self.nodes.len();
+        self.nodes.push(Node {
+            id,
+            name: from.name.clone(),
+            op,
+            inputs,
+            kind: from.kind,
+            schema,
+            sub: 0,
+        });
+        id
+    }
+
+    fn store(&mut self, name: &Arc<str>, key: &[Column], value: Vec<SqlType>, owner: NodeId) -> StoreId {
+        // a topology of 65,536 tables is refused long before by its file's size
+        let id = StoreId::try_from(self.stores.len()).unwrap_or(StoreId::MAX);
+        let spec = StoreSpec {
+            id,
+            name: name.clone(),
+            key: key.iter().map(|c| c.sql_type.clone()).collect(),
+            value,
+            sub: 0,
+        };
+        self.stores.push((spec, owner));
+        id
+    }
+
+    fn source(&mut self, id: usize, relation: usize, timestamp: &TimestampFrom, store: Option<&Arc<str>>) -> Placed {
+        let node = &self.builder.nodes[id];
+        let relation = &self.builder.relations[relation];
+        let own = relation.schema.value.len();
+        let kept: Vec<usize> = self.needed[id].iter().copied().collect();
+        let schema = RelationSchema {
+            key: relation.schema.key.clone(),
+            value: kept.iter().map(|i| node.schema.value[*i].clone()).collect(),
+        };
+        let store = store.map(|name| self.store(name, &schema.key, schema.value_types(), self.nodes.len()));
+        let source = Source {
+            topic: SourceTopic::External(relation.name.clone()),
+            relation: relation.name.clone(),
+            columns: relation.schema.clone(),
+            used: kept.iter().copied().filter(|i| *i < own).collect(),
+            pseudo: kept
+                .iter()
+                .filter(|i| **i >= own)
+                .map(|i| PSEUDO_COLUMNS[*i - own].0)
+                .collect(),
+            key_format: relation.key_format.clone(),
+            value_format: relation.value_format.clone(),
+            timestamp: timestamp.clone(),
+            store,
+        };
+        let columns = places(&kept, node.schema.value.len());
+        let node = self.push(node, Op::Source(source), Vec::new(), schema);
+        Placed { node, columns }
+    }
+
+    /// A projection that gives what comes in needs no node.
+    fn project(&mut self, id: usize, values: &[Expr]) -> Placed {
+        let node = &self.builder.nodes[id];
+        let input = self.placed[node.inputs[0]].clone();
+        let kept: Vec<usize> = self.needed[id].iter().copied().collect();
+        let exprs: Vec<Expr> = kept.iter().map(|i| at(&values[*i], &input.columns)).collect();
+        let columns = places(&kept, values.len());
+        let width = self.nodes[input.node].schema.value.len();
+        let same = exprs.len() == width && exprs.iter().enumerate().all(|(i, e)| *e == Expr::Value(i));
+        if same || exprs.is_empty() {
+            return Placed {
+                node: input.node,
+                columns,
+            };
+        }
+        let schema = RelationSchema {
+            key: node.schema.key.clone(),
+            value: kept.iter().map(|i| node.schema.value[*i].clone()).collect(),
+        };
+        let node = self.push(node, Op::Project(exprs), vec![input.node], schema);
+        Placed { node, columns }
+    }
+
+    fn repartition(
+        &mut self,
+        id: usize,
+        (name, relation): (&Arc<str>, &Arc<str>),
+        key: &[Expr],
+        value: &[Expr],
+        partitions: Option<i32>,
+    ) -> Placed {
+        let node = &self.builder.nodes[id];
+        let input = self.placed[node.inputs[0]].clone();
+        let kept: Vec<usize> = self.needed[id].iter().copied().collect();
+        let schema = RelationSchema {
+            key: node.schema.key.clone(),
+            value: kept.iter().map(|i| node.schema.value[*i].clone()).collect(),
+        };
+        let repartition = Repartition {
+            name: name.clone(),
+            key: key.iter().map(|e| at(e, &input.columns)).collect(),
+            value: kept.iter().map(|i| at(&value[*i], &input.columns)).collect(),
+            partitions,
+        };
+        let writer = self.push(node, Op::Repartition(repartition), vec![input.node], schema.clone());
+        let source = Source {
+            topic: SourceTopic::Repartition(writer),
+            relation: relation.clone(),
+            columns: schema.clone(),
+            used: (0..kept.len()).collect(),
+            pseudo: Vec::new(),
+            key_format: SerdeSpec::key(Format::Internal),
+            value_format: SerdeSpec::value(Format::Internal),
+            timestamp: TimestampFrom::Record,
+            store: None,
+        };
+        let columns = places(&kept, value.len());
+        let reader = LogicalNode {
+            name: format!("{name}/source").into(),
+            ..node.clone()
+        };
+        let node = self.push(&reader, Op::Source(source), Vec::new(), schema);
+        Placed { node, columns }
+    }
+
+    fn aggregate(&mut self, node: &LogicalNode, calls: &[AggregateCall], store: &Arc<str>) -> Placed {
+        let input = self.placed[node.inputs[0]].clone();
+        let of_table = self.nodes[input.node].kind == RelationKind::Table;
+        let calls: Vec<AggregateCall> = calls
+            .iter()
+            .map(|call| AggregateCall {
+                args: call.args.iter().map(|e| at(e, &input.columns)).collect(),
+                ..call.clone()
+            })
+            .collect();
+        let rows = of_table.then_some(SqlType::Bigint);
+        let state = rows
+            .into_iter()
+            .chain(calls.iter().flat_map(AggregateCall::state_types))
+            .collect();
+        let aggregate = Aggregate {
+            store: self.store(store, &node.schema.key, state, self.nodes.len()),
+            of_table,
+            calls,
+        };
+        let columns = (0..node.schema.value.len()).map(Some).collect();
+        let node = self.push(node, Op::Aggregate(aggregate), vec![input.node], node.schema.clone());
+        Placed { node, columns }
+    }
+
+    fn join(&mut self, node: &LogicalNode, kind: JoinKind) -> Placed {
+        let (left, right) = (self.placed[node.inputs[0]].clone(), self.placed[node.inputs[1]].clone());
+        let mut schema = self.nodes[left.node].schema.clone();
+        let offset = schema.value.len();
+        schema.value.extend(self.nodes[right.node].schema.value.iter().cloned());
+        let right_plan = self.table_plan(right.node);
+        let op = match node.kind {
+            RelationKind::Stream => Op::StreamTableJoin(StreamTableJoin {
+                kind,
+                right: right_plan,
+            }),
+            RelationKind::Table => Op::TableTableJoin(TableTableJoin {
+                kind,
+                left: self.table_plan(left.node),
+                right: right_plan,
+            }),
+        };
+        let moved = right.columns.iter().map(|c| c.map(|i| i + offset));
+        let columns = left.columns.iter().copied().chain(moved).collect();
+        let node = self.push(node, op, vec![left.node, right.node], schema);
+        Placed { node, columns }
+    }
+
+    /// How the table that a node gives out is computed from stores.
+    pub fn table_plan(&self, node: NodeId) -> TablePlan {
+        let node = &self.nodes[node];
+        match &node.op {
+            Op::Source(source) => TablePlan::Store(source.store.unwrap_or_default()),
+            Op::Filter(condition) => TablePlan::Filter(self.table_plan(node.inputs[0]).into(), condition.clone()),
+            Op::Project(values) => TablePlan::Project(self.table_plan(node.inputs[0]).into(), values.clone()),
+            Op::Aggregate(aggregate) => TablePlan::Aggregate(aggregate.clone()),
+            Op::TableTableJoin(join) => TablePlan::Join(
+                join.left.clone().into(),
+                join.right.clone().into(),
+                join.kind,
+                self.nodes[node.inputs[0]].schema.value.len(),
+                self.nodes[node.inputs[1]].schema.value.len(),
+            ),
+            // a re-keyed table is only ever aggregated, and streams have no rows
+            Op::Repartition(_) | Op::StreamTableJoin(_) | Op::Sink(_) => self.table_plan(node.inputs[0]),
+        }
+    }
+}
+
+/// The expression over the columns that were kept.
+fn at(expr: &Expr, columns: &[Option<usize>]) -> Expr {
+    let mut expr = expr.clone();
+    expr.map_values(&mut |i| match columns.get(i).copied().flatten() {
+        Some(place) => Expr::Value(place),
+        // pruning keeps every column that is read
+        None => Expr::Literal(crate::types::Value::Null),
+    });
+    expr
+}
+
+/// The place of each column among the kept ones.
+fn places(kept: &[usize], width: usize) -> Vec<Option<usize>> {
+    let mut columns = vec![None; width];
+    for (place, i) in kept.iter().enumerate() {
+        columns[*i] = Some(place);
+    }
+    columns
+}
