@@ -1,12 +1,17 @@
 //! One generation of a topology with its topics resolved: what a worker needs to know beside the plan. Plain data, made by `engine::deploy`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Names, TaskId};
-use crate::formats::RegisteredSchema;
+use super::task::{SinkSchemas, TaskOptions, TaskPlan};
+use super::{EngineSettings, Names, TaskId};
+use crate::formats::{FormatError, RegisteredSchema, SchemaSource};
 use crate::log::NewTopic;
 use crate::topology::{NodeId, StoreId, SubId, Topology};
 use crate::types::{Column, SerdeSpec, TopicPartition};
+
+/// However many tasks there are, each keeps this many bytes of hot rows.
+const MIN_CACHE_BYTES: usize = 256 << 10;
 
 /// A topic to write to, as it is on the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +50,6 @@ pub struct SubDeployment {
     pub changelogs: Vec<(StoreId, TopicTarget)>,
     /// Fingerprint of plan and row layout of its stores.
     pub fingerprint: String,
-}
-
-/// The schemas that a sink writes with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SinkSchemas {
-    /// Of keys.
-    pub key: Option<RegisteredSchema>,
-    /// Of values.
-    pub value: Option<RegisteredSchema>,
 }
 
 /// How the partition of a re-keyed record is found: by the bytes that its key has in an external topic, so that both meet.
@@ -155,6 +151,26 @@ impl Deployment {
                 .collect::<Vec<_>>()
         };
         self.subs.iter().flat_map(of_sub).collect()
+    }
+
+    /// The plans of its sub-topologies, by their index: what tasks are made of.
+    ///
+    /// # Errors
+    /// When a format cannot hold its columns, or the registry is away.
+    pub fn plans(
+        &self,
+        settings: &EngineSettings,
+        schemas: &Arc<dyn SchemaSource>,
+    ) -> Result<Vec<Arc<TaskPlan>>, FormatError> {
+        let tasks = self.tasks().len().max(1);
+        let options = TaskOptions {
+            emit: settings.emit,
+            bad_record: settings.bad_record,
+            cache_bytes: (settings.buffer_bytes / tasks).max(MIN_CACHE_BYTES),
+        };
+        let sinks: BTreeMap<NodeId, SinkSchemas> = self.schemas.iter().cloned().enumerate().collect();
+        let plan = |sub: usize| TaskPlan::new(self.topology.clone(), sub, options, schemas.clone(), sinks.clone());
+        (0..self.subs.len()).map(plan).collect()
     }
 
     /// All inputs of a sub-topology.

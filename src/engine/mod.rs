@@ -15,8 +15,9 @@ mod settings;
 mod stores;
 pub mod task;
 mod watch;
+pub mod worker;
 
-pub use deployment::{Deployment, InputTopic, KeyLike, SinkSchemas, SubDeployment, TopicTarget};
+pub use deployment::{Deployment, InputTopic, KeyLike, SubDeployment, TopicTarget};
 pub use failpoint::{Failpoint, failpoint};
 pub use fingerprint::StatePlan;
 pub use metrics::{BUCKETS_MS, Histogram};

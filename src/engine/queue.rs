@@ -174,6 +174,21 @@ impl Queue {
         Some((record, Flow::Keep))
     }
 
+    /// Records waiting of one input.
+    pub fn waiting(&self, input: usize) -> usize {
+        self.inputs[input].records.len()
+    }
+
+    /// Forgets an input's records: it is read again.
+    pub fn clear(&mut self, input: usize) {
+        let queue = &mut self.inputs[input];
+        self.waiting -= queue.records.len();
+        *queue = Input {
+            is_stream: queue.is_stream,
+            ..Input::default()
+        };
+    }
+
     /// Records waiting, over all inputs.
     pub fn len(&self) -> usize {
         self.waiting

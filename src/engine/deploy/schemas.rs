@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::deployment::{KeyLike, SinkSchemas};
+use super::super::deployment::KeyLike;
+use super::super::task::SinkSchemas;
 use super::{DeployContext, DeployError, Problem};
 use crate::formats::{Compatibility, RegisteredSchema, SchemaText, SinkSchema, sink_schema, subject_of};
 use crate::topology::{Op, Sink, Topology};

@@ -1,0 +1,290 @@
+//! From the fetcher to the tasks: straight through for tasks with one input, through queues ordered by time for the others.
+
+use std::time::Duration;
+
+use super::super::queue::{Choice, Flow, Queued};
+use super::super::task::{InputRecord, Reason};
+use super::life::TaskLife;
+use super::slots::{Route, Routes, TakeError, TaskSlot};
+use super::trouble::Trouble;
+use super::{Condemned, Worker};
+use crate::log::{Fetched, HeadersRef, RecordRef};
+use crate::topology::NodeId;
+use crate::types::Timestamp;
+
+/// Records taken from the fetcher or the queues in a step: some ten milliseconds of work, so that the membership is polled in between.
+const STEP_RECORDS: usize = 5_000;
+/// A record that met an unreachable registry is read again after this, in milliseconds.
+const STALL_MS: i64 = 500;
+
+/// What a pass over fetched records leaves to do once the fetcher is free again.
+#[derive(Default)]
+struct After {
+    flows: Vec<(Route, Flow)>,
+    stalled: Vec<Route>,
+    ended: Vec<Route>,
+    waiting: Option<String>,
+    trouble: Option<Trouble>,
+}
+
+/// What both ways to a task need to know.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    now: Timestamp,
+    condemned: Option<&'a Condemned>,
+}
+
+impl Worker {
+    /// Fetches and processes; true when there was something. Waits up to `wait` where nothing is there.
+    pub(super) fn advance_data(&mut self, now: Timestamp, wait: Duration) -> Result<bool, Trouble> {
+        self.resume_stalled(now)?;
+        let max = if self.isolate > 0 { 1 } else { STEP_RECORDS };
+        let mut busy = self.drain_queues(now, max)?;
+        if busy && self.isolate > 0 {
+            return Ok(true);
+        }
+        busy |= self.fetch(now, if busy { Duration::ZERO } else { wait }, max)?;
+        if self.isolate == 0 || !self.is_dirty() {
+            busy |= self.drain_queues(now, max)?;
+        }
+        Ok(busy)
+    }
+
+    fn fetch(&mut self, now: Timestamp, wait: Duration, max: usize) -> Result<bool, Trouble> {
+        let Some(clients) = &mut self.clients else {
+            return Ok(false);
+        };
+        let (tasks, routes, mut after) = (&mut self.tasks, &self.data_routes, After::default());
+        let pass = Pass {
+            now,
+            condemned: self.condemned.as_ref(),
+        };
+        let polled = clients.data.poll(max, wait, &mut |fetched| {
+            hand_over(fetched, routes, tasks, pass, &mut after)
+        });
+        self.settle(after, now)?;
+        Ok(polled? > 0)
+    }
+
+    /// Processes what waits in queues, as far as their order is known.
+    fn drain_queues(&mut self, now: Timestamp, max: usize) -> Result<bool, Trouble> {
+        let mut after = After::default();
+        let pass = Pass {
+            now,
+            condemned: self.condemned.as_ref(),
+        };
+        let mut left = max;
+        for (at, slot) in self.tasks.iter_mut().enumerate() {
+            let Some(slot) = slot else { continue };
+            if slot.life == TaskLife::Running && slot.queue.is_some() {
+                left = drain_queue(at, slot, left, pass, &mut after);
+            }
+        }
+        self.settle(after, now)?;
+        Ok(left < max)
+    }
+
+    fn settle(&mut self, after: After, now: Timestamp) -> Result<(), Trouble> {
+        let Some(clients) = &mut self.clients else {
+            return Ok(());
+        };
+        for (route, flow) in after.flows {
+            let Some(slot) = self.tasks[route.task]
+                .as_ref()
+                .and_then(|slot| slot.inputs[route.part].slot)
+            else {
+                continue;
+            };
+            match flow {
+                Flow::Keep => {}
+                Flow::Pause => clients.data.pause(slot)?,
+                Flow::Resume => clients.data.resume(slot)?,
+            }
+        }
+        for route in after.ended {
+            let Some(slot) = &mut self.tasks[route.task] else {
+                continue;
+            };
+            let waits = slot.queue.as_ref().is_some_and(|queue| queue.waiting(route.part) > 0);
+            let input = &mut slot.inputs[route.part];
+            // Markers behind the last record: nothing of ours, but the position is past them.
+            if let (Some(number), None, false) = (input.slot, input.stalled_until, waits) {
+                input.next = clients.data.position(number)?.unwrap_or(input.next).max(input.next);
+            }
+        }
+        for route in after.stalled {
+            let Some(input) = self.tasks[route.task].as_mut().map(|slot| &mut slot.inputs[route.part]) else {
+                continue;
+            };
+            if let Some(number) = input.slot.take() {
+                clients.data.unassign(number)?;
+                self.data_routes.remove(number);
+            }
+            input.stalled_until = Some(now + STALL_MS);
+        }
+        if let Some(text) = after.waiting {
+            self.tell_waiting(&text);
+        }
+        if self.dirty_since.is_none() && self.tasks.iter().flatten().any(|slot| slot.taken > 0) {
+            self.dirty_since = Some(now);
+        }
+        if self.moved_since.is_none() && self.is_dirty() {
+            self.moved_since = Some(now);
+        }
+        after.trouble.map_or(Ok(()), Err)
+    }
+
+    /// Reads inputs on whose record could not be taken before.
+    fn resume_stalled(&mut self, now: Timestamp) -> Result<(), Trouble> {
+        let Some(clients) = &mut self.clients else {
+            return Ok(());
+        };
+        for (task, slot) in self.tasks.iter_mut().enumerate() {
+            let Some(slot) = slot.as_mut().filter(|slot| slot.life == TaskLife::Running) else {
+                continue;
+            };
+            for (part, input) in slot.inputs.iter_mut().enumerate() {
+                if input.slot.is_some() || input.stalled_until.is_none_or(|until| until > now) {
+                    continue;
+                }
+                let number = self.data_routes.add(Route { task, part });
+                clients.data.assign(number, &input.tp, input.next)?;
+                input.slot = Some(number);
+                input.stalled_until = None;
+                if let Some(queue) = &mut slot.queue {
+                    queue.clear(part);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the fetcher gave: straight to the task, or into its queue.
+fn hand_over(fetched: Fetched<'_>, routes: &Routes, tasks: &mut [Option<TaskSlot>], pass: Pass<'_>, after: &mut After) {
+    let number = match &fetched {
+        Fetched::Record(record) => record.slot,
+        Fetched::End { slot } => *slot,
+    };
+    let Some(route) = routes.get(number) else { return };
+    let Some(slot) = tasks.get_mut(route.task).and_then(Option::as_mut) else {
+        return;
+    };
+    if after.trouble.is_some() || slot.life != TaskLife::Running || after.stalled.contains(&route) {
+        return;
+    }
+    match (fetched, &mut slot.queue) {
+        (Fetched::End { .. }, queue) => {
+            if let Some(queue) = queue {
+                queue.reached_end(route.part);
+            }
+            after.ended.push(route);
+        }
+        (Fetched::Record(record), Some(queue)) => {
+            let flow = queue.push(route.part, Queued::copy(&record));
+            if flow != Flow::Keep {
+                after.flows.push((route, flow));
+            }
+        }
+        (Fetched::Record(record), None) => {
+            give(route, slot, &input_parts(&record), pass, after);
+        }
+    }
+}
+
+/// A record without its place, which the input knows.
+struct Parts<'a> {
+    offset: i64,
+    timestamp: Timestamp,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: HeadersRef<'a>,
+}
+
+fn input_parts<'a>(record: &RecordRef<'a>) -> Parts<'a> {
+    Parts {
+        offset: record.offset,
+        timestamp: record.timestamp,
+        key: record.key,
+        value: record.value,
+        headers: record.headers,
+    }
+}
+
+fn drain_queue(at: usize, slot: &mut TaskSlot, mut left: usize, pass: Pass<'_>, after: &mut After) -> usize {
+    while left > 0 && after.trouble.is_none() {
+        let Some(queue) = &mut slot.queue else { return left };
+        let Choice::Take(part) = queue.choose() else {
+            return left;
+        };
+        if slot.inputs[part].stalled_until.is_some() {
+            return left;
+        }
+        let Some((record, flow)) = queue.pop(part) else {
+            return left;
+        };
+        let route = Route { task: at, part };
+        if flow != Flow::Keep {
+            after.flows.push((route, flow));
+        }
+        let parts = Parts {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key(),
+            value: record.value(),
+            headers: if record.headers.is_some() {
+                HeadersRef::Owned(&record.headers)
+            } else {
+                HeadersRef::None
+            },
+        };
+        if !give(route, slot, &parts, pass, after) {
+            return left;
+        }
+        left -= 1;
+    }
+    left
+}
+
+/// Gives one record to its task; false when it was not taken.
+fn give(route: Route, slot: &mut TaskSlot, parts: &Parts<'_>, pass: Pass<'_>, after: &mut After) -> bool {
+    let input = &slot.inputs[route.part];
+    let tp = input.tp.clone();
+    let record = InputRecord {
+        topic: &tp.topic,
+        partition: tp.partition,
+        offset: parts.offset,
+        timestamp: parts.timestamp,
+        key: parts.key,
+        value: parts.value,
+        headers: parts.headers,
+    };
+    let condemned = pass.condemned.filter(|c| c.tp == tp && c.offset == parts.offset);
+    let result = match condemned {
+        Some(condemned) => pass_by(slot, route.part, &record, &condemned.reason),
+        None => slot.take(route.part, &record, pass.now),
+    };
+    match result {
+        Ok(()) => return true,
+        Err(TakeError::Again(text)) => {
+            slot.inputs[route.part].stalled_until = Some(pass.now);
+            after.stalled.push(route);
+            after.waiting = Some(text);
+        }
+        Err(TakeError::Recover(text)) => after.trouble = Some(Trouble::Recover(text)),
+        Err(TakeError::Task(error)) => after.trouble = Some(error.into()),
+    }
+    false
+}
+
+/// A record that made sending fail goes to the dead-letter topic instead of being processed.
+fn pass_by(slot: &mut TaskSlot, part: usize, record: &InputRecord<'_>, reason: &str) -> Result<(), TakeError> {
+    let Some(task) = &mut slot.task else { return Ok(()) };
+    let source: NodeId = slot.inputs[part].sources[0];
+    task.dead_letter(source, record, Reason::TooLarge, reason)
+        .map_err(TakeError::Task)?;
+    slot.inputs[part].next = record.offset + 1;
+    slot.taken += 1;
+    slot.last = Some((part, record.offset));
+    Ok(())
+}

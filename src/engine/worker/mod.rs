@@ -1,0 +1,420 @@
+//! A worker: the state machine that drives the tasks which the group gives it, over one membership, two fetchers and one transactional producer.
+//!
+//! [`Worker::step`] does what can be done now and never sleeps: it says until when there is nothing to do. Threads (`engine::threads`) and the
+//! simulator call it alike. What a step does, in order: hear what the group says; take the commit under way further; take tasks over; fetch and
+//! process; begin a commit where one is due; give revoked tasks back after their last commit.
+//!
+//! *Is not* the place of decisions about rows (the task's) or of deployment. *Invariants*: one recovery path for every failure: what is
+//! uncommitted is dropped, tasks are taken over again from their stored position; a revoked task is released only after its commit.
+
+mod commit;
+mod data;
+mod life;
+mod recover;
+mod restore;
+mod router;
+mod slots;
+mod takeover;
+mod trouble;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::deployment::Deployment;
+use super::queue::QueueLimits;
+use super::task::TaskPlan;
+use super::{EngineSettings, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
+use crate::log::{Fetcher, FetcherConfig, Log, Membership, MembershipConfig, MembershipEvent, TransactionalProducer};
+use crate::topology::{NodeId, Op};
+use crate::types::{RelationKind, Timestamp, TopicPartition};
+
+use life::{Life, TaskLife};
+use router::Router;
+use slots::{Input, Routes, TaskSlot};
+use trouble::{Backoff, Trouble};
+
+/// The membership is polled at least this often, in milliseconds, whatever else there is to wait for.
+const MEMBERSHIP_MS: i64 = 100;
+/// Longest wait for a producer's initialisation in one call.
+const INIT_WAIT: Duration = Duration::from_millis(500);
+/// A stop that has not come to its end after this is cut short, in milliseconds: recovery makes up for it.
+const STOP_MS: i64 = 1_500;
+
+/// What the workers of a topology's generation share.
+pub struct WorkerShared {
+    /// The deployment.
+    pub deployment: Arc<Deployment>,
+    /// Plans of its sub-topologies, by index.
+    pub plans: Vec<Arc<TaskPlan>>,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Open stores of this process.
+    pub stores: Arc<OpenStores>,
+    /// Settings.
+    pub settings: EngineSettings,
+    /// What is shown to others.
+    pub published: Arc<PublishedTopology>,
+    /// The instance's id.
+    pub instance: String,
+    /// Where inputs without committed offsets begin.
+    pub start_from: StartFrom,
+    /// Stream outputs are not written (a replay that must not repeat them).
+    pub mute_streams: bool,
+    /// Time since some moment, for measuring how long things take; results do not depend on it.
+    pub stopwatch: fn() -> Duration,
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Something was done: step again.
+    Busy,
+    /// Nothing to do before this time, unless records arrive.
+    Idle {
+        /// Milliseconds since the epoch.
+        until: Timestamp,
+    },
+    /// It has stopped, as it was told.
+    Stopped,
+    /// The topology has to stop: why, and what the user can do.
+    Failed(String),
+}
+
+/// What a worker has open while it works.
+struct Clients {
+    membership: Box<dyn Membership>,
+    data: Box<dyn Fetcher>,
+    restore: Box<dyn Fetcher>,
+    producer: Box<dyn TransactionalProducer>,
+}
+
+/// A record that makes sending fail.
+struct Condemned {
+    tp: TopicPartition,
+    offset: i64,
+    reason: String,
+}
+
+/// One worker. See the module.
+pub struct Worker {
+    shared: Arc<WorkerShared>,
+    index: usize,
+    life: Life,
+    failed: Option<String>,
+    clients: Option<Clients>,
+    /// The producer is initialised and the targets are resolved.
+    router: Option<Router>,
+    tasks: Vec<Option<TaskSlot>>,
+    data_routes: Routes,
+    restore_routes: Routes,
+    commit: Option<commit::Commit>,
+    in_transaction: bool,
+    backoff: Backoff,
+    retry_at: Timestamp,
+    wake: Timestamp,
+    dirty_since: Option<Timestamp>,
+    moved_since: Option<Timestamp>,
+    next_idle_commit: Timestamp,
+    next_store_flush: Timestamp,
+    buffer_bytes: usize,
+    /// Records that are still to be processed one a transaction.
+    isolate: usize,
+    condemned: Option<Condemned>,
+    purge: BTreeMap<TopicPartition, i64>,
+    next_purge: Timestamp,
+    stop_at: Option<Timestamp>,
+    keep_readers: bool,
+    told_waiting: bool,
+}
+
+impl Worker {
+    /// A worker that has done nothing yet; `index` tells the workers of an instance apart.
+    pub fn new(shared: Arc<WorkerShared>, index: usize, now: Timestamp) -> Self {
+        let settings = &shared.settings;
+        let ms = |duration: Duration| duration.as_millis() as i64;
+        Self {
+            index,
+            life: Life::Opening,
+            failed: None,
+            clients: None,
+            router: None,
+            tasks: Vec::new(),
+            data_routes: Routes::default(),
+            restore_routes: Routes::default(),
+            commit: None,
+            in_transaction: false,
+            backoff: Backoff::default(),
+            retry_at: 0,
+            wake: Timestamp::MAX,
+            dirty_since: None,
+            moved_since: None,
+            next_idle_commit: now + ms(settings.idle_commit_interval),
+            next_store_flush: now + ms(settings.store_flush_interval),
+            buffer_bytes: settings.buffer_bytes / settings.workers.max(1),
+            isolate: 0,
+            condemned: None,
+            purge: BTreeMap::new(),
+            next_purge: 0,
+            stop_at: None,
+            keep_readers: false,
+            told_waiting: false,
+            shared,
+        }
+    }
+
+    /// Asks it to commit, close and stop within two seconds. `keep_readers`: the stores stay open and visible (a pause).
+    pub fn request_stop(&mut self, now: Timestamp, keep_readers: bool) {
+        if self.stop_at.is_none() {
+            self.stop_at = Some(now + STOP_MS);
+            self.keep_readers = keep_readers;
+        }
+    }
+
+    /// Does what can be done now, waiting for records up to `wait` where there is nothing else.
+    pub fn step(&mut self, now: Timestamp, wait: Duration) -> Activity {
+        self.wake = Timestamp::MAX;
+        if self.life != Life::Stopped {
+            self.advance_stop(now);
+        }
+        if self.life == Life::Stopped {
+            return self.failed.clone().map_or(Activity::Stopped, Activity::Failed);
+        }
+        let result = if now < self.retry_at {
+            self.keep_membership()
+        } else {
+            self.work(now, wait)
+        };
+        match result {
+            Ok(true) => Activity::Busy,
+            Ok(false) => Activity::Idle {
+                until: self.next_wake(now),
+            },
+            Err(trouble) => {
+                self.react(trouble, now);
+                match self.life {
+                    Life::Stopped => self.failed.clone().map_or(Activity::Stopped, Activity::Failed),
+                    Life::Opening | Life::Running | Life::Recovering | Life::Stopping => Activity::Idle {
+                        until: self.next_wake(now),
+                    },
+                }
+            }
+        }
+    }
+
+    fn work(&mut self, now: Timestamp, wait: Duration) -> Result<bool, Trouble> {
+        match self.life {
+            Life::Opening => return self.open(now),
+            Life::Recovering => return self.finish_recovery(now),
+            Life::Running | Life::Stopping | Life::Stopped => {}
+        }
+        let mut busy = self.hear_group()?;
+        if self.commit.is_some() {
+            busy |= self.advance_commit(
+                now,
+                if busy {
+                    Duration::ZERO
+                } else {
+                    wait.min(Duration::from_millis(5))
+                },
+            )?;
+        }
+        if self.life == Life::Running {
+            let running = self.tasks.iter().flatten().any(|slot| slot.life == TaskLife::Running);
+            busy |= self.advance_takeovers(now, if running || busy { Duration::ZERO } else { wait })?;
+            if self.may_process() {
+                let wait = if busy || self.commit.is_some() {
+                    Duration::ZERO
+                } else {
+                    self.patience(now, wait)
+                };
+                busy |= self.advance_data(now, wait)?;
+            }
+        }
+        if self.commit.is_none() {
+            self.begin_commit(now);
+            busy |= self.advance_commit(now, Duration::ZERO)?;
+        }
+        self.release_revoked(now)?;
+        self.purge_repartitions(now);
+        self.flush_stores(now)?;
+        self.backoff.reset();
+        self.tell_running();
+        Ok(busy)
+    }
+
+    /// Whether records may be taken in: not beyond the memory bound while a commit is under way, nor behind a record on probation.
+    fn may_process(&self) -> bool {
+        if self.isolate > 0 && (self.commit.is_some() || self.is_dirty()) {
+            return false;
+        }
+        if self.commit.is_none() {
+            return !self.is_closing();
+        }
+        let tasks = self.tasks.iter().flatten().filter_map(|slot| slot.task.as_ref());
+        !self.is_closing() && tasks.map(|task| task.buffered_bytes()).sum::<usize>() < self.buffer_bytes
+    }
+
+    /// How long a fetch may wait: not beyond the next commit.
+    fn patience(&self, now: Timestamp, wait: Duration) -> Duration {
+        let due = (self.next_wake(now) - now).max(0) as u64;
+        wait.min(Duration::from_millis(due))
+    }
+
+    /// Makes the clients, initialises the producer (once, before any offset is read) and joins the group.
+    fn open(&mut self, now: Timestamp) -> Result<bool, Trouble> {
+        let shared = self.shared.clone();
+        let names = &shared.deployment.names;
+        let member = names.member(&shared.instance, self.index);
+        if self.clients.is_none() {
+            let fetcher = |committed_only, share| {
+                shared.log.fetcher(&FetcherConfig {
+                    committed_only,
+                    buffer_bytes: shared.settings.fetch_bytes / share,
+                })
+            };
+            self.clients = Some(Clients {
+                producer: shared.log.transactional_producer(&member)?,
+                data: fetcher(true, 1)?,
+                restore: fetcher(true, 2)?,
+                membership: shared.log.membership(&MembershipConfig {
+                    group: names.group(),
+                    tasks_topic: names.tasks_topic(),
+                    instance_id: Some(member),
+                })?,
+            });
+        }
+        let Some(clients) = &mut self.clients else {
+            return Ok(false);
+        };
+        clients.producer.init(INIT_WAIT)?;
+        let mute = |node: NodeId| {
+            let node = &shared.deployment.topology.nodes[node];
+            shared.mute_streams && node.kind == RelationKind::Stream && matches!(node.op, Op::Sink(_))
+        };
+        self.router = Some(Router::new(&shared.deployment, &mute, &mut *clients.producer)?);
+        self.in_transaction = false;
+        self.life.become_(Life::Running);
+        self.next_idle_commit = now + shared.settings.idle_commit_interval.as_millis() as i64;
+        Ok(true)
+    }
+
+    /// Follows what the group says; true when something changed.
+    fn hear_group(&mut self) -> Result<bool, Trouble> {
+        let Some(clients) = &mut self.clients else {
+            return Ok(false);
+        };
+        let events = clients.membership.poll()?;
+        let mut lost = false;
+        let changed = !events.is_empty();
+        for event in events {
+            match event {
+                MembershipEvent::Assigned(tasks) => tasks.into_iter().for_each(|task| self.add_task(task)),
+                MembershipEvent::Revoked(tasks) => {
+                    for slot in self
+                        .tasks
+                        .iter_mut()
+                        .flatten()
+                        .filter(|slot| tasks.contains(&slot.index))
+                    {
+                        slot.life.become_(TaskLife::Closing);
+                    }
+                }
+                MembershipEvent::Lost(tasks) => {
+                    lost = true;
+                    self.drop_tasks(&tasks)?;
+                }
+            }
+        }
+        if lost {
+            return Err(Trouble::Recover(
+                "tasks were lost: the group has gone on without this member".into(),
+            ));
+        }
+        Ok(changed)
+    }
+
+    /// While waiting after a failure, the membership is kept alive; what it says is heard too.
+    fn keep_membership(&mut self) -> Result<bool, Trouble> {
+        match self.life {
+            Life::Running | Life::Stopping => self.hear_group().map(|_| false),
+            Life::Opening | Life::Recovering | Life::Stopped => Ok(false),
+        }
+    }
+
+    fn add_task(&mut self, index: i32) {
+        let deployment = self.shared.deployment.clone();
+        let Some(id) = deployment.task(index) else {
+            tracing::warn!(
+                index,
+                "the tasks topic has more partitions than there are tasks; the partition is ignored"
+            );
+            return;
+        };
+        if self.tasks.iter().flatten().any(|slot| slot.index == index) {
+            return;
+        }
+        let inputs = deployment.subs[id.sub].inputs.iter().map(|input| Input {
+            tp: TopicPartition::new(input.topic.clone(), id.partition),
+            sources: input.sources.clone(),
+            internal: input.internal,
+            is_stream: input.is_stream,
+            slot: None,
+            next: 0,
+            committed: -1,
+            stalled_until: None,
+        });
+        let limits = QueueLimits {
+            records: self.shared.settings.queue_records,
+            bytes: self.shared.settings.queue_bytes,
+        };
+        let slot = TaskSlot::new(id, index, inputs.collect(), limits);
+        self.shared.published.insert_task(slot.published.clone());
+        match self.tasks.iter_mut().find(|slot| slot.is_none()) {
+            Some(free) => *free = Some(slot),
+            None => self.tasks.push(Some(slot)),
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.tasks.iter().flatten().any(|slot| slot.life == TaskLife::Closing)
+    }
+
+    /// Whether a commit would change anything.
+    fn is_dirty(&self) -> bool {
+        let running =
+            |slot: &&TaskSlot| slot.task.is_some() && slot.restore.is_none() && slot.life != TaskLife::Opening;
+        self.tasks.iter().flatten().filter(running).any(TaskSlot::is_dirty)
+    }
+
+    fn wake_at(&mut self, time: Timestamp) {
+        self.wake = self.wake.min(time);
+    }
+
+    fn next_wake(&self, now: Timestamp) -> Timestamp {
+        let interval_ms = self.shared.settings.commit_interval.as_millis() as i64;
+        let commit = self.dirty_since.map_or(Timestamp::MAX, |since| since + interval_ms);
+        let next = self.wake.min(commit).min(now + MEMBERSHIP_MS).max(self.retry_at);
+        next.max(now + 1)
+            .min(self.stop_at.unwrap_or(Timestamp::MAX).max(now + 1))
+    }
+
+    fn tell_waiting(&mut self, reason: &str) {
+        if !self.told_waiting {
+            tracing::warn!(topology = &*self.shared.deployment.topology.name, reason, "waiting");
+        }
+        self.told_waiting = true;
+        self.shared
+            .published
+            .set_status(TopologyStatus::Waiting(reason.to_string()));
+    }
+
+    fn tell_running(&mut self) {
+        if self.told_waiting {
+            tracing::info!(topology = &*self.shared.deployment.topology.name, "goes on");
+        }
+        if std::mem::take(&mut self.told_waiting) || self.shared.published.status() == TopologyStatus::Starting {
+            self.shared.published.set_status(TopologyStatus::Running);
+        }
+    }
+}
