@@ -1,1 +1,3 @@
 //! The developer's own Kafka: an embedded broker and what goes with it.
+
+pub mod broker;

@@ -51,6 +51,7 @@ error_codes! {
     InvalidTxnState = 48 => "the transaction is not in a state that allows this",
     InvalidProducerIdMapping = 49 => "the transactional id belongs to another producer id",
     InvalidTransactionTimeout = 50 => "the transaction time-out is larger than transaction.max.timeout.ms",
+    OperationNotAttempted = 55 => "nothing was done, because another part of the request failed",
     StorageError = 56 => "the log cannot be written or read; see the broker's own log",
     NonEmptyGroup = 68 => "the group still has members",
     GroupIdNotFound = 69 => "the group does not exist",

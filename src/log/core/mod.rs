@@ -45,7 +45,7 @@ pub use fetch::{BatchSlice, FetchPlan, Isolation};
 pub use in_process::{ReadRecords, ReadView};
 pub use journal::JournalLimits;
 pub use list_offsets::{OffsetLookup, OffsetQuery};
-pub use partition::{AbortedTxn, Partition};
+pub use partition::{AbortedTxn, Partition, ProducerInfo};
 pub use produce::{Appended, ProduceBatch};
 pub use records::Record;
 pub use recovery::{OpenError, OpenReport};
@@ -86,7 +86,7 @@ impl Default for CoreConfig {
         CoreConfig {
             journal: JournalLimits::default(),
             initial_rebalance_delay_ms: 0,
-            consumer_heartbeat_ms: 1_000,
+            consumer_heartbeat_ms: 500,
             consumer_session_ms: 10_000,
             max_transaction_timeout_ms: 15 * 60 * 1000,
             producer_expiry_ms: DAY_MS,

@@ -73,6 +73,21 @@ pub struct AbortedTxn {
     pub marker: i64,
 }
 
+/// A producer of a partition, as `DescribeProducers` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerInfo {
+    /// The producer.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// Last sequence number, -1 before the first.
+    pub last_sequence: i32,
+    /// When it last appended, milliseconds.
+    pub last_ms: i64,
+    /// Where its open transaction begins.
+    pub open_from: Option<i64>,
+}
+
 /// One partition of a topic.
 #[derive(Debug)]
 pub struct Partition {
@@ -164,6 +179,20 @@ impl Partition {
     /// Offset up to which every transaction has ended.
     pub fn last_stable(&self) -> i64 {
         self.open.values().min().copied().unwrap_or(self.next)
+    }
+
+    /// Its producers, by id.
+    pub fn producers(&self) -> Vec<ProducerInfo> {
+        let info = |(id, state): (&i64, &ProducerState)| ProducerInfo {
+            producer_id: *id,
+            epoch: state.epoch,
+            last_sequence: state.recent.back().map_or(-1, |r| r.1),
+            last_ms: state.last_ms,
+            open_from: self.open.get(id).copied(),
+        };
+        let mut all: Vec<ProducerInfo> = self.producers.iter().map(info).collect();
+        all.sort_by_key(|p| p.producer_id);
+        all
     }
 
     /// Which version of a batch with this base offset counts.
