@@ -1,5 +1,6 @@
 //! The table of commands; one file each.
 
+mod broker;
 mod docs;
 mod query;
 
@@ -33,4 +34,4 @@ pub struct CommandSpec {
 }
 
 /// All commands, in the order of the help.
-pub const COMMANDS: &[CommandSpec] = &[query::COMMAND, docs::COMMAND];
+pub const COMMANDS: &[CommandSpec] = &[broker::COMMAND, query::COMMAND, docs::COMMAND];

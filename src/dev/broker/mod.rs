@@ -85,7 +85,7 @@ impl Default for BrokerConfig {
 pub enum BrokerError {
     /// The address is taken.
     #[error(
-        "{0} is in use; stop what listens there, or choose another address with --kafka HOST:PORT (port 0 takes a free one)"
+        "{0} is in use; stop what listens there, or choose another address with --kafka HOST:PORT (`broker`: another PORT; 0 takes a free one)"
     )]
     AddressInUse(SocketAddr),
     /// The address cannot be listened on.
