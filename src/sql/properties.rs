@@ -11,6 +11,8 @@ enum Use {
     Any,
     /// Only where a topic is declared, not with AS SELECT.
     Declared,
+    /// Only with AS SELECT.
+    Derived,
     /// ksqlDB has it and we do not yet.
     NotYet,
 }
@@ -98,6 +100,11 @@ pub const PROPERTIES: &[PropertyDoc] = &[
         Use::Any,
         "Whether a single value column is wrapped in a record.",
     ),
+    doc(
+        "WRITE_TOPIC",
+        Use::Derived,
+        "FALSE: no topic is written; the rest of the file, and for a table also queries, read it all the same.",
+    ),
 ];
 
 /// A value and where it stands.
@@ -134,6 +141,8 @@ pub struct With {
     pub timestamp_format: Option<Placed<String>>,
     /// WRAP_SINGLE_VALUE.
     pub wrap_single_value: Option<Placed<bool>>,
+    /// WRITE_TOPIC.
+    pub write_topic: Option<Placed<bool>>,
     /// KEY_SCHEMA_ID.
     pub key_schema_id: Option<u32>,
     /// VALUE_SCHEMA_ID.
@@ -168,7 +177,11 @@ pub fn read(with: &[Property], derived: bool, problems: &mut Vec<Problem>) -> Wi
                     format!("{name} together with AS SELECT"),
                 ));
             }
-            Use::Any | Use::Declared => {
+            Use::Derived if !derived => {
+                let problem = Problem::new(property.name.span, format!("{name} goes with AS SELECT only"));
+                problems.push(problem.hint("a declared stream or table stands on a topic that others write"));
+            }
+            Use::Any | Use::Declared | Use::Derived => {
                 if let Err(problem) = set(&mut read, name, property) {
                     problems.push(problem);
                 }
@@ -202,6 +215,7 @@ fn set(with: &mut With, name: &str, property: &Property) -> Result<(), Problem> 
         }
         "TIMESTAMP_FORMAT" => with.timestamp_format = Some(placed(property, text(property)?)),
         "WRAP_SINGLE_VALUE" => with.wrap_single_value = Some(placed(property, boolean(property)?)),
+        "WRITE_TOPIC" => with.write_topic = Some(placed(property, boolean(property)?)),
         "KEY_SCHEMA_ID" => with.key_schema_id = Some(number(property, 1, u32::MAX)?),
         "VALUE_SCHEMA_ID" => with.value_schema_id = Some(number(property, 1, u32::MAX)?),
         "KEY_SCHEMA_FULL_NAME" => with.key_full_name = Some(text(property)?),

@@ -1,3 +1,5 @@
+mod write_topic;
+
 use super::*;
 #[test]
 fn first() {

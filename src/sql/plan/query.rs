@@ -9,7 +9,7 @@ use crate::expr::Expr;
 use crate::sql::ast::{Create, Emit, Name, Query, Statement, TableRef};
 use crate::sql::check::{Checker, convert};
 use crate::sql::diagnostic::{Problem, Span};
-use crate::sql::properties;
+use crate::sql::properties::{self, With};
 use crate::sql::scope::{Scope, ScopeColumn, ScopeRelation};
 use crate::topology::{NodeRef, Relation};
 use crate::types::{Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
@@ -84,10 +84,15 @@ impl Planner<'_> {
             derived: true,
             sql: self.text(span),
         });
-        self.builder.sink(&name.text, output.node, relation);
         // PARTITIONS without a repartition of our own takes effect in the topic only
         let elsewhere = with.partitions.is_some() && !output.repartitioned;
         let through_topic = elsewhere || self.inserts.contains_key(&name.text);
+        match &with.write_topic {
+            Some(write) if !write.value => self.check_unwritten(&with, write.span, through_topic),
+            Some(_) | None => {
+                self.builder.sink(&name.text, output.node, relation);
+            }
+        }
         if let Some(known) = self.known.get_mut(&name.text) {
             known.relation = Some(relation);
             known.through_topic = through_topic;
@@ -131,6 +136,17 @@ impl Planner<'_> {
         let node = self.builder.project(&name, "fit", output.node, target, values);
         self.builder.sink(&name, node, relation);
         Ok(())
+    }
+
+    /// WRITE_TOPIC = FALSE goes with nothing that needs the topic.
+    fn check_unwritten(&mut self, with: &With, span: Span, through_topic: bool) {
+        let named = with.topic.is_some() || with.replicas.is_some() || with.retention_ms.is_some();
+        if named || through_topic {
+            let message =
+                "WRITE_TOPIC is FALSE, but the statement says how the topic is to be, or another one inserts into it";
+            self.problems
+                .push(Problem::new(span, message).hint("leave WRITE_TOPIC out, or the topic's properties"));
+        }
     }
 
     /// Plans a query up to its projection. `name` is that of the relation being made, the root of all internal names.
