@@ -7,6 +7,7 @@ pub mod dev;
 pub mod engine;
 pub mod expr;
 pub mod formats;
+pub mod http;
 pub mod log;
 pub mod operators;
 pub mod sql;

@@ -1,11 +1,12 @@
 //! The engine: tasks, the workers that drive them, deployment, and what running topologies show to others.
 //!
-//! *Invariant*: a task and a worker are synchronous state machines; clocks and threads are at home in `engine::threads` alone.
+//! *Invariant*: a task and a worker are synchronous state machines; clocks and threads are at home in `engine::threads` and `engine::ingest` alone.
 
 pub mod deploy;
 mod deployment;
 mod failpoint;
 mod fingerprint;
+mod ingest;
 mod metrics;
 mod names;
 pub mod outbox;
@@ -20,6 +21,7 @@ pub mod worker;
 pub use deployment::{Deployment, InputTopic, KeyLike, SubDeployment, TopicTarget};
 pub use failpoint::{Failpoint, failpoint};
 pub use fingerprint::StatePlan;
+pub use ingest::{Ingest, IngestError, LogIngest, NewRecord};
 pub use metrics::{BUCKETS_MS, Histogram};
 pub use names::Names;
 pub use published::{

@@ -17,9 +17,9 @@ impl Limit {
     /// The setting that raises it.
     pub fn setting(self) -> &'static str {
         match self {
-            Self::ScannedRows => "query.max.scanned.rows",
-            Self::ResultBytes => "query.max.result.bytes",
-            Self::Time => "query.max.time.ms",
+            Self::ScannedRows => "query-max-rows",
+            Self::ResultBytes => "query-max-bytes",
+            Self::Time => "query-timeout",
         }
     }
 }

@@ -12,7 +12,6 @@ mod cursor;
 mod error;
 mod keys;
 mod page;
-mod plan;
 mod position;
 mod pull;
 mod push;

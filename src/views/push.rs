@@ -130,6 +130,12 @@ impl Feed {
         })
     }
 
+    /// Whether commits are waiting; [`Self::next_batch`] then says whether they changed anything here.
+    pub fn has_waiting(&self) -> bool {
+        let waiting = self.queue.waiting.lock();
+        waiting.overflown || !waiting.commits.is_empty()
+    }
+
     /// The view.
     pub fn view(&self) -> &ViewRef {
         &self.view

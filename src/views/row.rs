@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::ViewError;
 use super::walk::Candidate;
-use crate::state::{Snapshot, StoreError, StoreResult, decode_stored};
+use crate::operators::{self, Looked, OpError};
+use crate::state::{Snapshot, StoreError, StoreResult, decode_stored, encode_full_key};
 use crate::topology::{StoreId, View};
 use crate::types::{Row, Timestamp, decode_key};
 
@@ -26,9 +27,44 @@ impl ViewRow {
     }
 }
 
+/// What the stores hold for one key.
+struct Stored<'a> {
+    snapshot: &'a dyn Snapshot,
+    /// What one store holds, where that has been read already.
+    known: Option<(StoreId, &'a [u8])>,
+    full: &'a mut Vec<u8>,
+    scratch: &'a mut Vec<u8>,
+}
+
+impl operators::RowReader for Stored<'_> {
+    fn read(&mut self, store: StoreId, key: &Row) -> StoreResult<Looked> {
+        let bytes = match self.known {
+            Some((known, bytes)) if known == store => bytes,
+            _ => {
+                self.full.clear();
+                encode_full_key(store, key, self.full);
+                self.scratch.clear();
+                if !self.snapshot.get(self.full, self.scratch)? {
+                    return Ok(Looked {
+                        row: None,
+                        timestamp: Timestamp::MIN,
+                    });
+                }
+                &self.scratch[..]
+            }
+        };
+        let (row, timestamp) = decode_stored(bytes).map_err(|e| StoreError::undecodable(&e))?;
+        Ok(Looked {
+            row: Some(row),
+            timestamp,
+        })
+    }
+}
+
 /// Computes rows of one view.
 pub(super) struct RowReader<'a> {
     view: &'a View,
+    full: Vec<u8>,
     scratch: Vec<u8>,
 }
 
@@ -36,6 +72,7 @@ impl<'a> RowReader<'a> {
     pub fn new(view: &'a View) -> Self {
         Self {
             view,
+            full: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -55,7 +92,6 @@ impl<'a> RowReader<'a> {
         self.read(snapshot, key, None)
     }
 
-    /// `known` is what one store holds for the key, where that has been read already.
     fn read(
         &mut self,
         snapshot: &dyn Snapshot,
@@ -63,25 +99,22 @@ impl<'a> RowReader<'a> {
         known: Option<(StoreId, &[u8])>,
     ) -> Result<Option<ViewRow>, ViewError> {
         let key = decode_key(encoded).map_err(|e| StoreError::undecodable(&e))?;
-        let scratch = &mut self.scratch;
-        let mut full = Vec::with_capacity(2 + encoded.len());
-        let mut lookup = |store: StoreId| -> StoreResult<Option<(Row, Timestamp)>> {
-            let bytes = match known {
-                Some((known, bytes)) if known == store => bytes,
-                _ => {
-                    full.clear();
-                    full.extend_from_slice(&store.to_be_bytes());
-                    full.extend_from_slice(encoded);
-                    scratch.clear();
-                    if !snapshot.get(&full, scratch)? {
-                        return Ok(None);
-                    }
-                    &scratch[..]
-                }
-            };
-            decode_stored(bytes).map(Some).map_err(|e| StoreError::undecodable(&e))
+        let mut stored = Stored {
+            snapshot,
+            known,
+            full: &mut self.full,
+            scratch: &mut self.scratch,
         };
-        let found = super::plan::eval(&self.view.plan, &key, &mut lookup)?;
-        Ok(found.map(|(value, timestamp)| ViewRow { key, value, timestamp }))
+        // a table's expressions that read the clock are computed when their row is made; a view has no later time than the row's own
+        let now = snapshot.position().applied_at;
+        let looked = operators::lookup(&self.view.plan, &mut stored, &key, now).map_err(|error| match error {
+            OpError::Store(error) => ViewError::Store(error),
+            OpError::Eval(_) | OpError::NullKey => ViewError::Row {
+                key: format!("{:?}", &*key),
+                message: error.to_string(),
+            },
+        })?;
+        let timestamp = looked.timestamp;
+        Ok(looked.row.map(|value| ViewRow { key, value, timestamp }))
     }
 }

@@ -178,7 +178,7 @@ fn a_query_sorts_by_a_bounded_heap_and_stops_at_its_limits() {
         ),
         "{error}"
     );
-    assert!(error.hint().contains("query.max.scanned.rows"));
+    assert!(error.hint().contains("query-max-rows"));
     plan.limit = None;
     assert!(matches!(
         top(&plan, small),

@@ -18,8 +18,11 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["types", "expr", "topology", "formats", "log", "state", "operators"],
     ),
     ("sql", &["types", "expr", "topology"]),
-    ("views", &["types", "expr", "topology", "state", "engine", "sql"]),
-    ("http", &["types", "views", "engine"]),
+    (
+        "views",
+        &["types", "expr", "topology", "state", "operators", "engine", "sql"],
+    ),
+    ("http", &["types", "expr", "topology", "views", "engine"]),
     ("dev", &["types", "log", "formats"]),
     (
         "cli",

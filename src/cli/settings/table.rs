@@ -293,9 +293,9 @@ pub const SETTINGS: &[Setting] = &[
             min: 1,
             max: 100_000_000,
         },
-        default: Some("100000"),
+        default: Some("1000000"),
         value_name: "N",
-        help: "Rows that one query may answer; a query that would answer more gets an error.",
+        help: "Rows that one query may look at; a query that needs more gets an error.",
         commands: ENGINE,
     },
     Setting {

@@ -1,0 +1,125 @@
+//! Bodies of answers, written straight into bytes: numbers stay exact, and rows are not copied into trees first.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+
+use super::json_out::{Numbers, write_row, write_text};
+use crate::types::{Column, Row};
+use crate::views::{Positions, RowChange, ViewRow};
+
+/// A JSON answer that nobody caches.
+pub(super) fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// 200 with JSON.
+pub(super) fn ok(body: &serde_json::Value) -> Response {
+    json_response(StatusCode::OK, body.to_string().into_bytes())
+}
+
+/// `[{"name": "ID", "type": "BIGINT"}, ...]`.
+pub(super) fn columns_json(columns: &[Column]) -> serde_json::Value {
+    let column = |c: &Column| serde_json::json!({"name": &*c.name, "type": c.sql_type.to_string()});
+    columns.iter().map(column).collect()
+}
+
+/// Writes `{...}` member by member.
+pub(super) struct ObjectWriter {
+    out: Vec<u8>,
+}
+
+impl ObjectWriter {
+    pub fn new() -> Self {
+        Self { out: vec![b'{'] }
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.out.len() > 1 {
+            self.out.push(b',');
+        }
+        write_text(name, &mut self.out);
+        self.out.push(b':');
+    }
+
+    /// A small member.
+    pub fn json(mut self, name: &str, value: &serde_json::Value) -> Self {
+        self.name(name);
+        self.out.extend_from_slice(value.to_string().as_bytes());
+        self
+    }
+
+    /// The offsets that the answer reflects.
+    pub fn position(self, positions: &Positions) -> Self {
+        self.json("position", &positions.to_json())
+    }
+
+    /// A row of a view.
+    pub fn row(mut self, name: &str, row: &ViewRow, columns: &[Column], numbers: Numbers) -> Self {
+        self.name(name);
+        write_view_row(row, columns, numbers, &mut self.out);
+        self
+    }
+
+    /// An array of rows of a view.
+    pub fn view_rows(mut self, name: &str, rows: &[ViewRow], columns: &[Column], numbers: Numbers) -> Self {
+        self.name(name);
+        self.list(rows, |row, out| write_view_row(row, columns, numbers, out));
+        self
+    }
+
+    /// An array of rows.
+    pub fn rows(mut self, name: &str, rows: &[Row], columns: &[Column], numbers: Numbers) -> Self {
+        self.name(name);
+        self.list(rows, |row, out| write_row(columns, row.iter(), numbers, out));
+        self
+    }
+
+    /// An array of changes: `{"op": "upsert", "row": {...}}` or `{"op": "delete", "key": {...}}`.
+    pub fn changes(mut self, name: &str, changes: &[RowChange], columns: &[Column], numbers: Numbers) -> Self {
+        self.name(name);
+        self.list(changes, |change, out| match change {
+            RowChange::Upsert(row) => {
+                out.extend_from_slice(br#"{"op":"upsert","row":"#);
+                write_view_row(row, columns, numbers, out);
+                out.push(b'}');
+            }
+            RowChange::Delete(key) => {
+                out.extend_from_slice(br#"{"op":"delete","key":"#);
+                write_row(&columns[..key.len().min(columns.len())], key.iter(), numbers, out);
+                out.push(b'}');
+            }
+        });
+        self
+    }
+
+    fn list<T>(&mut self, items: &[T], write: impl Fn(&T, &mut Vec<u8>)) {
+        self.out.push(b'[');
+        for (i, item) in items.iter().enumerate() {
+            if i > 0 {
+                self.out.push(b',');
+            }
+            write(item, &mut self.out);
+        }
+        self.out.push(b']');
+    }
+
+    pub fn finish(mut self) -> Vec<u8> {
+        self.out.push(b'}');
+        self.out
+    }
+
+    /// 200 with the object.
+    pub fn ok(self) -> Response {
+        json_response(StatusCode::OK, self.finish())
+    }
+}
+
+fn write_view_row(row: &ViewRow, columns: &[Column], numbers: Numbers, out: &mut Vec<u8>) {
+    write_row(columns, row.key.iter().chain(row.value.iter()), numbers, out);
+}

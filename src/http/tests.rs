@@ -1,0 +1,714 @@
+//! Every route without a socket, over a topology made by hand; the feed and the shutdown through one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
+use parking_lot::Mutex;
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tower::ServiceExt;
+
+use super::*;
+use crate::engine::{Ingest, IngestError, NewRecord, PublishedTopology, TaskStatus, TopologyStatus};
+use crate::expr::Expr;
+use crate::topology::{Relation, TablePlan, Topology};
+use crate::types::{Decimal, Format, Position, RelationKind, Row, SqlType, TopicPartition, Value};
+use crate::views::fake::{Fake, relation, row, schema, topology};
+use crate::views::{KeyRange, PullPlan, QueryLimits, SortKey, find_view};
+
+const AMOUNT: SqlType = SqlType::Decimal {
+    precision: 18,
+    scale: 3,
+};
+
+/// Records what it is given; topic `full` is too small.
+#[derive(Default)]
+struct FakeIngest {
+    written: Mutex<Vec<NewRecord>>,
+    offset: AtomicU64,
+}
+
+impl Ingest for FakeIngest {
+    fn write(&self, relation: &Relation, records: Vec<NewRecord>) -> Result<Vec<Position>, IngestError> {
+        if &*relation.topic.name == "down" {
+            return Err(IngestError::Unavailable("the broker is away".into()));
+        }
+        let position = |_: &NewRecord| Position {
+            tp: TopicPartition::new(relation.topic.name.clone(), 0),
+            offset: self.offset.fetch_add(1, SeqCst) as i64,
+        };
+        let positions = records.iter().map(position).collect();
+        self.written.lock().extend(records);
+        Ok(positions)
+    }
+}
+
+struct FakeControl(Arc<PublishedTopology>);
+
+impl Control for FakeControl {
+    fn pause(&self, _: &str) -> Result<(), ControlError> {
+        if self.0.status() == TopologyStatus::Paused {
+            return Err(ControlError::Refused("it is paused already".into()));
+        }
+        self.0.set_status(TopologyStatus::Paused);
+        Ok(())
+    }
+
+    fn resume(&self, _: &str) -> Result<(), ControlError> {
+        self.0.set_status(TopologyStatus::Running);
+        Ok(())
+    }
+}
+
+struct Rig {
+    fake: Fake,
+    app: App,
+    router: Router,
+    ingest: Arc<FakeIngest>,
+}
+
+/// View ORDERS (CUSTOMER, ID) -> AMOUNT, STATE; streams INCOMING, DOWN and table PEOPLE.
+fn shop() -> Topology {
+    let orders = schema(
+        &[("CUSTOMER", SqlType::String), ("ID", SqlType::Bigint)],
+        &[("AMOUNT", AMOUNT), ("STATE", SqlType::String)],
+    );
+    let mut topology = topology("shop", "ORDERS", orders, TablePlan::Store(0));
+    let formats = (Format::Kafka, Format::Json);
+    let incoming = schema(
+        &[("ID", SqlType::Bigint)],
+        &[
+            ("AMOUNT", AMOUNT),
+            ("COUNT", SqlType::Integer),
+            ("TAGS", SqlType::Array(SqlType::String.into())),
+            ("AT", SqlType::Timestamp),
+        ],
+    );
+    topology
+        .relations
+        .push(relation("INCOMING", RelationKind::Stream, incoming.clone(), formats));
+    topology
+        .relations
+        .push(relation("DOWN", RelationKind::Stream, incoming, formats));
+    let people = schema(&[("ID", SqlType::Bigint)], &[("NAME", SqlType::String)]);
+    topology
+        .relations
+        .push(relation("PEOPLE", RelationKind::Table, people, formats));
+    topology
+}
+
+fn order(customer: &str, id: i64, amount: &str, state: &str) -> (Row, Row) {
+    let amount = Value::Decimal(amount.parse::<Decimal>().unwrap());
+    (row([customer.into(), id.into()]), row([amount, state.into()]))
+}
+
+fn rig() -> Rig {
+    rig_with(HttpSettings::default())
+}
+
+fn rig_with(settings: HttpSettings) -> Rig {
+    let mut fake = Fake::new(shop(), 2);
+    let orders = [
+        order("ann", 1, "10.500", "CREATED"),
+        order("ann", 9_007_199_254_740_993, "0.001", "SHIPPED"),
+        order("bob,jr", 2, "123456789012345.678", "CREATED"),
+        order("cy", 3, "-7.000", "FAILED"),
+    ];
+    fake.put(orders, |key| i32::from(key[0] == Value::from("cy")));
+    let ingest = Arc::new(FakeIngest::default());
+    let app = App::new(AppParts {
+        published: fake.published.clone(),
+        ingest: Some(ingest.clone()),
+        control: Arc::new(FakeControl(fake.topology.clone())),
+        // one query is known: all orders, dearest first
+        compile: Arc::new(|published, sql| {
+            if !sql.starts_with("SELECT") {
+                return Err(crate::views::ViewError::Sql("query:1:1: expected SELECT".into()));
+            }
+            let view = find_view(published, "orders")?;
+            let plan = PullPlan {
+                columns: view.view().schema.columns().cloned().collect(),
+                project: vec![Expr::Key(0), Expr::Key(1), Expr::Value(0), Expr::Value(1)],
+                filter: None,
+                order_by: vec![SortKey {
+                    expr: Expr::Value(0),
+                    descending: true,
+                }],
+                limit: Some(3),
+                ranges: vec![KeyRange::all()],
+                fixed: 0,
+            };
+            Ok((view, plan))
+        }),
+        settings,
+    });
+    app.set_deployed();
+    Rig {
+        fake,
+        router: super::app(app.clone()),
+        app,
+        ingest,
+    }
+}
+
+impl Rig {
+    async fn send(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    async fn text(&self, request: Request<Body>) -> (StatusCode, String) {
+        let response = self.send(request).await;
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Json) {
+        let (status, text) = self.text(Request::get(path).body(Body::empty()).unwrap()).await;
+        (status, serde_json::from_str(&text).unwrap_or(Json::String(text)))
+    }
+
+    async fn post(&self, path: &str, body: &str) -> (StatusCode, Json) {
+        let (status, text) = self
+            .text(Request::post(path).body(Body::from(body.to_string())).unwrap())
+            .await;
+        (status, serde_json::from_str(&text).unwrap_or(Json::String(text)))
+    }
+}
+
+fn code(answer: &(StatusCode, Json)) -> (u16, &str) {
+    let error = &answer.1["error"];
+    assert!(
+        error["hint"].as_str().is_some_and(|hint| !hint.is_empty()),
+        "no hint: {answer:?}"
+    );
+    (answer.0.as_u16(), error["code"].as_str().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn views_are_listed_and_described() {
+    let rig = rig();
+    let (status, list) = rig.get("/v1/views").await;
+    assert_eq!(
+        (status, list["views"][0]["name"].clone()),
+        (StatusCode::OK, json!("ORDERS"))
+    );
+    assert_eq!(list["views"][0]["key"], json!(["CUSTOMER", "ID"]));
+    assert_eq!(
+        list["views"][0]["columns"][2],
+        json!({"name": "AMOUNT", "type": "DECIMAL(18, 3)"})
+    );
+    let (_, view) = rig.get("/v1/views/orders").await;
+    assert_eq!(view["rows"], json!({"count": 4, "exact": true}));
+    assert_eq!(
+        (view["partitions"].clone(), view["topology"].clone()),
+        (json!(2), json!("shop"))
+    );
+    assert!(view["sql"].as_str().unwrap().starts_with("CREATE TABLE ORDERS"));
+    assert_eq!(view["position"], json!({"input": {"0": 3, "1": 1}}));
+    assert_eq!(code(&rig.get("/v1/views/nothing").await), (404, "unknown_view"));
+}
+
+#[tokio::test]
+async fn a_row_is_read_by_its_key_with_exact_numbers() {
+    let rig = rig();
+    let path = "/v1/views/ORDERS/rows/ann,9007199254740993";
+    let (status, text) = rig.text(Request::get(path).body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        text,
+        r#"{"row":{"CUSTOMER":"ann","ID":9007199254740993,"AMOUNT":0.001,"STATE":"SHIPPED"},"position":{"input":{"0":3}}}"#
+    );
+    let (_, strings) = rig
+        .get("/v1/views/ORDERS/rows/%5B%22bob,jr%22,2%5D?numbers=string")
+        .await;
+    assert_eq!(strings["row"]["AMOUNT"], json!("123456789012345.678"));
+    let missing = rig.get("/v1/views/ORDERS/rows/ann,2").await;
+    assert_eq!(code(&missing), (404, "row_not_found"));
+    assert_eq!(missing.1["position"], json!({"input": {"0": 3, "1": 1}}), "{missing:?}");
+    assert_eq!(code(&rig.get("/v1/views/ORDERS/rows/ann").await), (400, "bad_request"));
+    assert_eq!(
+        code(&rig.get("/v1/views/ORDERS/rows/ann,x").await),
+        (400, "bad_request")
+    );
+    assert_eq!(
+        code(&rig.get("/v1/views/ORDERS/rows/ann,1?nunbers=string").await),
+        (400, "bad_request")
+    );
+}
+
+#[tokio::test]
+async fn rows_are_read_by_range_and_page() {
+    let rig = rig();
+    let ids = |answer: &Json| {
+        answer["rows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["CUSTOMER"].clone())
+            .collect::<Vec<_>>()
+    };
+    let (_, first) = rig.get("/v1/views/orders/rows?limit=2&order=desc").await;
+    assert_eq!(ids(&first), ["cy", "bob,jr"]);
+    let cursor = first["cursor"].as_str().unwrap();
+    let (_, second) = rig
+        .get(&format!("/v1/views/orders/rows?limit=2&order=desc&cursor={cursor}"))
+        .await;
+    assert_eq!(
+        (ids(&second), second["cursor"].clone()),
+        (vec![json!("ann"), json!("ann")], Json::Null)
+    );
+    let (_, of_ann) = rig.get("/v1/views/orders/rows?prefix=ann").await;
+    assert_eq!(of_ann["rows"].as_array().unwrap().len(), 2);
+    let (_, range) = rig.get("/v1/views/orders/rows?from=ann,2&to=cy").await;
+    assert_eq!(ids(&range), ["ann", "bob,jr"]);
+    let (_, one) = rig.get("/v1/views/orders/rows?key=cy,3").await;
+    assert_eq!(ids(&one), ["cy"]);
+    let (_, none) = rig.get("/v1/views/orders/rows?key=cy,4").await;
+    assert_eq!(none["rows"], json!([]));
+    for wrong in [
+        "limit=0",
+        "limit=10001",
+        "order=up",
+        "numbers=roman",
+        "cursor=x",
+        &format!("cursor={cursor}"),
+        "key=a",
+    ] {
+        assert_eq!(
+            code(&rig.get(&format!("/v1/views/orders/rows?{wrong}")).await),
+            (400, "bad_request"),
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_restores_makes_it_say_so() {
+    let rig = rig();
+    assert_eq!(
+        rig.get("/health/ready").await,
+        (StatusCode::OK, json!({"status": "ready", "reasons": []}))
+    );
+    rig.fake.topology.tasks()[1].set_status(TaskStatus::Restoring);
+    assert_eq!(code(&rig.get("/v1/views/orders/rows").await), (503, "not_ready"));
+    assert_eq!(
+        rig.get("/v1/views/orders/rows/ann,1").await.0,
+        StatusCode::OK,
+        "its partition is here"
+    );
+    let (status, ready) = rig.get("/health/ready").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        ready["reasons"][0].as_str().unwrap().contains("task 0_1 is restoring"),
+        "{ready}"
+    );
+    assert_eq!(
+        rig.get("/health/ready?topology=shop").await.0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(
+        code(&rig.get("/health/ready?topology=x").await),
+        (404, "unknown_topology")
+    );
+    assert_eq!(rig.get("/health/live").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_query_is_answered_with_columns_rows_and_position() {
+    let rig = rig();
+    let (status, answer) = rig.post("/v1/query?numbers=string", r#"{"sql": "SELECT"}"#).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["columns"][1], json!({"name": "ID", "type": "BIGINT"}));
+    let amounts: Vec<&Json> = answer["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| &r["AMOUNT"])
+        .collect();
+    assert_eq!(amounts, ["123456789012345.678", "10.500", "0.001"]);
+    assert_eq!(answer["position"], json!({"input": {"0": 3, "1": 1}}));
+    assert_eq!(code(&rig.post("/v1/query", r#"{"sql": "DROP"}"#).await), (400, "sql"));
+    for wrong in ["", "[]", r#"{"sql": 1}"#, r#"{"sql": "SELECT", "x": 1}"#, "{"] {
+        assert_eq!(
+            code(&rig.post("/v1/query", wrong).await),
+            (400, "bad_request"),
+            "{wrong}"
+        );
+    }
+    let few = QueryLimits {
+        scanned_rows: 2,
+        ..QueryLimits::default()
+    };
+    let small = rig_with(HttpSettings {
+        limits: few,
+        body_bytes: 100,
+        ..HttpSettings::default()
+    });
+    assert_eq!(
+        code(&small.post("/v1/query", r#"{"sql": "SELECT"}"#).await),
+        (422, "query_limit")
+    );
+    assert_eq!(
+        code(&small.post("/v1/query", &" ".repeat(101)).await),
+        (413, "too_large")
+    );
+}
+
+#[tokio::test]
+async fn records_are_checked_and_written() {
+    let rig = rig();
+    let (_, streams) = rig.get("/v1/streams").await;
+    assert_eq!(streams["streams"][0]["writable"], json!(false));
+    assert_eq!(
+        streams["streams"][1]["formats"],
+        json!({"key": "KAFKA", "value": "JSON"})
+    );
+    let one = r#"{"key": 7, "value": {"amount": "1.5", "COUNT": 2, "tags": ["x", null], "at": "1970-01-01T00:00:01Z"},
+                  "timestamp": 12, "headers": {"a": "b", "c": {"base64": "AP8="}, "d": null}}"#;
+    let (status, answer) = rig.post("/v1/streams/incoming", one).await;
+    assert_eq!(
+        (status, answer),
+        (
+            StatusCode::OK,
+            json!({"positions": [{"topic": "incoming", "partition": 0, "offset": 0}]})
+        )
+    );
+    let record = rig.ingest.written.lock()[0].clone();
+    assert_eq!(record.key, Some(row([7i64.into()])));
+    let tags = Value::Array(vec!["x".into(), Value::Null].into());
+    let amount = Value::Decimal("1.500".parse().unwrap());
+    assert_eq!(
+        record.value,
+        Some(row([amount, 2.into(), tags, Value::Timestamp(1000)]))
+    );
+    assert_eq!((record.timestamp, record.headers.unwrap().len()), (12, 3));
+
+    // a batch; the key among the value's columns; a table's row deleted
+    let batch = r#"{"records": [{"value": {"ID": 1}}, {"key": {"id": "2"}, "value": {}}, {"value": {}}]}"#;
+    let (_, answer) = rig.post("/v1/streams/shop.INCOMING", batch).await;
+    assert_eq!(answer["positions"][2]["offset"], json!(3), "{answer}");
+    let keys: Vec<_> = rig.ingest.written.lock()[1..].iter().map(|r| r.key.clone()).collect();
+    assert_eq!(keys, [Some(row([1i64.into()])), Some(row([2i64.into()])), None]);
+    assert_eq!(
+        rig.post("/v1/streams/people", r#"{"key": 5, "value": null}"#).await.0,
+        StatusCode::OK
+    );
+    assert_eq!(rig.ingest.written.lock().last().unwrap().value, None);
+}
+
+#[tokio::test]
+async fn every_problem_of_a_batch_is_named_and_nothing_is_written() {
+    let rig = rig();
+    let batch = r#"{"records": [
+        {"value": {"COUNT": 2147483648, "AMOUNT": 1.2345, "NOPE": 1, "TAGS": [1]}},
+        {"value": null},
+        {"key": "x", "value": {"AT": "tomorrow"}, "timestamp": -1, "headers": {"h": 1}, "extra": 1},
+        7]}"#;
+    let answer = rig.post("/v1/streams/incoming", batch).await;
+    assert_eq!(code(&answer), (422, "invalid_record"));
+    let problems = answer.1["error"]["problems"].as_array().unwrap();
+    let paths: Vec<&str> = problems.iter().map(|p| p["path"].as_str().unwrap()).collect();
+    for path in [
+        "$.records[0].value.COUNT",
+        "$.records[0].value.AMOUNT",
+        "$.records[0].value.NOPE",
+        "$.records[0].value.TAGS[0]",
+        "$.records[1].value",
+        "$.records[2].key",
+        "$.records[2].value.AT",
+        "$.records[2].timestamp",
+        "$.records[2].headers.h",
+        "$.records[2].extra",
+        "$.records[3]",
+    ] {
+        assert!(paths.contains(&path), "{path} is not among {paths:?}");
+    }
+    assert!(rig.ingest.written.lock().is_empty());
+
+    assert_eq!(
+        code(&rig.post("/v1/streams/people", r#"{"value": {"NAME": "x"}}"#).await),
+        (422, "invalid_record")
+    );
+    assert_eq!(
+        code(&rig.post("/v1/streams/orders", r#"{"value": {}}"#).await),
+        (409, "derived")
+    );
+    assert_eq!(
+        code(&rig.post("/v1/streams/nothing", r#"{"value": {}}"#).await),
+        (404, "unknown_stream")
+    );
+    assert_eq!(
+        code(&rig.post("/v1/streams/down", r#"{"value": {}}"#).await),
+        (503, "log_unavailable")
+    );
+    assert_eq!(
+        code(&rig.post("/v1/streams/incoming", r#"{"records": []}"#).await),
+        (413, "too_many_records")
+    );
+    assert_eq!(
+        code(&rig.post("/v1/streams/incoming", "[1]").await),
+        (400, "bad_request")
+    );
+    let deep = format!(r#"{{"value": {{"TAGS": {}}}}}"#, "[".repeat(5_000));
+    assert_eq!(
+        code(&rig.post("/v1/streams/incoming", &deep).await),
+        (400, "bad_request")
+    );
+}
+
+#[tokio::test]
+async fn topologies_are_shown_paused_and_resumed() {
+    let rig = rig();
+    let (_, list) = rig.get("/v1/topologies").await;
+    assert_eq!(list["topologies"][0]["status"], json!("running"));
+    let (_, one) = rig.get("/v1/topologies/shop").await;
+    assert_eq!(one["tasks"][1]["id"], json!("0_1"));
+    assert_eq!(one["tasks"][0]["inputs"][0]["topic"], json!("input"));
+    assert_eq!(
+        rig.post("/v1/topologies/shop/pause", "").await.1["status"],
+        json!("paused")
+    );
+    assert_eq!(code(&rig.post("/v1/topologies/shop/pause", "").await), (409, "refused"));
+    assert_eq!(
+        rig.get("/health/ready").await.0,
+        StatusCode::OK,
+        "a paused topology answers"
+    );
+    assert_eq!(
+        rig.post("/v1/topologies/shop/resume", "").await.1["status"],
+        json!("running")
+    );
+    assert_eq!(
+        code(&rig.post("/v1/topologies/x/pause", "").await),
+        (404, "unknown_topology")
+    );
+    rig.fake
+        .topology
+        .set_status(TopologyStatus::Stopped("bad record".into()));
+    let (_, list) = rig.get("/v1/topologies").await;
+    assert_eq!(list["topologies"][0]["reason"], json!("bad record"));
+    assert_eq!(rig.get("/health/ready").await.0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn metrics_have_help_type_and_samples() {
+    let rig = rig();
+    rig.get("/v1/views").await;
+    rig.get("/nowhere").await;
+    rig.fake.topology.note_commit(Duration::from_millis(3));
+    let (_, text) = rig.text(Request::get("/metrics").body(Body::empty()).unwrap()).await;
+    for metric in METRICS {
+        assert!(
+            text.contains(&format!("# HELP {} ", metric.name)) && text.contains(&format!("# TYPE {} ", metric.name))
+        );
+    }
+    for line in [
+        "millstream_topology_status{topology=\"shop\",status=\"running\"} 1",
+        "millstream_commit_seconds_bucket{topology=\"shop\",le=\"0.005\"} 1",
+        "millstream_commit_seconds_count{topology=\"shop\"} 1",
+        "millstream_lag_records{topology=\"shop\",sub=\"0\",partition=\"1\",topic=\"input\"} 0",
+        "millstream_http_requests_total{method=\"GET\",route=\"/v1/views\",status=\"2xx\"} 1",
+        "millstream_http_requests_total{method=\"\",route=\"other\",status=\"4xx\"} 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no line {line} in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_are_kept_out() {
+    let rig = rig();
+    let request = |method: &str, host: &str, origin: Option<&str>| {
+        let mut request = Request::builder()
+            .method(method)
+            .uri("/v1/query")
+            .header(header::HOST, host);
+        if let Some(origin) = origin {
+            request = request.header(header::ORIGIN, origin);
+        }
+        request.body(Body::from(r#"{"sql": "SELECT"}"#)).unwrap()
+    };
+    for (host, origin, status) in [
+        ("localhost:8080", None, 200),
+        ("localhost:8080", Some("http://localhost:8080"), 200),
+        ("localhost:8080", Some("http://evil.example"), 403),
+        ("localhost:8080", Some("null"), 403),
+        ("evil.example", Some("http://evil.example"), 403),
+        ("127.0.0.1:8080", None, 200),
+    ] {
+        assert_eq!(
+            rig.send(request("POST", host, origin)).await.status(),
+            status,
+            "{host} {origin:?}"
+        );
+    }
+    let open = rig_with(HttpSettings {
+        local_only: false,
+        ..HttpSettings::default()
+    });
+    assert_eq!(
+        open.send(request("POST", "millstream.example", None)).await.status(),
+        200
+    );
+}
+
+#[tokio::test]
+async fn the_console_and_unknown_paths() {
+    let rig = rig();
+    let (status, page) = rig.text(Request::get("/").body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("<title>Millstream</title>"));
+    assert!(
+        !page.contains("http://") && !page.contains("https://"),
+        "it loads nothing from elsewhere"
+    );
+    assert_eq!(code(&rig.get("/v2/views").await), (404, "unknown_path"));
+    assert_eq!(code(&rig.post("/v1/views", "").await), (405, "method_not_allowed"));
+    assert_eq!(code(&rig.get("/v1/views/orders/ws").await), (426, "not_a_websocket"));
+}
+
+#[tokio::test]
+async fn the_openapi_document_is_the_committed_one() {
+    let rig = rig();
+    let (_, served) = rig.get("/openapi.json").await;
+    assert_eq!(served, openapi());
+    for route in ROUTES {
+        for text in [route.body, route.example].into_iter().flatten() {
+            assert!(serde_json::from_str::<Json>(text).is_ok(), "{}: {text}", route.path);
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+    let now = format!("{:#}\n", openapi());
+    if std::env::var_os("MILLSTREAM_BLESS").is_some() {
+        std::fs::write(path, &now).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == now,
+        "docs/openapi.json is not what the routes say; run this test with MILLSTREAM_BLESS=1"
+    );
+}
+
+/// An event of a stream: its name and JSON.
+async fn next_event(stream: &mut TcpStream, read: &mut String) -> (String, Json) {
+    loop {
+        if let Some(end) = read.find("\n\n") {
+            let event: String = read.drain(..end + 2).collect();
+            let field = |name: &str| {
+                event
+                    .lines()
+                    .find_map(|l| l.strip_prefix(name))
+                    .map(|v| v.trim().to_string())
+            };
+            if let (Some(kind), Some(data)) = (field("event:"), field("data:")) {
+                return (kind, serde_json::from_str(&data).unwrap());
+            }
+            continue;
+        }
+        let mut bytes = [0; 4096];
+        let n = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut bytes))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(n > 0, "the stream ended: {read}");
+        // chunk sizes stand on lines of their own, between events
+        read.push_str(&String::from_utf8_lossy(&bytes[..n]).replace('\r', ""));
+    }
+}
+
+async fn listen(
+    rig: &Rig,
+) -> (
+    std::net::SocketAddr,
+    tokio::sync::oneshot::Sender<()>,
+    tokio::task::JoinHandle<std::io::Result<()>>,
+) {
+    let (listener, address) = bind("127.0.0.1:0").await.unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(serve(listener, rig.app.clone(), async move {
+        let _: Result<(), _> = stopped.await;
+    }));
+    (address, stop, served)
+}
+
+#[tokio::test]
+async fn changes_are_pushed_and_a_shutdown_ends_the_feed() {
+    let mut rig = rig();
+    let (address, stop, served) = listen(&rig).await;
+    let taken = bind(&address.to_string()).await.unwrap_err();
+    assert!(taken.contains("in use") && taken.contains("--http"), "{taken}");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET /v1/views/orders/changes HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let mut read = String::new();
+    let (kind, first) = next_event(&mut stream, &mut read).await;
+    assert_eq!(
+        (
+            kind.as_str(),
+            first["rows"].as_array().unwrap().len(),
+            &first["complete"]
+        ),
+        ("snapshot", 4, &json!(true))
+    );
+    assert_eq!(first["position"], json!({"input": {"0": 3, "1": 1}}));
+    let (key, value) = order("dee", 4, "1.000", "CREATED");
+    rig.fake.commit(
+        1,
+        1,
+        &[(0, key, Some(value)), (0, row(["cy".into(), 3i64.into()]), None)],
+    );
+    let (kind, change) = next_event(&mut stream, &mut read).await;
+    assert_eq!(kind, "changes");
+    assert_eq!(
+        change,
+        json!({"changes": [
+            {"op": "delete", "key": {"CUSTOMER": "cy", "ID": 3}},
+            {"op": "upsert", "row": {"CUSTOMER": "dee", "ID": 4, "AMOUNT": serde_json::from_str::<Json>("1.000").unwrap(), "STATE": "CREATED"}}],
+            "position": {"input": {"1": 2}}})
+    );
+    stop.send(()).unwrap();
+    let (kind, last) = next_event(&mut stream, &mut read).await;
+    assert_eq!((kind.as_str(), &last["error"]["code"]), ("error", &json!("stopping")));
+    tokio::time::timeout(Duration::from_secs(2), served)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_websocket_gets_the_same() {
+    let mut rig = rig();
+    let (address, _stop, _served) = listen(&rig).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let handshake = "GET /v1/views/orders/ws?snapshot=false HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+                     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(handshake.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    rig.fake.commit(0, 1, &[(0, row(["ann".into(), 1i64.into()]), None)]);
+    // a short text frame from a server: 0x81, then its length (126: two bytes follow), unmasked
+    assert_eq!(stream.read_u8().await.unwrap(), 0x81);
+    let length = match stream.read_u8().await.unwrap() {
+        126 => usize::from(stream.read_u16().await.unwrap()),
+        short => usize::from(short),
+    };
+    let mut text = vec![0; length];
+    stream.read_exact(&mut text).await.unwrap();
+    let message: Json = serde_json::from_slice(&text).unwrap();
+    assert_eq!(
+        message,
+        json!({"type": "changes", "changes": [{"op": "delete", "key": {"CUSTOMER": "ann", "ID": 1}}], "position": {"input": {"0": 4}}})
+    );
+}
