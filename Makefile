@@ -34,8 +34,8 @@ test-compose:
 
 bench:
 	@scripts/setup.sh kafka
-	bench/run.sh
+	bench/run.py
 
 bench-quick:
 	@scripts/setup.sh kafka
-	QUICK=1 bench/run.sh
+	QUICK=1 bench/run.py

@@ -15,6 +15,7 @@ declare -A why=(
   [zlib1g-dev]="gzip in librdkafka"
   [default-jdk-headless]="runs Apache Kafka and the Kafka Streams peer from their jars"
   [maven]="fetches those jars"
+  [python3]="runs the benchmark"
   [docker-compose]="checks docker-compose.yml"
 )
 wanted=(g++ make clang libclang-dev pkg-config libssl-dev zlib1g-dev)
@@ -23,6 +24,7 @@ for group in "$@"; do
   kafka)
     command -v java >/dev/null || wanted+=(default-jdk-headless)
     command -v mvn >/dev/null || wanted+=(maven)
+    command -v python3 >/dev/null || wanted+=(python3)
     ;;
   compose) wanted+=(docker-compose) ;;
   *)

@@ -31,7 +31,7 @@ import org.apache.kafka.streams.processor.StateRestoreListener;
 import org.apache.kafka.streams.state.KeyValueStore;
 
 /**
- * The ratings job in Kafka Streams, exactly-once: the peer of `bench/run.sh`.
+ * The ratings job in Kafka Streams, exactly-once: the peer of `bench/run.py`.
  *
  * <p>{@code Peer BOOTSTRAP SUFFIX RECORDS APPLICATION_ID STATE_DIR COMMIT_MS}: reads {@code movies<suffix>} and {@code ratings<suffix>}, keeps count and sum
  * a movie, writes the joined averages to {@code peer-rated<suffix>}, stops after RECORDS ratings and prints one line of JSON. RECORDS 0: only
