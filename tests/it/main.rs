@@ -1,3 +1,4 @@
 //! The integration tests, one binary: each file is a module.
 
 mod rooms;
+mod simulation;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::super::failpoint::{Failpoint, failpoint};
 use super::super::task::Dest;
-use super::life::{Life, TaskLife};
+use super::life::Life;
 use super::restore::set_inputs;
 use super::slots::TaskSlot;
 use super::trouble::Trouble;
@@ -81,11 +81,7 @@ impl Worker {
         if !due && !everything {
             return;
         }
-        let takes_part = |slot: &TaskSlot| {
-            matches!(slot.life, TaskLife::Running | TaskLife::Closing)
-                && slot.task.is_some()
-                && (slot.is_dirty() || everything)
-        };
+        let takes_part = |slot: &TaskSlot| slot.ready && slot.task.is_some() && (slot.is_dirty() || everything);
         let tasks: Vec<usize> = (0..self.tasks.len())
             .filter(|at| self.tasks[*at].as_ref().is_some_and(takes_part))
             .collect();

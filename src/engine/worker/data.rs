@@ -22,7 +22,7 @@ const STALL_MS: i64 = 500;
 struct After {
     flows: Vec<(Route, Flow)>,
     stalled: Vec<Route>,
-    ended: Vec<Route>,
+    ended: bool,
     waiting: Option<String>,
     trouble: Option<Trouble>,
 }
@@ -101,17 +101,6 @@ impl Worker {
                 Flow::Resume => clients.data.resume(slot)?,
             }
         }
-        for route in after.ended {
-            let Some(slot) = &mut self.tasks[route.task] else {
-                continue;
-            };
-            let waits = slot.queue.as_ref().is_some_and(|queue| queue.waiting(route.part) > 0);
-            let input = &mut slot.inputs[route.part];
-            // Markers behind the last record: nothing of ours, but the position is past them.
-            if let (Some(number), None, false) = (input.slot, input.stalled_until, waits) {
-                input.next = clients.data.position(number)?.unwrap_or(input.next).max(input.next);
-            }
-        }
         for route in after.stalled {
             let Some(input) = self.tasks[route.task].as_mut().map(|slot| &mut slot.inputs[route.part]) else {
                 continue;
@@ -121,6 +110,9 @@ impl Worker {
                 self.data_routes.remove(number);
             }
             input.stalled_until = Some(now + STALL_MS);
+        }
+        if after.ended || self.tasks.iter().flatten().any(|slot| slot.queue.is_some()) {
+            self.pass_markers()?;
         }
         if let Some(text) = after.waiting {
             self.tell_waiting(&text);
@@ -132,6 +124,23 @@ impl Worker {
             self.moved_since = Some(now);
         }
         after.trouble.map_or(Ok(()), Err)
+    }
+
+    /// Behind the last record there may be markers: nothing of ours, but the position is past them once all is processed.
+    fn pass_markers(&mut self) -> Result<(), Trouble> {
+        let Some(clients) = &mut self.clients else {
+            return Ok(());
+        };
+        for slot in self.tasks.iter_mut().flatten() {
+            for (part, input) in slot.inputs.iter_mut().enumerate().filter(|(_, input)| input.at_end) {
+                let waits = slot.queue.as_ref().is_some_and(|queue| queue.waiting(part) > 0);
+                if let (Some(number), None, false) = (input.slot, input.stalled_until, waits) {
+                    input.next = clients.data.position(number)?.unwrap_or(input.next).max(input.next);
+                    input.at_end = false;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads inputs on whose record could not be taken before.
@@ -170,6 +179,9 @@ fn hand_over(fetched: Fetched<'_>, routes: &Routes, tasks: &mut [Option<TaskSlot
     let Some(slot) = tasks.get_mut(route.task).and_then(Option::as_mut) else {
         return;
     };
+    if let Fetched::Record(_) = fetched {
+        slot.inputs[route.part].at_end = false;
+    }
     if after.trouble.is_some() || slot.life != TaskLife::Running || after.stalled.contains(&route) {
         return;
     }
@@ -178,7 +190,8 @@ fn hand_over(fetched: Fetched<'_>, routes: &Routes, tasks: &mut [Option<TaskSlot
             if let Some(queue) = queue {
                 queue.reached_end(route.part);
             }
-            after.ended.push(route);
+            slot.inputs[route.part].at_end = true;
+            after.ended = true;
         }
         (Fetched::Record(record), Some(queue)) => {
             let flow = queue.push(route.part, Queued::copy(&record));

@@ -362,6 +362,7 @@ impl Worker {
             slot: None,
             next: 0,
             committed: -1,
+            at_end: false,
             stalled_until: None,
         });
         let limits = QueueLimits {
@@ -382,9 +383,7 @@ impl Worker {
 
     /// Whether a commit would change anything.
     fn is_dirty(&self) -> bool {
-        let running =
-            |slot: &&TaskSlot| slot.task.is_some() && slot.restore.is_none() && slot.life != TaskLife::Opening;
-        self.tasks.iter().flatten().filter(running).any(TaskSlot::is_dirty)
+        self.tasks.iter().flatten().any(TaskSlot::is_dirty)
     }
 
     fn wake_at(&mut self, time: Timestamp) {

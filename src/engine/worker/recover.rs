@@ -204,9 +204,7 @@ impl Worker {
         if self.commit.is_some() || !self.is_closing() {
             return Ok(());
         }
-        let waits = |slot: &TaskSlot| {
-            slot.life == TaskLife::Closing && slot.restore.is_none() && slot.task.is_some() && slot.is_dirty()
-        };
+        let waits = |slot: &TaskSlot| slot.life == TaskLife::Closing && slot.is_dirty();
         if self.tasks.iter().flatten().any(waits) {
             return Ok(());
         }
@@ -301,11 +299,13 @@ impl TaskSlot {
             task.abort();
         }
         self.restore = None;
+        self.ready = false;
         self.taken = 0;
         self.last = None;
         self.committing = false;
         for input in &mut self.inputs {
             input.stalled_until = None;
+            input.at_end = false;
             input.next = input.committed.max(0);
         }
         if let Some(queue) = &mut self.queue {

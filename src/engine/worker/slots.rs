@@ -24,6 +24,8 @@ pub(super) struct Input {
     pub next: i64,
     /// The next offset as committed; -1: none yet.
     pub committed: i64,
+    /// The end was reached and nothing was handed over since: once all is processed, the position is past the markers at the end.
+    pub at_end: bool,
     /// A record could not be taken for now (the registry is away): it is read again from `next` at this time.
     pub stalled_until: Option<Timestamp>,
 }
@@ -37,6 +39,8 @@ pub(super) struct TaskSlot {
     /// `None` while its store is not open.
     pub task: Option<Task>,
     pub restore: Option<Restore>,
+    /// It has run since it was last taken over: its positions mean something.
+    pub ready: bool,
     pub inputs: Vec<Input>,
     /// Where a task chooses between several inputs.
     pub queue: Option<Queue>,
@@ -67,6 +71,7 @@ impl TaskSlot {
             life: TaskLife::Opening,
             task: None,
             restore: None,
+            ready: false,
             inputs,
             queue,
             position: StorePosition::default(),
@@ -101,9 +106,9 @@ impl TaskSlot {
         Ok(())
     }
 
-    /// Whether a commit would change anything: records taken in, or positions that moved over markers.
+    /// Whether a commit would change anything (never before it has run): records taken in, or positions that moved over markers.
     pub fn is_dirty(&self) -> bool {
-        self.taken > 0 || self.inputs.iter().any(|input| input.next != input.committed)
+        self.ready && (self.taken > 0 || self.inputs.iter().any(|input| input.next != input.committed))
     }
 
     /// Shows positions to readers of the catalog.

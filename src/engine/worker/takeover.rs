@@ -179,6 +179,7 @@ impl Worker {
         }
         slot.restore = None;
         slot.life.become_(TaskLife::Running);
+        slot.ready = true;
         slot.taken = 0;
         if let Some(task) = &slot.task {
             let reader = task.store().reader();

@@ -1,0 +1,248 @@
+//! A cluster and the processes of one application on it, stepped by one seed: whoever comes next, what goes wrong, when time passes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream::engine::deploy::{DeployContext, DeployError, deploy};
+use millstream::engine::worker::{Activity, Worker, WorkerShared};
+use millstream::engine::{Deployment, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskStatus};
+use millstream::formats::{MemoryRegistry, SchemaSource};
+use millstream::log::sim::{Faults, Rng, SimLog, SimProcess, SimRecord};
+use millstream::log::{Log, LogError};
+use millstream::state::memory::MemoryStores;
+use millstream::topology::Topology;
+use millstream::types::TopicPartition;
+
+/// Virtual time begins here, in milliseconds since the epoch.
+const EPOCH: i64 = 1_700_000_000_000;
+
+/// One process: its disk survives it.
+pub struct Process {
+    name: String,
+    disk: Arc<MemoryStores>,
+    alive: Option<Alive>,
+    /// When it starts again.
+    starts_at: i64,
+}
+
+pub struct Alive {
+    log: Arc<SimProcess>,
+    pub published: Arc<PublishedTopology>,
+    workers: Vec<Worker>,
+}
+
+pub struct World {
+    pub log: SimLog,
+    pub rng: Rng,
+    pub settings: EngineSettings,
+    pub topology: Arc<Topology>,
+    pub processes: Vec<Process>,
+    pub crashes: usize,
+    schemas: Arc<dyn SchemaSource>,
+    deployment: Option<Arc<Deployment>>,
+}
+
+impl World {
+    pub fn new(seed: u64, topology: Topology, settings: EngineSettings, processes: usize) -> Self {
+        let mut rng = Rng::new(seed);
+        let process = |i: usize| Process {
+            name: format!("p{i}"),
+            disk: Arc::new(MemoryStores::new().lose_unflushed(true)),
+            alive: None,
+            starts_at: 0,
+        };
+        Self {
+            log: SimLog::new(rng.next_u64(), EPOCH).unwrap(),
+            rng,
+            settings,
+            topology: Arc::new(topology),
+            processes: (0..processes).map(process).collect(),
+            crashes: 0,
+            schemas: Arc::new(MemoryRegistry::default()),
+            deployment: None,
+        }
+    }
+
+    /// One step of somebody.
+    pub fn step(&mut self) {
+        if self.rng.chance(300) {
+            let ms = self.rng.below(40) as i64;
+            self.log.advance(ms);
+        }
+        let at = self.rng.below(self.processes.len());
+        let now = self.log.now();
+        let process = &mut self.processes[at];
+        let Some(alive) = &mut process.alive else {
+            if now >= process.starts_at {
+                self.start(at);
+            }
+            return;
+        };
+        let worker = self.rng.below(alive.workers.len());
+        let activity = alive.workers[worker].step(now, Duration::ZERO);
+        if alive.log.is_dead() {
+            return self.crashed(at);
+        }
+        match activity {
+            Activity::Busy | Activity::Idle { .. } => {}
+            Activity::Stopped => panic!("a worker stopped that nobody told to"),
+            Activity::Failed(reason) => panic!("the topology stopped: {reason}"),
+        }
+    }
+
+    fn start(&mut self, at: usize) {
+        let access = self.log.process();
+        let context = DeployContext {
+            log: &*access,
+            schemas: &self.schemas,
+            settings: &self.settings,
+        };
+        let deployment = match deploy(&context, &self.topology, 0) {
+            Ok(deployment) => Arc::new(deployment),
+            Err(DeployError::Unavailable(_)) => return,
+            Err(DeployError::Problems(_)) if access.is_dead() => return,
+            Err(error) => panic!("{error}"),
+        };
+        self.deployment = Some(deployment.clone());
+        let published = Arc::new(PublishedTopology::new(
+            self.topology.clone(),
+            0,
+            deployment.partitions(),
+        ));
+        let shared = Arc::new(WorkerShared {
+            plans: deployment.plans(&self.settings, &self.schemas).unwrap(),
+            deployment,
+            log: access.clone(),
+            stores: Arc::new(OpenStores::new(self.processes[at].disk.clone())),
+            settings: self.settings.clone(),
+            published: published.clone(),
+            instance: self.processes[at].name.clone(),
+            start_from: StartFrom::Earliest,
+            mute_streams: false,
+            stopwatch: || Duration::ZERO,
+        });
+        let now = self.log.now();
+        let workers = (0..self.settings.workers)
+            .map(|i| Worker::new(shared.clone(), i, now))
+            .collect();
+        self.processes[at].alive = Some(Alive {
+            log: access,
+            published,
+            workers,
+        });
+    }
+
+    /// The process is gone: memory is lost, the disk keeps some of what was not flushed.
+    fn crashed(&mut self, at: usize) {
+        self.crashes += 1;
+        let process = &mut self.processes[at];
+        process.alive = None;
+        let rng = &mut self.rng;
+        process.disk.crash(|_, batches| rng.below(batches + 1));
+        process.starts_at = self.log.now() + self.rng.below(12_000) as i64;
+    }
+
+    /// Kills a process that runs.
+    pub fn kill(&mut self, at: usize) {
+        if let Some(alive) = &self.processes[at].alive {
+            alive.log.kill();
+            self.crashed(at);
+        }
+    }
+
+    /// Stops a process in good order and starts it again.
+    pub fn restart(&mut self, at: usize) {
+        let now = self.log.now();
+        let Some(mut alive) = self.processes[at].alive.take() else {
+            return;
+        };
+        for worker in &mut alive.workers {
+            worker.request_stop(now, false);
+        }
+        for _ in 0..200 {
+            self.log.advance(10);
+            let now = self.log.now();
+            let stopped = alive
+                .workers
+                .iter_mut()
+                .all(|worker| worker.step(now, Duration::ZERO) == Activity::Stopped);
+            if alive.log.is_dead() {
+                drop(alive);
+                return self.crashed(at);
+            }
+            if stopped {
+                self.processes[at].starts_at = now;
+                return;
+            }
+        }
+        panic!("a worker did not stop within two seconds");
+    }
+
+    /// Without faults, until every input is processed and committed.
+    pub fn settle(&mut self) {
+        self.log.set_faults(Faults::default());
+        for round in 0.. {
+            assert!(round < 4_000, "the topology does not catch up: {:?}", self.lags());
+            for _ in 0..20 {
+                self.step();
+            }
+            self.log.advance(20);
+            if self.processes.iter().all(|process| process.alive.is_some()) && self.lags().is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Inputs whose committed offset is not their end, and transactions that are open.
+    fn lags(&self) -> Vec<String> {
+        let Some(deployment) = &self.deployment else {
+            return vec!["not deployed".into()];
+        };
+        let access = self.log.process();
+        let group = deployment.names.group();
+        let mut out = self.log.open_transactions();
+        for task in deployment.tasks() {
+            let owners = self.published().filter_map(|published| published.task(task));
+            let running = owners.filter(|task| task.status() == TaskStatus::Running).count();
+            if running != 1 {
+                out.push(format!("task {task} has {running} owners"));
+            }
+            for tp in deployment.inputs(task) {
+                let end = access.admin().stable_end(&tp).unwrap();
+                match access.admin().committed(&group, std::slice::from_ref(&tp)) {
+                    Ok(offsets) if offsets[0].unwrap_or(0) == end => {}
+                    Ok(offsets) => out.push(format!("{tp}: {:?} of {end}", offsets[0])),
+                    Err(LogError::Retry(text)) => out.push(text),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        out
+    }
+
+    /// All records of a topic, committed ones only, a partition after the other.
+    pub fn records(&self, topic: &str) -> Vec<SimRecord> {
+        let info = self
+            .log
+            .process()
+            .admin()
+            .topics(&[topic])
+            .unwrap()
+            .pop()
+            .flatten()
+            .unwrap();
+        let read = |p| self.log.read(&TopicPartition::new(topic, p), true).unwrap();
+        (0..info.partitions).flat_map(read).collect()
+    }
+
+    pub fn deployment(&self) -> &Deployment {
+        self.deployment.as_ref().unwrap()
+    }
+
+    /// What running processes show.
+    pub fn published(&self) -> impl Iterator<Item = &Arc<PublishedTopology>> {
+        self.processes
+            .iter()
+            .filter_map(|process| Some(&process.alive.as_ref()?.published))
+    }
+}
