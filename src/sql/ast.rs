@@ -206,6 +206,8 @@ pub enum SelectItem {
 /// A relation in FROM or JOIN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableRef {
+    /// The topology before the dot, as written; only queries of views name one.
+    pub topology: Option<Name>,
     /// The relation.
     pub name: Name,
     /// Its name in this query.

@@ -15,11 +15,13 @@ pub mod parse;
 mod plan;
 mod print;
 pub mod properties;
+mod query;
 mod scope;
 
 use std::sync::Arc;
 
 pub use diagnostic::{Diagnostic, Problem, Span, nearest};
+pub use query::{Groups, KeyBounds, Order, PullQuery, ViewCatalog, query};
 
 use crate::topology::Topology;
 use crate::types::{Column, SerdeSpec};

@@ -186,6 +186,9 @@ impl Display for SelectItem {
 
 impl Display for TableRef {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(topology) = &self.topology {
+            write!(f, "{topology}.")?;
+        }
         match &self.alias {
             Some(alias) => write!(f, "{} {alias}", self.name),
             None => write!(f, "{}", self.name),

@@ -118,7 +118,8 @@ fn source_text(topology: &Topology, node: &Node, source: &Source, names: &dyn In
         columns.join(", ")
     };
     let mut out = match &source.topic {
-        SourceTopic::External(topic) => {
+        SourceTopic::External(relation) => {
+            let topic = topology.relation(relation).map_or(&**relation, |r| &*r.topic.name);
             let formats = format!("key {}, value {}", source.key_format.format, source.value_format.format);
             format!(
                 "read {kind} {} from topic {topic} ({formats}), columns used: {columns}",

@@ -139,14 +139,28 @@ impl Parser<'_> {
             return Err(Problem::unsupported(self.span(), "a query inside FROM")
                 .hint("make it a stream or table of its own with CREATE ... AS SELECT"));
         }
-        let name = self.name("a stream or table")?;
+        let written = match self.peek() {
+            Kind::Word(word) => word.clone(),
+            _ => String::new(),
+        };
+        let mut name = self.name("a stream or table")?;
+        let mut topology = None;
+        if self.take_symbol(".") {
+            let relation = self.name("a stream or table")?;
+            let mut before = std::mem::replace(&mut name, relation);
+            if !written.is_empty() {
+                // topologies are called like their files, which do not fold
+                before.text = written.into();
+            }
+            topology = Some(before);
+        }
         let named = matches!(self.peek(), Kind::Quoted(_)) || matches!(self.peek(), Kind::Word(w) if !is_reserved(w));
         let alias = if self.take_word("AS") || named {
             Some(self.name("an alias")?)
         } else {
             None
         };
-        Ok(TableRef { name, alias })
+        Ok(TableRef { topology, name, alias })
     }
 
     fn join(&mut self) -> Parsed<Option<Join>> {

@@ -120,7 +120,7 @@ fn refuse_without_undo(calls: &[(AggregateCall, Span)]) -> Result<(), Problem> {
 }
 
 /// An expression over the groups: grouping expressions are key columns, aggregate calls value columns; nothing else is left of a row.
-fn of_groups(expr: &Expr, keys: &[Expr], width: usize, scope: &Scope, span: Span) -> Result<Expr, Problem> {
+pub(crate) fn of_groups(expr: &Expr, keys: &[Expr], width: usize, scope: &Scope, span: Span) -> Result<Expr, Problem> {
     if let Some(i) = keys.iter().position(|k| k == expr) {
         return Ok(Expr::Key(i));
     }

@@ -9,6 +9,9 @@ mod join;
 mod output;
 mod query;
 
+pub(super) use group::of_groups;
+pub(super) use output::{Item, select_items};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -24,7 +24,7 @@ pub(super) struct Output {
 
 /// An item of the projection with its name.
 #[derive(Clone, Debug)]
-pub(super) struct Item {
+pub(crate) struct Item {
     pub name: Arc<str>,
     pub typed: Typed,
     /// The column of the scope that it is, if it is one.
@@ -51,7 +51,7 @@ impl Planner<'_> {
             ..Aggregates::default()
         };
         let before = self.problems.len();
-        let items = self.items(query, &pipe.scope, &mut aggregates);
+        let items = select_items(query, &pipe.scope, &mut aggregates, &mut self.problems);
         if self.problems.len() > before {
             return Ok(None);
         }
@@ -193,59 +193,63 @@ impl Planner<'_> {
             repartitioned,
         })
     }
+}
 
-    /// The items with their types and names; problems of single items are collected.
-    fn items(&mut self, query: &Query, scope: &Scope, aggregates: &mut Aggregates) -> Vec<Item> {
-        let mut items: Vec<(Option<Arc<str>>, Item)> = Vec::new();
-        for item in &query.select {
-            let result = match item {
-                SelectItem::All { qualifier, span } => scope.all(qualifier.as_ref()).map(|columns| {
-                    for column in columns {
-                        items.push((Some(star_name(scope, column)), column_item(scope, column, *span)));
-                    }
-                }),
-                SelectItem::One { expression, alias } => {
-                    let typed = Checker::aggregating(scope, aggregates).check(expression);
-                    typed.map(|typed| {
-                        let column = match &expression.kind {
-                            ExpressionKind::Column(q, name) => scope.resolve(q.as_ref(), name).ok(),
-                            _ => None,
-                        };
-                        let name = match (alias, column, &expression.kind) {
-                            (Some(alias), ..) => Some(alias.text.clone()),
-                            (None, Some(column), _) => Some(column_name(scope, column)),
-                            _ => None,
-                        };
-                        let field = match &expression.kind {
-                            ExpressionKind::Field(_, field) => field.text.clone(),
-                            _ => Arc::from(""),
-                        };
-                        let item = Item {
-                            name: field,
-                            typed,
-                            column,
-                        };
-                        items.push((name, item));
-                    })
+/// The items with their types and names; problems of single items are collected.
+pub(crate) fn select_items(
+    query: &Query,
+    scope: &Scope,
+    aggregates: &mut Aggregates,
+    problems: &mut Vec<Problem>,
+) -> Vec<Item> {
+    let mut items: Vec<(Option<Arc<str>>, Item)> = Vec::new();
+    for item in &query.select {
+        let result = match item {
+            SelectItem::All { qualifier, span } => scope.all(qualifier.as_ref()).map(|columns| {
+                for column in columns {
+                    items.push((Some(star_name(scope, column)), column_item(scope, column, *span)));
                 }
-            };
-            if let Err(problem) = result {
-                self.problems.push(problem);
+            }),
+            SelectItem::One { expression, alias } => {
+                let typed = Checker::aggregating(scope, aggregates).check(expression);
+                typed.map(|typed| {
+                    let column = match &expression.kind {
+                        ExpressionKind::Column(q, name) => scope.resolve(q.as_ref(), name).ok(),
+                        _ => None,
+                    };
+                    let name = match (alias, column, &expression.kind) {
+                        (Some(alias), ..) => Some(alias.text.clone()),
+                        (None, Some(column), _) => Some(column_name(scope, column)),
+                        _ => None,
+                    };
+                    let field = match &expression.kind {
+                        ExpressionKind::Field(_, field) => field.text.clone(),
+                        _ => Arc::from(""),
+                    };
+                    let item = Item {
+                        name: field,
+                        typed,
+                        column,
+                    };
+                    items.push((name, item));
+                })
             }
+        };
+        if let Err(problem) = result {
+            problems.push(problem);
         }
-        let items = named(items, scope);
-        for (i, item) in items.iter().enumerate() {
-            if items[..i].iter().any(|other| other.name == item.name) {
-                let problem = Problem::new(
-                    item.typed.span,
-                    format!("column {} occurs twice in the projection", item.name),
-                );
-                self.problems
-                    .push(problem.hint("give one of them another name with AS"));
-            }
-        }
-        items
     }
+    let items = named(items, scope);
+    for (i, item) in items.iter().enumerate() {
+        if items[..i].iter().any(|other| other.name == item.name) {
+            let problem = Problem::new(
+                item.typed.span,
+                format!("column {} occurs twice in the projection", item.name),
+            );
+            problems.push(problem.hint("give one of them another name with AS"));
+        }
+    }
+    items
 }
 
 /// `*` takes the relation's name in only when there are several.

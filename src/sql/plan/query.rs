@@ -193,6 +193,13 @@ impl Planner<'_> {
 
     /// The node and names of a relation in FROM or JOIN.
     pub(super) fn read(&mut self, table: &TableRef, all: &[Statement]) -> Planned<Pipe> {
+        if let Some(topology) = &table.topology {
+            let problem = Problem::new(topology.span, "a file reads topics, not another file's relations");
+            return Err(problem.hint(format!(
+                "declare {}'s topic here with CREATE STREAM or CREATE TABLE",
+                table.name
+            )));
+        }
         if self.find(&table.name, all)?.is_none() {
             return Ok(None);
         }
