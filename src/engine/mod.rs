@@ -9,6 +9,7 @@ mod fingerprint;
 mod ingest;
 mod metrics;
 mod names;
+pub mod golden;
 pub mod outbox;
 mod published;
 pub mod queue;

@@ -23,7 +23,7 @@ use crate::state::{StoreError, StoreResult};
 use crate::topology::{Node, Op, Topology};
 use crate::types::{Change, RelationKind, Row, Timestamp, Value};
 
-pub use table_plan::{AtStart, Committed, KeyRange, Looked, Newest, RowReader, join_rows, lookup, scan};
+pub use table_plan::{AtStart, Committed, EachRow, KeyRange, Looked, Newest, RowReader, join_rows, lookup, scan};
 
 /// Why a record is passed over by one operator without being bad: counted with its last position, never silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

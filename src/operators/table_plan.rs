@@ -190,6 +190,9 @@ pub struct KeyRange {
     pub reverse: bool,
 }
 
+/// What a scan hands each row to: encoded key, key, row, timestamp. False ends the scan.
+pub type EachRow<'a> = &'a mut dyn FnMut(&[u8], &Row, &Row, Timestamp) -> bool;
+
 /// Walks a table's rows in the order of their encoded keys (bytes, key, row, timestamp) until `each` returns false.
 ///
 /// # Errors
@@ -199,7 +202,7 @@ pub fn scan(
     snapshot: &dyn Snapshot,
     range: &KeyRange,
     now: Timestamp,
-    each: &mut dyn FnMut(&[u8], &Row, &Row, Timestamp) -> bool,
+    each: EachRow<'_>,
 ) -> Result<(), OpError> {
     let mut walk = Walk::new(plan, range);
     let mut reader = Committed::new(snapshot);

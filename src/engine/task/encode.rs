@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::SinkSchemas;
 use crate::engine::outbox::{Dest, Outbox};
 use crate::formats::{self, FormatError, Serializer};
 use crate::topology::{NodeId, Sink};
@@ -10,7 +11,6 @@ use crate::types::{Change, Headers, RelationSchema, Value, encode_key, encode_ro
 use super::InputRecord;
 use super::decode::{HAS_NEW, HAS_OLD};
 use super::error::{Failure, Reason};
-use super::plan::SinkSchemas;
 
 /// Encodes one sink's records.
 pub(super) struct SinkCodec {
@@ -95,9 +95,10 @@ pub(super) fn encode_dead_letter(
     let text = |s: String| Some(Arc::from(s.into_bytes()));
     let mut message = format!("{}: {message}", reason.word());
     if message.len() > MAX_REASON_BYTES {
-        message.truncate(message.floor_char_boundary(MAX_REASON_BYTES));
+        let end = (0..=MAX_REASON_BYTES).rev().find(|at| message.is_char_boundary(*at));
+        message.truncate(end.unwrap_or(0));
     }
-    let mut headers: Vec<(Arc<str>, Option<Arc<[u8]>>)> = vec![
+    let mut headers: Vec<Header> = vec![
         ("millstream.topic".into(), text(record.topic.to_string())),
         ("millstream.partition".into(), text(record.partition.to_string())),
         ("millstream.offset".into(), text(record.offset.to_string())),
@@ -139,6 +140,8 @@ pub(super) fn encode_dead_letter(
     );
 }
 
-fn header_bytes((name, value): &(Arc<str>, Option<Arc<[u8]>>)) -> usize {
+type Header = (Arc<str>, Option<Arc<[u8]>>);
+
+fn header_bytes((name, value): &Header) -> usize {
     name.len() + value.as_ref().map_or(0, |v| v.len())
 }

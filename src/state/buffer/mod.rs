@@ -46,6 +46,9 @@ pub struct Slot {
     index: u32,
 }
 
+/// What a frozen generation is handed to: store, encoded key, stored row (`None`: deleted), timestamp.
+pub type EachWritten<'a> = &'a mut dyn FnMut(u16, &[u8], Option<&[u8]>, Timestamp);
+
 /// Index of a set of pending keys.
 pub type PendingId = usize;
 
@@ -382,7 +385,7 @@ impl Buffer {
     ///
     /// # Panics
     /// When the generation before is not yet committed: the worker commits one at a time.
-    pub fn freeze(&mut self, each: &mut dyn FnMut(u16, &[u8], Option<&[u8]>, Timestamp)) {
+    pub fn freeze(&mut self, each: EachWritten<'_>) {
         assert!(!self.is_frozen(), "a generation is being committed");
         for (id, table) in self.tables.iter_mut().enumerate() {
             let Some(table) = table else { continue };
