@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::engine::Names;
 use crate::engine::outbox::{Dest, Outgoing};
-use crate::engine::task::{InputRecord, Task, TaskError, TaskOptions, TaskPlan};
-use crate::engine::{Names, SinkSchemas};
+use crate::engine::task::{InputRecord, SinkSchemas, Task, TaskError, TaskOptions, TaskPlan};
 use crate::formats::{FormatError, SchemaSource};
 use crate::log::{HeadersRef, partition_for_key};
 use crate::operators::{KeyRange, OpError, scan};
@@ -91,12 +91,12 @@ impl LocalRun {
         topology: Arc<Topology>,
         options: TaskOptions,
         schemas: &Arc<dyn SchemaSource>,
-        sinks: &[SinkSchemas],
+        sinks: &BTreeMap<NodeId, SinkSchemas>,
         partitions: i32,
     ) -> Result<Self, LocalError> {
         let names = Names::new("millstream", &topology.name, 0);
         let plan = |sub: &crate::topology::SubTopology| {
-            TaskPlan::new(topology.clone(), sub.id, options, schemas.clone(), sinks.to_vec())
+            TaskPlan::new(topology.clone(), sub.id, options, schemas.clone(), sinks.clone())
         };
         let plans = topology.subs.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
         let mut run = Self {

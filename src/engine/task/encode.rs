@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::engine::SinkSchemas;
 use crate::engine::outbox::{Dest, Outbox};
 use crate::formats::{self, FormatError, Serializer};
 use crate::topology::{NodeId, Sink};
@@ -11,6 +10,7 @@ use crate::types::{Change, Headers, RelationSchema, Value, encode_key, encode_ro
 use super::InputRecord;
 use super::decode::{HAS_NEW, HAS_OLD};
 use super::error::{Failure, Reason};
+use super::plan::SinkSchemas;
 
 /// Encodes one sink's records.
 pub(super) struct SinkCodec {

@@ -35,7 +35,7 @@ use crate::types::{Change, Timestamp, Value};
 pub use encode::MAX_DEAD_LETTER_BYTES;
 pub use error::{Reason, Stopped, TaskError};
 pub use metrics::{Dropped, TaskMetrics};
-pub use plan::{TaskOptions, TaskPlan};
+pub use plan::{SinkSchemas, TaskOptions, TaskPlan};
 
 use decode::SourceCodec;
 use encode::{SinkCodec, encode_dead_letter, encode_repartition};

@@ -1,11 +1,12 @@
 //! What all tasks of a sub-topology share: the plan and what follows from it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
-use crate::engine::{BadRecord, Emit, SinkSchemas};
-use crate::formats::{FormatError, SchemaSource};
+use crate::engine::{BadRecord, Emit};
+use crate::formats::{FormatError, RegisteredSchema, SchemaSource};
 use crate::operators::{Mode, Side};
 use crate::state::buffer::TableSpec;
 use crate::topology::{Node, NodeId, Op, SourceTopic, StoreId, SubId, TimestampFrom, Topology};
@@ -34,13 +35,22 @@ impl Default for TaskOptions {
     }
 }
 
+/// The registered schemas that a sink writes with; `None` for formats without registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkSchemas {
+    /// Of the keys.
+    pub key: Option<RegisteredSchema>,
+    /// Of the values.
+    pub value: Option<RegisteredSchema>,
+}
+
 /// What the tasks of one sub-topology share. Made once, see the fields of [`super::Task`] for what is a task's own.
 pub struct TaskPlan {
     pub(super) topology: Arc<Topology>,
     pub(super) sub: SubId,
     pub(super) options: TaskOptions,
     pub(super) schemas: Arc<dyn SchemaSource>,
-    pub(super) sinks: Vec<SinkSchemas>,
+    pub(super) sinks: BTreeMap<NodeId, SinkSchemas>,
     /// How each node of the sub-topology runs, and who uses what it gives out (as positions in this list, and the side).
     pub(super) nodes: Vec<PlanNode>,
     pub(super) tables: Vec<TableSpec>,
@@ -56,7 +66,7 @@ pub(super) struct PlanNode {
 }
 
 impl TaskPlan {
-    /// The plan of a sub-topology. `sinks` holds the schemas that deployment has registered, by node; shorter where the rest needs none.
+    /// The plan of a sub-topology. `sinks` holds the schemas that deployment has registered, by sink node.
     ///
     /// # Errors
     /// When a format cannot hold its columns, or the registry cannot be reached for a schema that the SQL names by id.
@@ -65,7 +75,7 @@ impl TaskPlan {
         sub: SubId,
         options: TaskOptions,
         schemas: Arc<dyn SchemaSource>,
-        sinks: Vec<SinkSchemas>,
+        sinks: BTreeMap<NodeId, SinkSchemas>,
     ) -> Result<Arc<Self>, FormatError> {
         let held = held_nodes(&topology, options.emit);
         let position = |id: NodeId| topology.subs[sub].nodes.iter().position(|&n| n == id);
@@ -144,7 +154,7 @@ impl TaskPlan {
     pub(super) fn sink_codec(&self, at: usize) -> Result<Option<SinkCodec>, FormatError> {
         let node = self.node(at);
         let Op::Sink(sink) = &node.op else { return Ok(None) };
-        let schemas = self.sinks.get(node.id).cloned().unwrap_or_default();
+        let schemas = self.sinks.get(&node.id).cloned().unwrap_or_default();
         SinkCodec::new(sink, &node.schema, schemas).map(Some)
     }
 

@@ -4,6 +4,7 @@ mod joins;
 mod operators;
 mod oracle;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::golden::{LocalRecord, LocalRun};
@@ -266,7 +267,7 @@ impl Builder {
 
     pub fn run_with(self, options: TaskOptions, partitions: i32) -> Local {
         let schemas: Arc<dyn SchemaSource> = Arc::new(MemoryRegistry::new());
-        let run = LocalRun::new(Arc::new(self.topology), options, &schemas, &[], partitions);
+        let run = LocalRun::new(Arc::new(self.topology), options, &schemas, &BTreeMap::new(), partitions);
         Local(run.expect("a topology without mistakes"))
     }
 
