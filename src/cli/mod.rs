@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod hint;
 mod http_client;
+mod load;
 mod logging;
 pub mod output;
 pub mod settings;

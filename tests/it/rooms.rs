@@ -56,6 +56,46 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["src/http", "src/dev/registry"]),
 ];
 
+/// Rooms that are functions of their inputs (see ARCHITECTURE.md, Invariants).
+const DETERMINISTIC: &[&str] = &[
+    "src/types",
+    "src/expr",
+    "src/topology",
+    "src/operators",
+    "src/sql",
+    "src/log/core",
+    "src/log/sim",
+    "src/state/mod.rs",
+    "src/state/buffer",
+    "src/engine/task",
+    "src/engine/worker",
+    "src/engine/queue.rs",
+    "src/engine/outbox.rs",
+    "src/engine/names.rs",
+    "src/engine/fingerprint.rs",
+];
+
+/// What must not stand there, and what takes its place.
+const NOT_DETERMINISTIC: &[(&str, &str)] = &[
+    ("Instant::now", "time is an argument"),
+    ("SystemTime::now", "time is an argument"),
+    ("Utc::now", "time is an argument"),
+    ("Timestamp::now", "time is an argument"),
+    ("thread::sleep", "the caller waits"),
+    (
+        "collections::HashMap",
+        "FxHashMap, IndexMap or BTreeMap: the order of a HashMap differs from run to run",
+    ),
+    (
+        "collections::HashSet",
+        "FxHashSet, IndexSet or BTreeSet: the order of a HashSet differs from run to run",
+    ),
+    ("Uuid::new_v4", "identities are arguments"),
+];
+
+/// Macros that print; answers and complaints go through `cli::output`, everything else is a log line.
+const PRINTING: &[&str] = &["println!", "eprintln!", "print!(", "eprint!(", "dbg!("];
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -186,6 +226,28 @@ fn foreign_crates_stay_in_their_homes() {
             if uses && !homes.iter().any(|home| inside.starts_with(home)) {
                 wrong.push(format!("{inside}: `{name}` is at home in {}", homes.join(", ")));
             }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_core_knows_no_clock_and_no_hash_order() {
+    let mut wrong = Vec::new();
+    for path in sources().iter().filter(|path| !is_test_file(path)) {
+        let inside = path
+            .strip_prefix(root())
+            .expect("below the root")
+            .to_string_lossy()
+            .into_owned();
+        let code = code(path);
+        if DETERMINISTIC.iter().any(|home| inside.starts_with(home)) {
+            let found = NOT_DETERMINISTIC.iter().filter(|(word, _)| code.contains(word));
+            wrong.extend(found.map(|(word, instead)| format!("{inside}: {word}: {instead}")));
+        }
+        if !inside.starts_with("src/cli/output.rs") {
+            let found = PRINTING.iter().filter(|word| code.contains(**word));
+            wrong.extend(found.map(|word| format!("{inside}: {word} (use cli::output, or tracing)")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

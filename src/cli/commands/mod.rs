@@ -2,6 +2,7 @@
 
 mod broker;
 mod docs;
+mod load;
 mod query;
 
 use clap::Command;
@@ -34,4 +35,4 @@ pub struct CommandSpec {
 }
 
 /// All commands, in the order of the help.
-pub const COMMANDS: &[CommandSpec] = &[broker::COMMAND, query::COMMAND, docs::COMMAND];
+pub const COMMANDS: &[CommandSpec] = &[broker::COMMAND, query::COMMAND, load::COMMAND, docs::COMMAND];
