@@ -32,4 +32,4 @@ pub use metrics::{METRICS, Metric, MetricKind};
 pub use openapi::openapi;
 pub use routes::{Endpoint, ROUTES, Route, app};
 pub use serve::{bind, serve};
-pub use state::{App, AppParts, CompileQuery, Control, ControlError, HttpSettings};
+pub use state::{App, AppParts, Control, ControlError, HttpSettings};

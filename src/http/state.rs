@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use super::ApiError;
 use super::metrics::RouteCounters;
 use crate::engine::{Ingest, Published};
-use crate::views::{Budget, PullPlan, QueryLimits, ViewError, ViewRef};
+use crate::views::{Budget, QueryLimits, ViewError};
 
 /// Limits of the interface.
 #[derive(Clone, Debug)]
@@ -72,9 +72,6 @@ pub trait Control: Send + Sync {
     fn resume(&self, topology: &str) -> Result<(), ControlError>;
 }
 
-/// Compiles the text of a pull query.
-pub type CompileQuery = dyn Fn(&Published, &str) -> Result<(ViewRef, PullPlan), ViewError> + Send + Sync;
-
 /// What the interface is made of.
 pub struct AppParts {
     /// What runs.
@@ -83,8 +80,8 @@ pub struct AppParts {
     pub ingest: Option<Arc<dyn Ingest>>,
     /// Pauses and resumes.
     pub control: Arc<dyn Control>,
-    /// Compiles queries.
-    pub compile: Arc<CompileQuery>,
+    /// The application's id, which internal names begin with.
+    pub app_id: String,
     /// Limits.
     pub settings: HttpSettings,
 }
@@ -146,8 +143,8 @@ impl App {
         &self.0.parts.control
     }
 
-    pub(super) fn compile(&self) -> &Arc<CompileQuery> {
-        &self.0.parts.compile
+    pub(super) fn app_id(&self) -> &str {
+        &self.0.parts.app_id
     }
 
     pub(super) fn settings(&self) -> &HttpSettings {

@@ -16,11 +16,10 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::engine::{Ingest, IngestError, NewRecord, PublishedTopology, TaskStatus, TopologyStatus};
-use crate::expr::Expr;
 use crate::topology::{Relation, TablePlan, Topology};
 use crate::types::{Decimal, Format, Position, RelationKind, Row, SqlType, TopicPartition, Value};
+use crate::views::QueryLimits;
 use crate::views::fake::{Fake, relation, row, schema, topology};
-use crate::views::{KeyRange, PullPlan, QueryLimits, SortKey, find_view};
 
 const AMOUNT: SqlType = SqlType::Decimal {
     precision: 18,
@@ -126,26 +125,7 @@ fn rig_with(settings: HttpSettings) -> Rig {
         published: fake.published.clone(),
         ingest: Some(ingest.clone()),
         control: Arc::new(FakeControl(fake.topology.clone())),
-        // one query is known: all orders, dearest first
-        compile: Arc::new(|published, sql| {
-            if !sql.starts_with("SELECT") {
-                return Err(crate::views::ViewError::Sql("query:1:1: expected SELECT".into()));
-            }
-            let view = find_view(published, "orders")?;
-            let plan = PullPlan {
-                columns: view.view().schema.columns().cloned().collect(),
-                project: vec![Expr::Key(0), Expr::Key(1), Expr::Value(0), Expr::Value(1)],
-                filter: None,
-                order_by: vec![SortKey {
-                    expr: Expr::Value(0),
-                    descending: true,
-                }],
-                limit: Some(3),
-                ranges: vec![KeyRange::all()],
-                fixed: 0,
-            };
-            Ok((view, plan))
-        }),
+        app_id: "millstream".into(),
         settings,
     });
     app.set_deployed();
@@ -323,7 +303,12 @@ async fn a_partition_that_restores_makes_it_say_so() {
 #[tokio::test]
 async fn a_query_is_answered_with_columns_rows_and_position() {
     let rig = rig();
-    let (status, answer) = rig.post("/v1/query?numbers=string", r#"{"sql": "SELECT"}"#).await;
+    let (status, answer) = rig
+        .post(
+            "/v1/query?numbers=string",
+            r#"{"sql": "SELECT * FROM orders ORDER BY amount DESC LIMIT 3"}"#,
+        )
+        .await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(answer["columns"][1], json!({"name": "ID", "type": "BIGINT"}));
     let amounts: Vec<&Json> = answer["rows"]
@@ -352,7 +337,14 @@ async fn a_query_is_answered_with_columns_rows_and_position() {
         ..HttpSettings::default()
     });
     assert_eq!(
-        code(&small.post("/v1/query", r#"{"sql": "SELECT"}"#).await),
+        code(
+            &small
+                .post(
+                    "/v1/query",
+                    r#"{"sql": "SELECT * FROM orders ORDER BY amount DESC LIMIT 3"}"#
+                )
+                .await
+        ),
         (422, "query_limit")
     );
     assert_eq!(
@@ -532,7 +524,11 @@ async fn pages_of_other_sites_are_kept_out() {
         if let Some(origin) = origin {
             request = request.header(header::ORIGIN, origin);
         }
-        request.body(Body::from(r#"{"sql": "SELECT"}"#)).unwrap()
+        request
+            .body(Body::from(
+                r#"{"sql": "SELECT * FROM orders ORDER BY amount DESC LIMIT 3"}"#,
+            ))
+            .unwrap()
     };
     for (host, origin, status) in [
         ("localhost:8080", None, 200),

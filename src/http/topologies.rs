@@ -11,7 +11,8 @@ use super::answer::ok;
 use super::params::Params;
 use super::state::{Control, ControlError};
 use super::{ApiError, App};
-use crate::engine::{PublishedTask, PublishedTopology, TaskStatus};
+use crate::engine::{Names, PublishedTask, PublishedTopology, TaskStatus};
+use crate::topology::explain;
 
 /// A topology by name.
 pub(super) fn find(app: &App, name: &str) -> Result<Arc<PublishedTopology>, ApiError> {
@@ -68,6 +69,8 @@ pub(super) async fn describe(
     });
     body["sub_topologies"] = subs.collect();
     let relation = |r: &crate::topology::Relation| json!({"name": &*r.name, "kind": r.kind.to_string(), "topic": &*r.topic.name, "sql": &*r.sql});
+    let names = Names::new(app.app_id(), &topology.name, published.generation);
+    body["explain"] = explain(topology, &names).into();
     body["relations"] = topology.relations.iter().map(relation).collect();
     body["tasks"] = published.tasks().iter().map(|t| task_json(t)).collect();
     let metrics = &published.metrics;

@@ -14,8 +14,8 @@ use super::state::now_ms;
 use super::{ApiError, App};
 use crate::types::Column;
 use crate::views::{
-    KeyRange, PageRequest, Positions, ViewError, ViewRef, all_views, count_rows, find_view, page, parse_key_text,
-    parse_prefix_text, point, pull,
+    KeyRange, PageRequest, Positions, ViewError, ViewRef, all_views, compile, count_rows, find_view, page,
+    parse_key_text, parse_prefix_text, point, pull,
 };
 
 /// Rows of a page unless told otherwise.
@@ -203,11 +203,11 @@ pub(super) async fn query(
             r#"{"sql": "SELECT ..."}"#,
         ));
     };
-    let (published, compile) = (app.published().clone(), app.compile().clone());
+    let published = app.published().clone();
     let result = app
         .read(move |budget| {
-            let (view, plan) = compile(&published, &sql)?;
-            pull(&view, &view.open()?, &plan, now_ms(), budget)
+            let (view, query) = compile(&published, &sql)?;
+            pull(&view, &view.open()?, &query, now_ms(), budget)
         })
         .await?;
     Ok(ObjectWriter::new()

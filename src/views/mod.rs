@@ -29,6 +29,6 @@ pub use error::{Limit, ViewError};
 pub use keys::{KeyRange, parse_key_text, parse_prefix_text, value_from_text};
 pub use page::{Count, Page, PageRequest, Point, count_rows, page, point};
 pub use position::Positions;
-pub use pull::{PullPlan, QueryResult, SortKey, pull};
+pub use pull::{QueryResult, compile, pull};
 pub use push::{ChangeBatch, Feed, FeedError, RowChange};
 pub use row::ViewRow;

@@ -1,45 +1,21 @@
-//! Pull queries: SELECT over a snapshot of a view, filtered, sorted by a bounded heap, limited.
+//! Pull queries: SELECT over a snapshot of a view, filtered, grouped, sorted by a bounded heap, limited.
 //!
 //! Where the ORDER BY is the order of the keys (behind leading columns that the WHERE fixes), the keys are walked in that direction and the walk
 //! stops at the LIMIT: the newest orders of a customer cost as many rows as are shown.
+//!
+//! *Invariant*: what is held is bounded by the budget: the rows of the LIMIT, or the groups, or an error that names the limit.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use super::row::RowReader;
 use super::walk::Walk;
-use super::{Budget, KeyRange, Positions, ViewError, ViewParts, ViewRef, ViewRow};
+use super::{Budget, KeyRange, Positions, ViewError, ViewParts, ViewRef, ViewRow, all_views, find_view};
+use crate::engine::Published;
 use crate::expr::{EvalContext, EvalError, Expr};
-use crate::types::{Column, Row, Timestamp, Value};
-
-/// A column of an ORDER BY. NULL comes first in ascending order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SortKey {
-    /// Over the view's row.
-    pub expr: Expr,
-    /// Greatest first.
-    pub descending: bool,
-}
-
-/// A query over one view, checked and typed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PullPlan {
-    /// The answer's columns.
-    pub columns: Vec<Column>,
-    /// Their expressions over the view's row.
-    pub project: Vec<Expr>,
-    /// WHERE; rows for which it is TRUE.
-    pub filter: Option<Expr>,
-    /// ORDER BY.
-    pub order_by: Vec<SortKey>,
-    /// LIMIT.
-    pub limit: Option<u64>,
-    /// Keys that can pass the filter; ascending and without overlap.
-    pub ranges: Vec<KeyRange>,
-    /// Leading key columns that the filter fixes to one value each.
-    pub fixed: usize,
-}
+use crate::sql::{self, Diagnostic, Groups, KeyBounds, PullQuery, ViewCatalog};
+use crate::types::{Column, RelationSchema, Row, Timestamp, Value};
 
 /// The answer of a pull query.
 #[derive(Debug)]
@@ -54,6 +30,51 @@ pub struct QueryResult {
     pub scanned: u64,
 }
 
+struct Names<'a>(&'a Published);
+
+impl ViewCatalog for Names<'_> {
+    fn view(&self, topology: Option<&str>, name: &str) -> Result<RelationSchema, String> {
+        let found = find_view(self.0, &full_name(topology, name));
+        found
+            .map(|view| view.view().schema.clone())
+            .map_err(|error| error.to_string())
+    }
+
+    fn names(&self) -> Vec<String> {
+        all_views(self.0)
+            .iter()
+            .map(|view| view.view().name.to_string())
+            .collect()
+    }
+}
+
+fn full_name(topology: Option<&str>, name: &str) -> String {
+    topology.map_or_else(|| name.to_string(), |topology| format!("{topology}.{name}"))
+}
+
+/// Compiles the text of a query against the views that are here.
+///
+/// # Errors
+/// [`ViewError::Sql`] with every problem, its line and a caret.
+pub fn compile(published: &Published, text: &str) -> Result<(ViewRef, PullQuery), ViewError> {
+    let rendered = |problems: Vec<Diagnostic>| {
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        ViewError::Sql(texts.join("\n"))
+    };
+    let query = sql::query(text, &Names(published)).map_err(rendered)?;
+    let view = find_view(published, &full_name(query.topology.as_deref(), &query.view))?;
+    Ok((view, query))
+}
+
+impl From<&KeyBounds> for KeyRange {
+    fn from(bounds: &KeyBounds) -> Self {
+        Self {
+            from: bounds.from.clone(),
+            to: bounds.to.clone(),
+        }
+    }
+}
+
 /// Runs a query over open snapshots. `now` is what the functions of the wall clock see.
 ///
 /// # Errors
@@ -61,86 +82,196 @@ pub struct QueryResult {
 pub fn pull(
     view: &ViewRef,
     parts: &ViewParts,
-    plan: &PullPlan,
+    query: &PullQuery,
     now: Timestamp,
     budget: &mut Budget<'_>,
 ) -> Result<QueryResult, ViewError> {
-    let natural = key_order(plan);
-    let reverse = natural == Some(true);
-    let limit = plan
+    let natural = if query.groups.is_none() { key_order(query) } else { None };
+    let limit = query
         .limit
         .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let directions = if natural.is_some() {
         Vec::new()
     } else {
-        plan.order_by.iter().map(|k| k.descending).collect()
+        query.order_by.iter().map(|k| k.descending).collect()
     };
     let mut answer = Answer::new(limit, directions);
-    let mut reader = RowReader::new(view.view());
-    let ranges: Box<dyn Iterator<Item = &KeyRange>> = if reverse {
-        Box::new(plan.ranges.iter().rev())
-    } else {
-        Box::new(plan.ranges.iter())
-    };
-    'ranges: for range in ranges {
-        let mut walk = Walk::new(&view.view().plan, &parts.snapshots, range, reverse, None);
-        while !answer.complete() {
-            let Some(candidate) = walk.next()? else {
-                continue 'ranges;
-            };
-            budget.scan()?;
-            let Some(row) = reader.of_candidate(&parts.snapshots, &candidate)? else {
-                continue;
-            };
-            add_row(&row, plan, now, &mut answer, budget)?;
+    let reverse = natural == Some(true);
+    match &query.groups {
+        None => each_row(view, parts, query, (reverse, now), budget, &mut |row, budget| {
+            if !answer.complete() {
+                answer.offer(query, &row.context(now), budget)?;
+            }
+            Ok(!answer.complete())
+        })?,
+        Some(groups) => {
+            let mut states = GroupStates::new(groups);
+            each_row(view, parts, query, (reverse, now), budget, &mut |row, budget| {
+                states.add(&row.context(now), budget)?;
+                Ok(true)
+            })?;
+            states.finish(query, now, &mut answer, budget)?;
         }
-        break;
     }
     Ok(QueryResult {
-        columns: plan.columns.clone(),
+        columns: query.columns.clone(),
         rows: answer.into_rows(),
         positions: parts.positions(),
         scanned: budget.scanned(),
     })
 }
 
-fn add_row(
-    row: &ViewRow,
-    plan: &PullPlan,
-    now: Timestamp,
-    answer: &mut Answer,
+/// Whether further rows are wanted.
+type Each<'a> = dyn FnMut(&ViewRow, &mut Budget<'_>) -> Result<bool, ViewError> + 'a;
+
+/// Calls `each` with the rows that pass the filter, in key order or its reverse, until it wants no more.
+fn each_row(
+    view: &ViewRef,
+    parts: &ViewParts,
+    query: &PullQuery,
+    (reverse, now): (bool, Timestamp),
     budget: &mut Budget<'_>,
+    each: &mut Each<'_>,
 ) -> Result<(), ViewError> {
-    let context = EvalContext {
-        key: &row.key,
-        value: &row.value,
-        timestamp: row.timestamp,
-        now,
-    };
-    let failed = |error: EvalError| ViewError::Row {
-        key: format!("{:?}", &*row.key),
+    if query.limit == Some(0) && query.groups.is_none() {
+        return Ok(());
+    }
+    let mut ranges: Vec<KeyRange> = query.ranges.iter().map(KeyRange::from).collect();
+    if reverse {
+        ranges.reverse();
+    }
+    let mut reader = RowReader::new(view.view());
+    for range in &ranges {
+        let mut walk = Walk::new(&view.view().plan, &parts.snapshots, range, reverse, None);
+        while let Some(candidate) = walk.next()? {
+            budget.scan()?;
+            let Some(row) = reader.of_candidate(&parts.snapshots, &candidate)? else {
+                continue;
+            };
+            let passes = match &query.filter {
+                Some(filter) => eval(filter, &row.context(now))? == Value::Boolean(true),
+                None => true,
+            };
+            if passes && !each(&row, budget)? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn failed(context: &EvalContext<'_>, error: EvalError) -> ViewError {
+    ViewError::Row {
+        key: format!("{:?}", context.key),
         message: error.message,
-    };
-    if let Some(filter) = &plan.filter
-        && filter.eval(&context).map_err(failed)? != Value::Boolean(true)
-    {
-        return Ok(());
     }
-    let sort = if answer.directions.is_empty() {
-        Vec::new()
-    } else {
-        let values: Result<_, EvalError> = plan.order_by.iter().map(|key| key.expr.eval(&context)).collect();
-        values.map_err(failed)?
-    };
-    if !answer.wants(&sort) {
-        return Ok(());
+}
+
+fn eval(expr: &Expr, context: &EvalContext<'_>) -> Result<Value, ViewError> {
+    expr.eval(context).map_err(|error| failed(context, error))
+}
+
+fn eval_all<'a, C: FromIterator<Value>>(
+    exprs: impl Iterator<Item = &'a Expr>,
+    context: &EvalContext<'_>,
+) -> Result<C, ViewError> {
+    exprs
+        .map(|expr| expr.eval(context))
+        .collect::<Result<C, _>>()
+        .map_err(|error| failed(context, error))
+}
+
+/// The states of a GROUP BY, by the values of its expressions.
+struct GroupStates<'a> {
+    groups: &'a Groups,
+    states: BTreeMap<Row, Vec<Value>>,
+    width: usize,
+}
+
+impl<'a> GroupStates<'a> {
+    fn new(groups: &'a Groups) -> Self {
+        let mut new = Self {
+            groups,
+            states: BTreeMap::new(),
+            width: groups.calls.iter().map(|call| call.state_len()).sum(),
+        };
+        // without grouping there is one group, also of no rows
+        if groups.by.is_empty() {
+            let state = new.fresh();
+            new.states.insert(Row::empty(), state);
+        }
+        new
     }
-    let projected: Result<Row, EvalError> = plan.project.iter().map(|e| e.eval(&context)).collect();
-    answer.add(sort, projected.map_err(failed)?, budget)
+
+    fn fresh(&self) -> Vec<Value> {
+        let mut state = vec![Value::Null; self.width];
+        let mut rest = &mut state[..];
+        for call in &self.groups.calls {
+            let (own, after) = rest.split_at_mut(call.state_len());
+            call.init(own);
+            rest = after;
+        }
+        state
+    }
+
+    fn add(&mut self, context: &EvalContext<'_>, budget: &mut Budget<'_>) -> Result<(), ViewError> {
+        let key: Row = eval_all(self.groups.by.iter(), context)?;
+        if !self.states.contains_key(&key) {
+            budget.hold(key.heap_bytes() + self.width * size_of::<Value>())?;
+            let state = self.fresh();
+            self.states.insert(key.clone(), state);
+        }
+        let Some(state) = self.states.get_mut(&key) else {
+            return Ok(());
+        };
+        let heap = |state: &[Value]| state.iter().map(Value::heap_bytes).sum::<usize>();
+        let before = heap(state);
+        let mut rest = &mut state[..];
+        for call in &self.groups.calls {
+            let (own, after) = rest.split_at_mut(call.state_len());
+            let args: Vec<Value> = eval_all(call.args.iter(), context)?;
+            call.add(own, &args).map_err(|error| failed(context, error))?;
+            rest = after;
+        }
+        budget.release(before);
+        budget.hold(heap(state))
+    }
+
+    fn finish(
+        self,
+        query: &PullQuery,
+        now: Timestamp,
+        answer: &mut Answer,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), ViewError> {
+        for (key, state) in &self.states {
+            let mut rest = &state[..];
+            let results = self.groups.calls.iter().map(|call| {
+                let (own, after) = rest.split_at(call.state_len());
+                rest = after;
+                call.result(own)
+            });
+            let value: Row = results.collect();
+            let context = EvalContext {
+                key,
+                value: &value,
+                timestamp: now,
+                now,
+            };
+            let kept = match &self.groups.having {
+                Some(having) => eval(having, &context)? == Value::Boolean(true),
+                None => true,
+            };
+            if kept && !answer.complete() {
+                answer.offer(query, &context, budget)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether the ORDER BY is the order of the keys, and if so whether it is the descending one.
-fn key_order(plan: &PullPlan) -> Option<bool> {
+fn key_order(plan: &PullQuery) -> Option<bool> {
     let fixed = if plan.ranges.len() == 1 { plan.fixed } else { 0 };
     let mut next = fixed;
     let mut descending = None;
@@ -219,6 +350,25 @@ impl Answer {
     /// Whether no further row can change it.
     fn complete(&self) -> bool {
         self.limit == 0 || (self.directions.is_empty() && self.rows.len() >= self.limit)
+    }
+
+    /// Adds the answer's row for a row of the view or a group, unless it would not be kept.
+    fn offer(
+        &mut self,
+        query: &PullQuery,
+        context: &EvalContext<'_>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), ViewError> {
+        let sort: Vec<Value> = if self.directions.is_empty() {
+            Vec::new()
+        } else {
+            eval_all(query.order_by.iter().map(|order| &order.expr), context)?
+        };
+        if !self.wants(&sort) {
+            return Ok(());
+        }
+        let row: Row = eval_all(query.project.iter(), context)?;
+        self.add(sort, row, budget)
     }
 
     /// Whether a row with these sort values would be kept.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ViewError;
 use super::walk::Candidate;
+use crate::expr::EvalContext;
 use crate::operators::{self, Looked, OpError};
 use crate::state::{Snapshot, StoreError, StoreResult, decode_stored, encode_full_key};
 use crate::topology::{StoreId, View};
@@ -21,6 +22,16 @@ pub struct ViewRow {
 }
 
 impl ViewRow {
+    /// What an expression sees of it.
+    pub(super) fn context(&self, now: Timestamp) -> EvalContext<'_> {
+        EvalContext {
+            key: &self.key,
+            value: &self.value,
+            timestamp: self.timestamp,
+            now,
+        }
+    }
+
     /// Bytes it takes in memory (an estimate).
     pub fn heap_bytes(&self) -> usize {
         self.key.heap_bytes() + self.value.heap_bytes() + size_of::<Self>()

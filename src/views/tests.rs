@@ -10,6 +10,7 @@ use super::fake::{Fake, row, schema, topology};
 use super::*;
 use crate::engine::TaskStatus;
 use crate::expr::Expr;
+use crate::sql::PullQuery;
 use crate::topology::{JoinKind, TablePlan};
 use crate::types::{Row, SqlType, Value};
 
@@ -108,18 +109,8 @@ fn the_orders_of_a_customer_newest_first_without_a_full_scan() {
     assert_eq!(used.scanned(), 5);
 
     // and the same as a query: the key's order is recognized behind the fixed column
-    let plan = PullPlan {
-        columns: view.view().schema.value.clone(),
-        project: vec![Expr::Value(0)],
-        filter: None,
-        order_by: vec![SortKey {
-            expr: Expr::Key(1),
-            descending: true,
-        }],
-        limit: Some(5),
-        ranges: vec![KeyRange::columns(&[17i64.into()])],
-        fixed: 1,
-    };
+    let text = "SELECT amount FROM orders WHERE customer = 17 ORDER BY id DESC LIMIT 5";
+    let (_, plan) = compile(&fake.published, text).unwrap();
     let mut used = budget();
     let result = pull(&view, &view.open().unwrap(), &plan, 0, &mut used).unwrap();
     assert_eq!(result.rows[0][0], Value::Bigint(17_039));
@@ -135,20 +126,10 @@ fn a_query_sorts_by_a_bounded_heap_and_stops_at_its_limits() {
         fake.commit(i as i32 % 3, 1, &[(0, key, Some(row([(*amount).into()])))]);
     }
     let view = view(&fake);
-    let mut plan = PullPlan {
-        columns: view.view().schema.columns().cloned().collect(),
-        project: vec![Expr::Key(0), Expr::Key(1), Expr::Value(0)],
-        filter: None,
-        order_by: vec![SortKey {
-            expr: Expr::Value(0),
-            descending: true,
-        }],
-        limit: Some(10),
-        ranges: vec![KeyRange::all()],
-        fixed: 0,
-    };
+    let query = "SELECT * FROM orders ORDER BY amount DESC LIMIT 10";
+    let (_, mut plan) = compile(&fake.published, query).unwrap();
     let parts = view.open().unwrap();
-    let top = |plan: &PullPlan, limits: QueryLimits| pull(&view, &parts, plan, 0, &mut Budget::new(limits, &forever));
+    let top = |plan: &PullQuery, limits: QueryLimits| pull(&view, &parts, plan, 0, &mut Budget::new(limits, &forever));
     // ten rows of memory are enough for the top ten of five hundred
     let small = QueryLimits {
         result_bytes: 4_000,
@@ -192,6 +173,45 @@ fn a_query_sorts_by_a_bounded_heap_and_stops_at_its_limits() {
     assert!(matches!(error, ViewError::Limit { which: Limit::Time, .. }), "{error}");
     plan.filter = Some(Expr::Literal(Value::Null));
     assert!(top(&plan, small).unwrap().rows.is_empty(), "NULL is not TRUE");
+}
+
+#[test]
+fn groups_are_aggregated_within_the_budget() {
+    let mut fake = orders(2);
+    fake.put((0..60).map(|i| order(i % 3, i)), |key| {
+        i32::from(key[0] == Value::Bigint(1))
+    });
+    let view = view(&fake);
+    let run = |text: &str, limits: QueryLimits| {
+        let (_, plan) = compile(&fake.published, text)?;
+        pull(&view, &view.open()?, &plan, 0, &mut Budget::new(limits, &forever))
+    };
+    let text = "SELECT customer, COUNT(*) n, MAX(id) m FROM orders WHERE id < 59 GROUP BY customer HAVING COUNT(*) > 0 ORDER BY n, customer LIMIT 2";
+    let result = run(text, QueryLimits::default()).unwrap();
+    let expected = [(2, 19, 56), (0, 20, 57)].map(|(c, n, m): (i64, i64, i64)| row([c.into(), n.into(), m.into()]));
+    assert_eq!(result.rows, expected);
+    let none = run("SELECT COUNT(*) FROM orders WHERE id < 0", QueryLimits::default()).unwrap();
+    assert_eq!(none.rows, [row([0i64.into()])]);
+    let small = QueryLimits {
+        result_bytes: 1_000,
+        ..QueryLimits::default()
+    };
+    let error = run("SELECT id, COUNT(*) FROM orders GROUP BY id", small).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ViewError::Limit {
+                which: Limit::ResultBytes,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = run("SELECT amuont FROM orders", small).unwrap_err();
+    assert!(
+        matches!(&error, ViewError::Sql(text) if text.contains("query:1:8") && text.contains("AMOUNT")),
+        "{error}"
+    );
 }
 
 #[test]
