@@ -1,4 +1,8 @@
 //! The integration tests, one binary: each file is a module.
 
+#[cfg(feature = "kafka")]
+mod broker;
+#[cfg(feature = "kafka")]
+mod kafka_log;
 mod rooms;
 mod simulation;

@@ -25,7 +25,6 @@ pub(super) struct Deliveries {
 pub(super) struct Failure {
     pub(super) slot: usize,
     pub(super) code: Code,
-    pub(super) message: String,
     /// Key and value together.
     pub(super) bytes: usize,
 }
@@ -63,8 +62,6 @@ pub(super) unsafe extern "C" fn on_delivery(
             deliveries.failure = Some(Failure {
                 slot,
                 code: record.err,
-                // SAFETY: a live message; the text is copied
-                message: unsafe { raw::text(sys::rd_kafka_message_errstr(message)) },
                 bytes: record.len + record.key_len,
             });
         }

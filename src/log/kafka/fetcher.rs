@@ -240,6 +240,8 @@ fn properties(config: &FetcherConfig) -> Vec<(&'static str, String)> {
         ("queued.max.messages.kbytes", kbytes.to_string()),
         ("fetch.message.max.bytes", (response / 4).to_string()),
         ("fetch.max.bytes", response.to_string()),
+        // librdkafka wants it below fetch.max.bytes; a consumer sends nothing of that size
+        ("message.max.bytes", (256 << 10).to_string()),
         ("receive.message.max.bytes", "100000000".into()),
     ]
 }

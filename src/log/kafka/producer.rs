@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use super::client::Client;
 use super::deadline::{Closing, Deadline};
 use super::deliveries::{Failure, on_delivery};
-use super::errors::{self, Phase, classify_text};
+use super::errors::{self, Phase, classify, classify_text};
 use super::raw::{self, Code, NativeError, Partitions, Topic, c_string, millis};
 use super::settings::{KafkaSettings, Role};
 use crate::log::{
@@ -272,7 +272,7 @@ impl KafkaTransactions {
             return LogError::TooLarge { topic, bytes };
         }
         let what = format!("a record for {topic}-{partition} was not delivered");
-        match classify_text(failure.code, &what, &failure.message) {
+        match classify(failure.code, &what) {
             // whatever kept the record away, this transaction cannot be committed
             LogError::Retry(message) | LogError::Fatal(message) if self.core.client.fatal_error().is_none() => {
                 LogError::Abort(message)
@@ -387,11 +387,7 @@ impl KafkaProducer {
             let bytes = failure.bytes;
             return LogError::TooLarge { topic, bytes };
         }
-        classify_text(
-            failure.code,
-            &format!("a record for {topic} was not delivered"),
-            &failure.message,
-        )
+        classify(failure.code, &format!("a record for {topic} was not delivered"))
     }
 
     /// Gives up what is still out, so that a late report cannot be taken for a later record's.

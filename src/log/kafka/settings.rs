@@ -99,6 +99,8 @@ impl Role {
                 ("compression.type", "lz4"),
                 ("batch.num.messages", "100000"),
                 ("batch.size", "1000000"),
+                // the topic's own limit decides what is too large
+                ("message.max.bytes", "67108864"),
                 ("queue.buffering.max.messages", "200000"),
                 ("queue.buffering.max.kbytes", "65536"),
                 ("transaction.timeout.ms", "10000"),
