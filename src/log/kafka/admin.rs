@@ -127,6 +127,16 @@ impl KafkaAdmin {
         }
     }
 
+    /// Repeats a call while its failure may pass: leaders and coordinators move, and are not known at once everywhere.
+    fn patiently<T>(&self, deadline: Deadline, mut call: impl FnMut() -> LogResult<T>) -> LogResult<T> {
+        loop {
+            match call() {
+                Err(LogError::Retry(_)) if !deadline.passed() && !self.closing.is_closing() => deadline.nap(PAUSE),
+                result => return result,
+            }
+        }
+    }
+
     fn describe(&self, names: &[&str], deadline: Deadline) -> LogResult<Vec<Option<Described>>> {
         if names.is_empty() {
             return Ok(Vec::new());
@@ -180,8 +190,12 @@ impl KafkaAdmin {
     }
 
     fn list_offset(&self, tp: &TopicPartition, spec: i64, committed: bool) -> LogResult<i64> {
-        let what = format!("asking for an offset of {tp}");
         let deadline = Deadline::after(CALL);
+        self.patiently(deadline, || self.try_list_offset(tp, spec, committed, deadline))
+    }
+
+    fn try_list_offset(&self, tp: &TopicPartition, spec: i64, committed: bool, deadline: Deadline) -> LogResult<i64> {
+        let what = format!("asking for an offset of {tp}");
         let mut options = self.options(Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS, deadline);
         if committed {
             options = options.read_committed();
@@ -202,6 +216,35 @@ impl KafkaAdmin {
         } else {
             Err(classify(found.err, &what))
         }
+    }
+
+    fn count_members(&self, group: &str, deadline: Deadline) -> LogResult<usize> {
+        let what = format!("asking for the members of group {group}");
+        let name = c_string(group)?;
+        let options = self.options(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, deadline);
+        let event = self.call(&what, &options, deadline, |rk, options, queue| {
+            let mut names = [name.as_ptr()];
+            // SAFETY: the call copies the names
+            unsafe { sys::rd_kafka_DescribeConsumerGroups(rk, names.as_mut_ptr(), names.len(), options, queue) };
+        })?;
+        // SAFETY: the event's kind is that of the call; the result lives as long as it
+        let result = unsafe { sys::rd_kafka_event_DescribeConsumerGroups_result(event.ptr()) };
+        let mut members = 0;
+        for group in results!(rd_kafka_DescribeConsumerGroups_result_groups, result) {
+            // SAFETY: the description lives as long as the event
+            let (error, count) = unsafe {
+                (
+                    NativeError::read(sys::rd_kafka_ConsumerGroupDescription_error(*group)),
+                    sys::rd_kafka_ConsumerGroupDescription_member_count(*group),
+                )
+            };
+            match error.code {
+                raw::OK => members += count,
+                Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND => {}
+                code => return Err(classify_text(code, &what, &error.message)),
+            }
+        }
+        Ok(members)
     }
 
     /// Committed offsets, or `None` while a transaction over one of them is not decided.
@@ -327,7 +370,7 @@ fn topic_id(topic: *const sys::rd_kafka_TopicDescription_t) -> String {
 impl Admin for KafkaAdmin {
     fn topics(&self, names: &[&str]) -> LogResult<Vec<Option<TopicInfo>>> {
         let deadline = Deadline::after(CALL);
-        let described = self.describe(names, deadline)?;
+        let described = self.patiently(deadline, || self.describe(names, deadline))?;
         Ok(described
             .into_iter()
             .map(|topic| topic.map(|topic| topic.info))
@@ -518,7 +561,7 @@ impl Admin for KafkaAdmin {
         }
         let deadline = Deadline::after(CALL);
         loop {
-            if let Some(offsets) = self.stable_offsets(group, tps, deadline)? {
+            if let Some(offsets) = self.patiently(deadline, || self.stable_offsets(group, tps, deadline))? {
                 return Ok(offsets);
             }
             let what = format!("the offsets of group {group} wait for a transaction");
@@ -593,32 +636,8 @@ impl Admin for KafkaAdmin {
     }
 
     fn group_members(&self, group: &str) -> LogResult<usize> {
-        let what = format!("asking for the members of group {group}");
-        let (name, deadline) = (c_string(group)?, Deadline::after(CALL));
-        let options = self.options(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, deadline);
-        let event = self.call(&what, &options, deadline, |rk, options, queue| {
-            let mut names = [name.as_ptr()];
-            // SAFETY: the call copies the names
-            unsafe { sys::rd_kafka_DescribeConsumerGroups(rk, names.as_mut_ptr(), names.len(), options, queue) };
-        })?;
-        // SAFETY: the event's kind is that of the call; the result lives as long as it
-        let result = unsafe { sys::rd_kafka_event_DescribeConsumerGroups_result(event.ptr()) };
-        let mut members = 0;
-        for group in results!(rd_kafka_DescribeConsumerGroups_result_groups, result) {
-            // SAFETY: the description lives as long as the event
-            let (error, count) = unsafe {
-                (
-                    NativeError::read(sys::rd_kafka_ConsumerGroupDescription_error(*group)),
-                    sys::rd_kafka_ConsumerGroupDescription_member_count(*group),
-                )
-            };
-            match error.code {
-                raw::OK => members += count,
-                Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND => {}
-                code => return Err(classify_text(code, &what, &error.message)),
-            }
-        }
-        Ok(members)
+        let deadline = Deadline::after(CALL);
+        self.patiently(deadline, || self.count_members(group, deadline))
     }
 }
 
