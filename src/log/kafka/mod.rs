@@ -11,7 +11,6 @@
 //! dropping a client takes about a second at the most. Errors are classified once, in `errors`.
 
 mod admin;
-mod admin_requests;
 mod client;
 mod deadline;
 mod deliveries;

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 
 use rdkafka::bindings as sys;
 
-use super::raw::{self, ERROR_TEXT_BYTES, c_string};
+use super::super::raw::{self, ERROR_TEXT_BYTES, c_string};
 use crate::log::{LogError, LogResult, NewTopic};
 
 /// How long a broker may take to make or delete topics before it answers.
