@@ -522,7 +522,11 @@ fn members_share_tasks(properties: &[(&str, &str)]) {
     poll_until(&mut [&mut a, &mut b], "the second has them", |w| w[1].owned.len() == 2);
     assert!(a.owned.is_disjoint(&b.owned) && a.lost.is_empty());
     assert_eq!(
-        setup.log.admin().committed(&group, &[tp.clone()]).expect("answer"),
+        setup
+            .log
+            .admin()
+            .committed(&group, std::slice::from_ref(&tp))
+            .expect("answer"),
         [Some(5)]
     );
 
