@@ -141,7 +141,7 @@ class Bench:
         sql = (ROOT / "bench/topologies/bench.sql").read_text().replace("SUFFIX", suffix)
         (topologies / "bench.sql").write_text(re.sub(r"KAFKA_TOPIC = 'rated[^']*'", f"KAFKA_TOPIC = 'rated{suffix}-{app}'", sql))
         command = [str(self.millstream), "run", "--bootstrap-servers", BOOTSTRAP, "--schema-registry", self.registry, "--topologies", str(topologies)]
-        command += ["--data-dir", str(data), "--http", "127.0.0.1:0", "--app-id", app, "--commit-interval", f"{COMMIT_MS}ms", "--print-urls", "json", "--quiet"]
+        command += ["--data-dir", str(data), "--http", "127.0.0.1:0", "--application-id", app, "--commit-interval", f"{COMMIT_MS}ms", "--print-urls", "json", "--quiet"]
         process = Process(command, data / "log")
         urls = until("Millstream", lambda: next((json.loads(l) for l in Path(process.log).read_text().splitlines() if l.startswith("{") and '"http"' in l), None), process, 60)
         return process, urls["http"].rstrip("/")
