@@ -88,6 +88,10 @@ pub trait Store: Send {
     fn reader(&self) -> Arc<dyn StoreReader>;
     /// Makes everything applied survive a crash of the process (a memtable flush).
     fn flush(&mut self) -> StoreResult<()>;
+    /// Begins a [`Self::flush`] without waiting for it to end.
+    fn flush_soon(&mut self) -> StoreResult<()> {
+        self.flush()
+    }
     /// Bytes on disk or in memory, and an estimate of the number of keys.
     fn size(&self) -> (u64, u64);
 }
@@ -123,9 +127,4 @@ pub trait StoreFactory: Send + Sync {
     fn open(&self, task: &str) -> StoreResult<Box<dyn Store>>;
     /// Deletes the stores below a relative path.
     fn delete(&self, path: &str) -> StoreResult<()>;
-    /// What is due at `now` for all open stores, such as flushing those that were not flushed for long. Called about once a second; does
-    /// not wait for the disk.
-    fn maintain(&self, _now: Timestamp) -> StoreResult<()> {
-        Ok(())
-    }
 }

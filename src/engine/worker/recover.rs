@@ -232,7 +232,7 @@ impl Worker {
         self.next_store_flush = now + self.shared.settings.store_flush_interval.as_millis() as i64;
         for slot in self.tasks.iter_mut().flatten().filter(|slot| slot.unflushed) {
             let Some(task) = &mut slot.task else { continue };
-            task.store_mut().flush()?;
+            task.store_mut().flush_soon()?;
             slot.unflushed = false;
             let (bytes, keys) = task.store().size();
             slot.published

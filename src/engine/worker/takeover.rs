@@ -167,6 +167,10 @@ impl Worker {
             && !restore.stores.is_empty()
         {
             reflect_committed(task, &mut slot.position, &inputs, &starts, now)?;
+            if records > 0 {
+                // What was replayed is not replayed again, however soon the next crash comes.
+                task.store_mut().flush_soon()?;
+            }
         }
         for (part, (offset, start)) in offsets.into_iter().zip(&starts).enumerate() {
             let input = &mut slot.inputs[part];

@@ -1,7 +1,7 @@
 //! Stores in RocksDB: one database a task, one column family, no write-ahead log. The only home of rocksdb.
 //!
 //! The changelog is the log: rows and position are one batch, so after a crash a database is at its last flush, whole. What is lost is
-//! replayed; [`RocksStores::maintain`] bounds it in time, the write buffers in bytes.
+//! replayed: flushes ([`super::Store::flush_soon`]) bound it in time, the write buffers in bytes.
 //!
 //! All databases of the process share one block cache and one budget of write buffers, charged to that cache: [`RocksSettings::memory_bytes`]
 //! bounds all of it.
@@ -16,7 +16,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -28,7 +27,6 @@ pub use options::RocksSettings;
 use self::options::Shared;
 use self::store::{Database, RocksStore};
 use super::{Store, StoreError, StoreFactory, StoreResult};
-use crate::types::Timestamp;
 
 /// How often opening is tried again while another thread is still closing the same database.
 const LOCK_TRIES: u32 = 500;
@@ -39,7 +37,6 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub struct RocksStores {
     root: PathBuf,
     shared: Shared,
-    flush_interval_ms: i64,
     open: Mutex<BTreeMap<String, Weak<Database>>>,
 }
 
@@ -49,7 +46,6 @@ impl RocksStores {
         Self {
             root: root.into(),
             shared: Shared::new(settings),
-            flush_interval_ms: settings.flush_interval_ms,
             open: Mutex::default(),
         }
     }
@@ -134,22 +130,5 @@ impl StoreFactory for RocksStores {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failure(&directory, &error.to_string())),
             _ => Ok(()),
         }
-    }
-
-    /// Flushes databases whose last flush is too long ago, so that a crash leaves a short tail. Does not wait for the disk.
-    fn maintain(&self, now: Timestamp) -> StoreResult<()> {
-        let databases: Vec<Arc<Database>> = self.open.lock().values().filter_map(Weak::upgrade).collect();
-        for database in databases {
-            if !database.dirty.load(Ordering::Relaxed) {
-                continue;
-            }
-            let since = database.dirty_since.load(Ordering::Relaxed);
-            if since == 0 || since > now {
-                database.dirty_since.store(now.max(1), Ordering::Relaxed);
-            } else if now - since >= self.flush_interval_ms {
-                database.flush(false)?;
-            }
-        }
-        Ok(())
     }
 }

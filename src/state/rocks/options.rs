@@ -12,8 +12,6 @@ pub struct RocksSettings {
     pub memory_bytes: usize,
     /// The part of it that write buffers may take; also about what a crash may leave to be replayed.
     pub write_buffer_bytes: usize,
-    /// The longest that a batch waits for a flush, in milliseconds: bounds what a crash leaves to be replayed of a quiet task.
-    pub flush_interval_ms: i64,
     /// Threads that flush and compact.
     pub background_threads: i32,
 }
@@ -23,7 +21,6 @@ impl Default for RocksSettings {
         Self {
             memory_bytes: 96 << 20,
             write_buffer_bytes: 32 << 20,
-            flush_interval_ms: 10_000,
             background_threads: 2,
         }
     }

@@ -1,7 +1,7 @@
 //! One open database, its owner's store, and the readers' snapshots.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use rocksdb::{DB, DBRawIterator, FlushOptions, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
@@ -23,10 +23,6 @@ pub(super) struct Database {
     directory: PathBuf,
     /// Counts ownership: odd while a store owns it. Readers belong to one count.
     owner: AtomicU64,
-    /// Whether something was applied since the last flush that we asked for.
-    pub(super) dirty: AtomicBool,
-    /// When [`super::RocksStores::maintain`] first saw it dirty; 0 for not yet.
-    pub(super) dirty_since: AtomicI64,
 }
 
 pub(super) fn failed(directory: &Path, doing: &str, error: &rocksdb::Error) -> StoreError {
@@ -47,8 +43,6 @@ impl Database {
             db,
             directory,
             owner: AtomicU64::new(0),
-            dirty: AtomicBool::new(false),
-            dirty_since: AtomicI64::new(0),
         }
     }
 
@@ -65,14 +59,11 @@ impl Database {
 
     /// Writes the memtable to disk; `wait` for it to be there.
     pub(super) fn flush(&self, wait: bool) -> StoreResult<()> {
-        self.dirty_since.store(0, Ordering::Relaxed);
-        self.dirty.store(false, Ordering::Relaxed);
         let mut options = FlushOptions::default();
         options.set_wait(wait);
-        self.db.flush_opt(&options).map_err(|error| {
-            self.dirty.store(true, Ordering::Relaxed);
-            self.failed("flushing", &error)
-        })
+        self.db
+            .flush_opt(&options)
+            .map_err(|error| self.failed("flushing", &error))
     }
 
     fn get(&self, key: &[u8], options: &ReadOptions, out: &mut Vec<u8>) -> StoreResult<bool> {
@@ -171,7 +162,6 @@ impl RocksStore {
     }
 
     fn write(&self, batch: WriteBatch, doing: &str) -> StoreResult<()> {
-        self.database.dirty.store(true, Ordering::Relaxed);
         self.database
             .db
             .write_opt(batch, &self.writes)
@@ -234,6 +224,10 @@ impl Store for RocksStore {
 
     fn flush(&mut self) -> StoreResult<()> {
         self.database.flush(true)
+    }
+
+    fn flush_soon(&mut self) -> StoreResult<()> {
+        self.database.flush(false)
     }
 
     fn size(&self) -> (u64, u64) {
