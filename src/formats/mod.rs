@@ -25,6 +25,7 @@ use std::sync::Arc;
 use crate::types::{Column, Decimal, Format, SerdeSpec, Value};
 
 pub use avro::canonical::canonical as canonical_avro;
+pub use avro::check_schema as check_avro_schema;
 pub use avro::compat::{CompatibilityLevel, check as check_avro_compatibility};
 pub use error::{FormatError, Mismatch};
 pub use memory::MemoryRegistry;

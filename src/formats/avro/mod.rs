@@ -46,6 +46,14 @@ fn parse(schema: &RegisteredSchema) -> Result<Arc<AvroSchema>, String> {
     Ok(Arc::new(parsed))
 }
 
+/// Whether a text is an Avro schema that can be used here; its references must be resolved.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn check_schema(schema: &super::SchemaText) -> Result<(), String> {
+    AvroSchema::parse(schema).map(drop)
+}
+
 /// Reads records of any writer schema.
 pub(super) struct AvroDeserializer {
     target: compile::Target,

@@ -1,0 +1,486 @@
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::formats::{RegistryError, SchemaSource, SchemaText};
+
+const INT: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;
+const LONG: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"long"}]}"#;
+const STRING: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"string"}]}"#;
+
+fn memory() -> EmbeddedRegistry {
+    EmbeddedRegistry::open(Box::new(MemoryLog::default())).unwrap()
+}
+
+/// Sends a request; the body, if any, is JSON.
+async fn call(registry: &EmbeddedRegistry, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json");
+    let request = request
+        .body(body.map_or_else(Body::empty, |b| Body::from(b.to_string())))
+        .unwrap();
+    let response = app(registry.clone()).oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&bytes).unwrap())
+}
+
+async fn get(registry: &EmbeddedRegistry, path: &str) -> Value {
+    call(registry, "GET", path, None).await.1
+}
+
+async fn put_schema(registry: &EmbeddedRegistry, subject: &str, schema: &str) -> (u16, Value) {
+    call(
+        registry,
+        "POST",
+        &format!("/subjects/{subject}/versions"),
+        Some(json!({"schema": schema})),
+    )
+    .await
+}
+
+/// The status and error code of a request that fails.
+async fn code(registry: &EmbeddedRegistry, method: &str, path: &str, body: Option<Value>) -> (u16, u64) {
+    let (status, body) = call(registry, method, path, body).await;
+    (
+        status,
+        body["error_code"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{method} {path} succeeded: {body}")),
+    )
+}
+
+#[tokio::test]
+async fn the_same_schema_has_one_id_everywhere() {
+    let r = memory();
+    assert_eq!(put_schema(&r, "a", INT).await, (200, json!({"id": 1})));
+    assert_eq!(
+        put_schema(&r, "a", &INT.replace(',', " , ")).await,
+        (200, json!({"id": 1}))
+    );
+    assert_eq!(put_schema(&r, "b", INT).await, (200, json!({"id": 1})));
+    assert_eq!(put_schema(&r, "a", LONG).await, (200, json!({"id": 2})));
+    assert_eq!(get(&r, "/subjects").await, json!(["a", "b"]));
+    assert_eq!(get(&r, "/subjects/a/versions").await, json!([1, 2]));
+    let second = json!({"subject": "a", "version": 2, "id": 2, "schema": LONG});
+    for version in ["2", "latest", "-1"] {
+        assert_eq!(get(&r, &format!("/subjects/a/versions/{version}")).await, second);
+    }
+    assert_eq!(get(&r, "/subjects/a/versions/2/schema").await.to_string(), LONG);
+    assert_eq!(get(&r, "/schemas/ids/2").await, json!({"schema": LONG}));
+    assert_eq!(get(&r, "/schemas/ids/1/schema").await.to_string(), INT);
+    assert_eq!(get(&r, "/schemas/ids/1/subjects").await, json!(["a", "b"]));
+    let versions = json!([{"subject": "a", "version": 1}, {"subject": "b", "version": 1}]);
+    assert_eq!(get(&r, "/schemas/ids/1/versions").await, versions);
+    assert_eq!(
+        get(&r, "/schemas?latestOnly=true&subjectPrefix=a").await,
+        json!([second])
+    );
+    assert_eq!(get(&r, "/schemas/types").await, json!(["JSON", "PROTOBUF", "AVRO"]));
+    assert_eq!(get(&r, "/").await, json!({}));
+    let looked_up = call(&r, "POST", "/subjects/a", Some(json!({"schema": LONG}))).await;
+    assert_eq!(looked_up, (200, second));
+}
+
+#[tokio::test]
+async fn errors_have_confluents_codes() {
+    let r = memory();
+    put_schema(&r, "a", INT).await;
+    let schema = |s: &str| Some(json!({"schema": s}));
+    let cases = [
+        ("GET", "/subjects/x/versions", None, (404, 40401)),
+        ("GET", "/subjects/x/versions/1", None, (404, 40401)),
+        ("GET", "/subjects/a/versions/9", None, (404, 40402)),
+        ("GET", "/subjects/a/versions/nine", None, (422, 42202)),
+        ("GET", "/subjects/a/versions/0", None, (422, 42202)),
+        ("GET", "/schemas/ids/9", None, (404, 40403)),
+        ("POST", "/subjects/x", schema(INT), (404, 40401)),
+        ("POST", "/subjects/a", schema(LONG), (404, 40403)),
+        ("POST", "/subjects/a/versions", schema(STRING), (409, 409)),
+        ("POST", "/subjects/a/versions", schema("{"), (422, 42201)),
+        (
+            "POST",
+            "/subjects/a/versions",
+            schema(r#"{"type":"nothing"}"#),
+            (422, 42201),
+        ),
+        ("POST", "/subjects/a/versions", Some(json!({})), (422, 42201)),
+        (
+            "POST",
+            "/subjects/a/versions",
+            Some(json!({"schema": INT, "schemaType": "XML"})),
+            (422, 42201),
+        ),
+        (
+            "POST",
+            "/subjects/a/versions",
+            Some(json!({"schema": INT, "id": 7})),
+            (422, 42205),
+        ),
+        ("POST", "/subjects/a/versions", Some(json!([])), (400, 400)),
+        ("PUT", "/config", Some(json!({"compatibility": "SOME"})), (422, 42203)),
+        ("GET", "/config/a", None, (404, 40408)),
+        ("DELETE", "/config/a", None, (404, 40401)),
+        ("PUT", "/mode", Some(json!({"mode": "SOME"})), (422, 42204)),
+        ("PUT", "/mode", Some(json!({"mode": "IMPORT"})), (422, 42205)),
+        ("GET", "/mode/a", None, (404, 40409)),
+        ("DELETE", "/subjects/x", None, (404, 40401)),
+        ("DELETE", "/subjects/a?permanent=true", None, (404, 40405)),
+        ("DELETE", "/subjects/a/versions/1?permanent=true", None, (404, 40407)),
+        ("DELETE", "/subjects/a/versions/3", None, (404, 40402)),
+        (
+            "POST",
+            "/compatibility/subjects/a/versions/7",
+            schema(INT),
+            (404, 40402),
+        ),
+        ("GET", "/nothing", None, (404, 404)),
+    ];
+    for (method, path, body, expected) in cases {
+        assert_eq!(code(&r, method, path, body).await, expected, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn deletes_are_soft_first() {
+    let r = memory();
+    put_schema(&r, "a", INT).await;
+    put_schema(&r, "a", LONG).await;
+    assert_eq!(
+        call(&r, "DELETE", "/subjects/a/versions/1", None).await,
+        (200, json!(1))
+    );
+    assert_eq!(code(&r, "DELETE", "/subjects/a/versions/1", None).await, (404, 40406));
+    assert_eq!(get(&r, "/subjects/a/versions").await, json!([2]));
+    assert_eq!(get(&r, "/subjects/a/versions?deleted=true").await, json!([1, 2]));
+    assert_eq!(
+        get(&r, "/schemas/ids/1").await,
+        json!({"schema": INT}),
+        "records still carry the id"
+    );
+    assert_eq!(
+        call(&r, "DELETE", "/subjects/a/versions/1?permanent=true", None).await,
+        (200, json!(1))
+    );
+    assert_eq!(code(&r, "GET", "/schemas/ids/1", None).await, (404, 40403));
+    assert_eq!(call(&r, "DELETE", "/subjects/a", None).await, (200, json!([2])));
+    assert_eq!(code(&r, "DELETE", "/subjects/a", None).await, (404, 40404));
+    assert_eq!(get(&r, "/subjects").await, json!([]));
+    assert_eq!(get(&r, "/subjects?deleted=true").await, json!(["a"]));
+    // registered again: a new version with the old id
+    assert_eq!(put_schema(&r, "a", LONG).await, (200, json!({"id": 2})));
+    assert_eq!(get(&r, "/subjects/a/versions").await, json!([3]));
+    call(&r, "DELETE", "/subjects/a", None).await;
+    assert_eq!(
+        call(&r, "DELETE", "/subjects/a?permanent=true", None).await,
+        (200, json!([2, 3]))
+    );
+    assert_eq!(get(&r, "/subjects?deleted=true").await, json!([]));
+    assert_eq!(
+        put_schema(&r, "a", STRING).await,
+        (200, json!({"id": 3})),
+        "an id is never given out again"
+    );
+    assert_eq!(get(&r, "/subjects/a/versions").await, json!([1]));
+}
+
+#[tokio::test]
+async fn compatibility_is_checked_at_the_level_that_counts() {
+    let r = memory();
+    put_schema(&r, "a", LONG).await;
+    let check = "/compatibility/subjects/a/versions";
+    let schema = |s: &str| Some(json!({"schema": s}));
+    assert_eq!(
+        call(&r, "POST", check, schema(LONG)).await.1,
+        json!({"is_compatible": true})
+    );
+    let (_, answer) = call(&r, "POST", &format!("{check}/latest?verbose=true"), schema(INT)).await;
+    assert_eq!(answer["is_compatible"], false);
+    assert!(
+        answer["messages"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("TYPE_MISMATCH at /fields/0/type"),
+        "{answer}"
+    );
+    let unknown = "/compatibility/subjects/new/versions/latest";
+    assert_eq!(
+        call(&r, "POST", unknown, schema(INT)).await.1,
+        json!({"is_compatible": true})
+    );
+    assert_eq!(get(&r, "/config").await, json!({"compatibilityLevel": "BACKWARD"}));
+    let forward = Some(json!({"compatibility": "FORWARD"}));
+    assert_eq!(
+        call(&r, "PUT", "/config/a", forward).await,
+        (200, json!({"compatibility": "FORWARD"}))
+    );
+    assert_eq!(put_schema(&r, "a", INT).await.0, 200);
+    assert_eq!(put_schema(&r, "b", LONG).await.0, 200);
+    assert_eq!(put_schema(&r, "b", INT).await.0, 409);
+    assert_eq!(
+        get(&r, "/config/b?defaultToGlobal=true").await,
+        json!({"compatibilityLevel": "BACKWARD"})
+    );
+    call(&r, "PUT", "/config", Some(json!({"compatibility": "none"}))).await;
+    assert_eq!(put_schema(&r, "b", INT).await.0, 200);
+    assert_eq!(
+        call(&r, "DELETE", "/config/a", None).await.1,
+        json!({"compatibilityLevel": "FORWARD"})
+    );
+    assert_eq!(put_schema(&r, "a", STRING).await.0, 200);
+}
+
+#[tokio::test]
+async fn references_are_kept_and_guarded() {
+    let r = memory();
+    let customer = r#"{"type":"record","name":"Customer","namespace":"x","fields":[{"name":"id","type":"long"}]}"#;
+    let order = r#"{"type":"record","name":"Order","fields":[{"name":"by","type":"x.Customer"}]}"#;
+    put_schema(&r, "customers", customer).await;
+    assert_eq!(put_schema(&r, "orders", order).await.0, 422);
+    let references = json!([{"name": "x.Customer", "subject": "customers", "version": 1}]);
+    let body = json!({"schema": order, "references": references});
+    assert_eq!(
+        call(&r, "POST", "/subjects/orders/versions", Some(body.clone())).await,
+        (200, json!({"id": 2}))
+    );
+    assert_eq!(
+        call(&r, "POST", "/subjects/orders/versions", Some(body)).await,
+        (200, json!({"id": 2}))
+    );
+    assert_eq!(get(&r, "/schemas/ids/2").await["references"], references);
+    assert_eq!(get(&r, "/subjects/customers/versions/1/referencedby").await, json!([2]));
+    assert_eq!(code(&r, "DELETE", "/subjects/customers", None).await, (422, 42206));
+    assert_eq!(
+        code(&r, "DELETE", "/subjects/customers/versions/1", None).await,
+        (422, 42206)
+    );
+    let missing =
+        json!({"schema": order, "references": [{"name": "x.Customer", "subject": "customers", "version": 2}]});
+    assert_eq!(
+        code(&r, "POST", "/subjects/orders/versions", Some(missing)).await,
+        (422, 42201)
+    );
+    let by_id = r.by_id(2).unwrap();
+    assert_eq!(by_id.schema.references[0].resolved.as_ref().unwrap().text, customer);
+}
+
+#[tokio::test]
+async fn modes_are_kept() {
+    let r = memory();
+    assert_eq!(get(&r, "/mode").await, json!({"mode": "READWRITE"}));
+    let import = Some(json!({"mode": "IMPORT"}));
+    assert_eq!(
+        call(&r, "PUT", "/mode/a", import).await,
+        (200, json!({"mode": "IMPORT"}))
+    );
+    let imported = json!({"schema": INT, "id": 77, "version": 5});
+    assert_eq!(
+        call(&r, "POST", "/subjects/a/versions", Some(imported)).await,
+        (200, json!({"id": 77}))
+    );
+    let other = json!({"schema": STRING, "id": 77});
+    assert_eq!(
+        code(&r, "POST", "/subjects/a/versions", Some(other)).await,
+        (422, 42207)
+    );
+    assert_eq!(get(&r, "/subjects/a/versions").await, json!([5]));
+    call(&r, "PUT", "/mode/a", Some(json!({"mode": "READONLY"}))).await;
+    for (method, path, body) in [
+        ("POST", "/subjects/a/versions", Some(json!({"schema": LONG}))),
+        ("DELETE", "/subjects/a", None),
+        ("PUT", "/config/a", Some(json!({"compatibility": "NONE"}))),
+    ] {
+        assert_eq!(code(&r, method, path, body).await, (422, 42205), "{method} {path}");
+    }
+    assert_eq!(call(&r, "DELETE", "/mode/a", None).await.1, json!({"mode": "READONLY"}));
+    assert_eq!(put_schema(&r, "a", LONG).await, (200, json!({"id": 78})));
+    assert_eq!(
+        get(&r, "/mode/a?defaultToGlobal=true").await,
+        json!({"mode": "READWRITE"})
+    );
+}
+
+#[tokio::test]
+async fn other_languages_are_kept_but_not_compared() {
+    let r = memory();
+    let proto = |s: &str| Some(json!({"schema": s, "schemaType": "PROTOBUF"}));
+    let first = "syntax = \"proto3\"; message A { int32 a = 1; }";
+    assert_eq!(
+        call(&r, "POST", "/subjects/p/versions", proto(first)).await,
+        (200, json!({"id": 1}))
+    );
+    assert_eq!(
+        call(&r, "POST", "/subjects/p/versions", proto(first)).await,
+        (200, json!({"id": 1}))
+    );
+    assert_eq!(
+        get(&r, "/schemas/ids/1").await,
+        json!({"schemaType": "PROTOBUF", "schema": first})
+    );
+    let (status, answer) = call(&r, "POST", "/subjects/p/versions", proto("message B {}")).await;
+    assert!(
+        status == 409
+            && answer["message"]
+                .as_str()
+                .unwrap()
+                .contains("does not compare PROTOBUF"),
+        "{answer}"
+    );
+    call(&r, "PUT", "/config/p", Some(json!({"compatibility": "NONE"}))).await;
+    assert_eq!(
+        call(&r, "POST", "/subjects/p/versions", proto("message B {}")).await.0,
+        200
+    );
+    let json_schema = json!({"schema": "{ \"type\": \"object\" }", "schemaType": "JSON"});
+    assert_eq!(call(&r, "POST", "/subjects/j/versions", Some(json_schema)).await.0, 200);
+    assert_eq!(
+        get(&r, "/subjects/j/versions/1/schema").await,
+        json!({"type": "object"})
+    );
+}
+
+/// A log that outlives the registry.
+struct Shared(Arc<MemoryLog>);
+
+impl SchemasLog for Shared {
+    fn append(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        self.0.append(key, value)
+    }
+
+    fn read_all(&self) -> Result<Vec<Record>, String> {
+        self.0.read_all()
+    }
+}
+
+/// What compaction leaves: the last record of each key, at its place; tombstones are gone as well.
+fn compacted(records: &[Record]) -> Vec<Record> {
+    let last = |i: usize| !records[i + 1..].iter().any(|(key, _)| *key == records[i].0);
+    let kept = (0..records.len()).filter(|i| last(*i) && records[*i].1.is_some());
+    kept.map(|i| records[i].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_restart_knows_everything_even_after_compaction() {
+    let log = Arc::new(MemoryLog::default());
+    let r = EmbeddedRegistry::open(Box::new(Shared(log.clone()))).unwrap();
+    for (subject, schema) in [
+        ("a", INT),
+        ("a", LONG),
+        ("b", LONG),
+        ("c/d", STRING),
+        ("gone", "\"float\""),
+    ] {
+        let path = format!("/subjects/{}/versions", subject.replace('/', "%2F"));
+        assert_eq!(call(&r, "POST", &path, Some(json!({"schema": schema}))).await.0, 200);
+    }
+    call(&r, "PUT", "/config/a", Some(json!({"compatibility": "FULL"}))).await;
+    call(&r, "PUT", "/mode/b", Some(json!({"mode": "READONLY"}))).await;
+    call(&r, "DELETE", "/subjects/a/versions/1", None).await;
+    call(&r, "DELETE", "/subjects/gone", None).await;
+    call(&r, "DELETE", "/subjects/gone?permanent=true", None).await;
+    let paths = [
+        "/subjects?deleted=true",
+        "/subjects/a/versions",
+        "/subjects/a/versions?deleted=true",
+        "/subjects/c%2Fd/versions/latest",
+        "/schemas?deleted=true",
+        "/config/a",
+        "/mode/b",
+        "/schemas/ids/4",
+    ];
+    let mut before = Vec::new();
+    for path in paths {
+        before.push(get(&r, path).await);
+    }
+    assert_eq!(before[0], json!(["a", "b", "c/d"]));
+    let all = log.read_all().unwrap();
+    let first = String::from_utf8(all[0].0.clone()).unwrap();
+    assert_eq!(first, r#"{"keytype":"SCHEMA","subject":"a","version":1,"magic":1}"#);
+    for records in [all.clone(), compacted(&all)] {
+        let copy = MemoryLog::default();
+        records.iter().for_each(|(k, v)| copy.append(k, v.as_deref()).unwrap());
+        let again = EmbeddedRegistry::open(Box::new(copy)).unwrap();
+        for (path, before) in paths.iter().zip(&before) {
+            assert_eq!(get(&again, path).await, *before, "{path}");
+        }
+        assert_eq!(put_schema(&again, "new", "\"int\"").await, (200, json!({"id": 5})));
+    }
+}
+
+#[tokio::test]
+async fn what_confluents_registry_keeps_is_read() {
+    let log = MemoryLog::default();
+    let records = [
+        (r#"{"keytype":"NOOP","magic":0}"#, None),
+        (
+            r#"{"keytype":"CONFIG","subject":null,"magic":0}"#,
+            Some(r#"{"subject":null,"compatibilityLevel":"NONE"}"#),
+        ),
+        (
+            r#"{"keytype":"SCHEMA","subject":"s","version":1,"magic":1}"#,
+            Some(r#"{"subject":"s","version":1,"id":3,"schema":"\"int\"","deleted":false,"ts":1}"#),
+        ),
+        (
+            r#"{"keytype":"DELETE_SUBJECT","subject":"s","magic":0}"#,
+            Some(r#"{"subject":"s","version":1}"#),
+        ),
+    ];
+    records
+        .iter()
+        .for_each(|(k, v)| log.append(k.as_bytes(), v.map(str::as_bytes)).unwrap());
+    let r = EmbeddedRegistry::open(Box::new(log)).unwrap();
+    assert_eq!(get(&r, "/config").await, json!({"compatibilityLevel": "NONE"}));
+    assert_eq!(get(&r, "/subjects").await, json!([]));
+    assert_eq!(get(&r, "/schemas/ids/3").await, json!({"schema": "\"int\""}));
+    let bad = MemoryLog::default();
+    bad.append(b"not JSON", None).unwrap();
+    assert!(EmbeddedRegistry::open(Box::new(bad)).is_err());
+}
+
+/// A log that takes nothing.
+struct Broken;
+
+impl SchemasLog for Broken {
+    fn append(&self, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
+        Err("the disk is full".into())
+    }
+
+    fn read_all(&self) -> Result<Vec<Record>, String> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_kept_is_not_answered() {
+    let r = EmbeddedRegistry::open(Box::new(Broken)).unwrap();
+    let (status, answer) = put_schema(&r, "a", INT).await;
+    assert_eq!((status, &answer["error_code"]), (500, &json!(50001)));
+    assert_eq!(get(&r, "/subjects").await, json!([]));
+    assert!(r.register("a", &SchemaText::avro(INT)).unwrap_err().is_retryable());
+}
+
+#[tokio::test]
+async fn the_engine_sees_the_same_registry_and_it_is_served() {
+    let r = memory();
+    let source: &dyn SchemaSource = &r;
+    let registered = source.register("t-value", &SchemaText::avro(INT)).unwrap();
+    assert_eq!((registered.id, registered.version), (1, 1));
+    assert_eq!(source.latest("t-value").unwrap().unwrap(), registered);
+    assert_eq!(source.latest("none").unwrap(), None);
+    assert!(
+        !source
+            .check("t-value", &SchemaText::avro(STRING))
+            .unwrap()
+            .is_compatible()
+    );
+    let e = source.register("t-value", &SchemaText::avro(STRING)).unwrap_err();
+    assert!(matches!(e, RegistryError::Incompatible(m) if m.len() == 1));
+    assert!(matches!(source.by_id(9), Err(RegistryError::NotFound(_))));
+    let handle = serve(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), r).unwrap();
+    assert_ne!(handle.address().port(), 0);
+    handle.stop().await.unwrap();
+}
