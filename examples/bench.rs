@@ -1,10 +1,11 @@
-//! Load and limits for `make bench`: `generate`, `limit` and `verify` against any Kafka broker.
+//! Load and limits for `make bench`: `generate`, `limit` and `verify` against any Kafka broker, and a Schema Registry in memory.
 //!
 //! It speaks to the client library directly, so that the limit is the library's and not ours.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use millstream::dev::registry::{EmbeddedRegistry, MemoryLog, serve};
 use rdkafka::ClientConfig;
 use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -16,7 +17,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-const USAGE: &str = "bench generate BOOTSTRAP RECORDS MOVIES ZIPF_PERCENT SUFFIX MOVIE_SCHEMA_ID RATING_SCHEMA_ID
+const USAGE: &str = "bench ready BOOTSTRAP              exit code 0 once the broker answers
+bench registry PORT                a Schema Registry that keeps its schemas in memory
+bench generate BOOTSTRAP RECORDS MOVIES ZIPF_PERCENT SUFFIX MOVIE_SCHEMA_ID RATING_SCHEMA_ID
 bench limit BOOTSTRAP TOPIC RECORDS        consume a topic and do nothing with the records
 bench verify BOOTSTRAP SUFFIX TOPIC          compare the last average a movie in TOPIC (a double as the last field) with the ratings";
 const PARTITIONS: i32 = 6;
@@ -25,6 +28,8 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
+        ["ready", bootstrap] => ready(bootstrap),
+        ["registry", port] => registry(number(port) as u16),
         [
             "generate",
             bootstrap,
@@ -56,6 +61,29 @@ fn number(word: &str) -> u64 {
         eprintln!("not a number: {word}\n{USAGE}");
         std::process::exit(2)
     })
+}
+
+fn ready(bootstrap: &str) {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .create()
+        .expect("a consumer");
+    if consumer.fetch_metadata(None, Duration::from_secs(2)).is_err() {
+        std::process::exit(1);
+    }
+}
+
+fn registry(port: u16) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
+            .await
+            .expect("a free port");
+        let registry = EmbeddedRegistry::open(Box::new(MemoryLog::default())).expect("an empty registry");
+        let handle = serve(listener, registry).expect("a server");
+        println!("{}", handle.address());
+        std::future::pending::<()>().await;
+    });
 }
 
 /// User and system time of this process, in seconds.
