@@ -4,5 +4,6 @@
 mod broker;
 #[cfg(feature = "kafka")]
 mod kafka_log;
+mod golden;
 mod rooms;
 mod simulation;
