@@ -10,6 +10,8 @@
 //! never taken for bad data.
 
 mod avro;
+#[cfg(feature = "kafka")]
+pub mod client;
 mod delimited;
 mod error;
 mod internal;

@@ -484,3 +484,54 @@ async fn the_engine_sees_the_same_registry_and_it_is_served() {
     assert_ne!(handle.address().port(), 0);
     handle.stop().await.unwrap();
 }
+
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_http_client_sees_what_the_engine_sees_in_process() {
+    use crate::formats::client::{ClientSettings, HttpRegistry};
+    use crate::formats::{Compatibility, SchemaReference};
+
+    let r = memory();
+    let handle = serve(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), r.clone()).unwrap();
+    // the first address is dead; the second one answers
+    let urls = format!("http://127.0.0.1:9,http://user:secret@{}", handle.address());
+    let http = HttpRegistry::new(&ClientSettings::new(&urls)).unwrap();
+    let customer = r#"{"type":"record","name":"Customer","namespace":"x","fields":[{"name":"id","type":"long"}]}"#;
+    let registered = http.register("customers", &SchemaText::avro(customer)).unwrap();
+    assert_eq!(
+        (registered.id, registered.version, &*registered.subject),
+        (1, 1, "customers")
+    );
+    let order = |field: &str| SchemaText {
+        text: format!(r#"{{"type":"record","name":"Order","fields":[{{"name":"{field}","type":"x.Customer"}}]}}"#),
+        references: vec![SchemaReference {
+            name: "x.Customer".into(),
+            subject: "customers".into(),
+            version: 1,
+            resolved: None,
+        }],
+        ..SchemaText::default()
+    };
+    assert_eq!(http.register("a/b", &SchemaText::avro(INT)).unwrap().subject, "a/b");
+    assert!(!http.check("a/b", &SchemaText::avro(STRING)).unwrap().is_compatible());
+    assert_eq!(http.check("orders", &order("by")).unwrap(), Compatibility::Compatible);
+    let orders = http.register("orders", &order("by")).unwrap();
+    for source in [&http as &dyn SchemaSource, &r] {
+        assert_eq!(source.by_id(orders.id).unwrap().schema, orders.schema);
+        assert_eq!(source.latest("orders").unwrap().unwrap(), orders);
+        assert_eq!(source.version("orders", 1).unwrap(), orders);
+        assert_eq!(source.latest("none").unwrap(), None);
+        assert!(matches!(source.by_id(99), Err(RegistryError::NotFound(_))));
+        assert!(matches!(
+            source.register("orders", &SchemaText::avro("{")),
+            Err(RegistryError::Invalid(_))
+        ));
+        let refused = source.check("orders", &order("other")).unwrap();
+        assert!(matches!(refused, Compatibility::Incompatible(m) if m[0].contains("the field 'other'")));
+        let e = source.register("orders", &order("other")).unwrap_err();
+        assert!(matches!(e, RegistryError::Incompatible(_)), "{e}");
+    }
+    assert_eq!(orders.schema.references[0].resolved.as_ref().unwrap().text, customer);
+    handle.stop().await.unwrap();
+    assert!(http.by_id(1).unwrap_err().is_retryable());
+}
