@@ -8,14 +8,18 @@ mod failpoint;
 mod fingerprint;
 pub mod golden;
 mod ingest;
+mod instance;
 mod metrics;
 mod names;
 pub mod outbox;
 mod published;
 pub mod queue;
+mod repair;
 mod settings;
 mod stores;
+pub mod supervisor;
 pub mod task;
+pub mod threads;
 mod watch;
 pub mod worker;
 
@@ -23,6 +27,7 @@ pub use deployment::{Deployment, InputTopic, KeyLike, SubDeployment, TopicTarget
 pub use failpoint::{Failpoint, failpoint};
 pub use fingerprint::StatePlan;
 pub use ingest::{Ingest, IngestError, LogIngest, NewRecord};
+pub use instance::Instance;
 pub use metrics::{BUCKETS_MS, Histogram};
 pub use names::Names;
 pub use published::{
@@ -31,4 +36,5 @@ pub use published::{
 };
 pub use settings::{BadRecord, Emit, EngineSettings, StartFrom};
 pub use stores::OpenStores;
+pub use supervisor::{Engine, EngineParts, Startup};
 pub use watch::{CommittedKeys, Watcher, Watchers};

@@ -94,6 +94,16 @@ impl Names {
     }
 }
 
+impl crate::topology::InternalNames for Names {
+    fn repartition(&self, name: &str) -> String {
+        Self::repartition(self, name)
+    }
+
+    fn changelog(&self, store: &str) -> String {
+        Self::changelog(self, store)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,15 +138,5 @@ mod tests {
                 "{topic}"
             );
         }
-    }
-}
-
-impl crate::topology::InternalNames for Names {
-    fn repartition(&self, name: &str) -> String {
-        Self::repartition(self, name)
-    }
-
-    fn changelog(&self, store: &str) -> String {
-        Self::changelog(self, store)
     }
 }

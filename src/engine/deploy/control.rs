@@ -68,8 +68,17 @@ pub struct Replay {
     pub outputs: StreamOutputs,
     /// Phase.
     pub phase: ReplayPhase,
-    /// Where each output partition of a table ended when the replay began: topic, partition, offset.
-    pub outputs_from: Vec<(String, i32, i64)>,
+    /// Fingerprint of the plan that is built: instances with other SQL leave it alone.
+    pub fingerprint: String,
+}
+
+/// A topic that a topology writes for others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputTopic {
+    /// Its name.
+    pub topic: String,
+    /// A table's changelog rather than a stream.
+    pub is_table: bool,
 }
 
 /// What the control topic says about a topology.
@@ -91,6 +100,12 @@ pub struct ControlRecord {
     pub from: Option<Timestamp>,
     /// A replay under way.
     pub replay: Option<Replay>,
+    /// The topics it writes for others.
+    #[serde(default)]
+    pub outputs: Vec<OutputTopic>,
+    /// Undeployment deletes them, too.
+    #[serde(default)]
+    pub delete_outputs: bool,
     /// Earlier generations whose topics, group and state still have to be removed.
     pub leftovers: Vec<u32>,
     /// When the record was written, in milliseconds since the epoch.

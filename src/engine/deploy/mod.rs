@@ -4,6 +4,7 @@
 //! control topic (see [`control`]); starting and stopping workers is `engine::threads`' business.
 
 pub mod control;
+pub mod operations;
 mod partitions;
 mod schemas;
 mod topics;

@@ -190,7 +190,7 @@ impl Worker {
             let partition = slot.map_or(0, |slot| slot.id.partition);
             let half = outbox.len() / 2;
             for record in outbox.iter().skip(commit.sent) {
-                router.send(&record, partition, &mut *clients.producer)?;
+                router.send(&record, partition, &self.shared.outputs, &mut *clients.producer)?;
                 commit.sent += 1;
                 if commit.sent == half {
                     failpoint(Failpoint::MidFlush);

@@ -19,6 +19,7 @@ mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::deployment::Deployment;
@@ -26,10 +27,10 @@ use super::queue::QueueLimits;
 use super::task::TaskPlan;
 use super::{EngineSettings, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
 use crate::log::{Fetcher, FetcherConfig, Log, Membership, MembershipConfig, MembershipEvent, TransactionalProducer};
-use crate::topology::{NodeId, Op};
-use crate::types::{RelationKind, Timestamp, TopicPartition};
+use crate::types::{Timestamp, TopicPartition};
 
 use life::{Life, TaskLife};
+pub use router::GENERATION_HEADER;
 use router::Router;
 use slots::{Input, Routes, TaskSlot};
 use trouble::{Backoff, Trouble};
@@ -40,6 +41,33 @@ const MEMBERSHIP_MS: i64 = 100;
 const INIT_WAIT: Duration = Duration::from_millis(500);
 /// A stop that has not come to its end after this is cut short, in milliseconds: recovery makes up for it.
 const STOP_MS: i64 = 1_500;
+
+/// How a replay writes its outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutputMode {
+    /// Stream outputs are not written: their readers have seen them already.
+    pub mute_streams: bool,
+    /// Records of table outputs say which generation made them, so that what an old one wrote in between can be told apart.
+    pub mark_generation: bool,
+}
+
+/// An [`OutputMode`] that can change while workers run.
+#[derive(Debug, Default)]
+pub struct OutputSwitches {
+    /// See [`OutputMode::mute_streams`].
+    pub mute_streams: AtomicBool,
+    /// See [`OutputMode::mark_generation`].
+    pub mark_generation: AtomicBool,
+}
+
+impl From<OutputMode> for OutputSwitches {
+    fn from(mode: OutputMode) -> Self {
+        Self {
+            mute_streams: AtomicBool::new(mode.mute_streams),
+            mark_generation: AtomicBool::new(mode.mark_generation),
+        }
+    }
+}
 
 /// What the workers of a topology's generation share.
 pub struct WorkerShared {
@@ -59,8 +87,8 @@ pub struct WorkerShared {
     pub instance: String,
     /// Where inputs without committed offsets begin.
     pub start_from: StartFrom,
-    /// Stream outputs are not written (a replay that must not repeat them).
-    pub mute_streams: bool,
+    /// How outputs are written.
+    pub outputs: OutputSwitches,
     /// Time since some moment, for measuring how long things take; results do not depend on it.
     pub stopwatch: fn() -> Duration,
 }
@@ -288,11 +316,7 @@ impl Worker {
             return Ok(false);
         };
         clients.producer.init(INIT_WAIT)?;
-        let mute = |node: NodeId| {
-            let node = &shared.deployment.topology.nodes[node];
-            shared.mute_streams && node.kind == RelationKind::Stream && matches!(node.op, Op::Sink(_))
-        };
-        self.router = Some(Router::new(&shared.deployment, &mute, &mut *clients.producer)?);
+        self.router = Some(Router::new(&shared.deployment, &mut *clients.producer)?);
         self.in_transaction = false;
         self.life.become_(Life::Running);
         self.next_idle_commit = now + shared.settings.idle_commit_interval.as_millis() as i64;

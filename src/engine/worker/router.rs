@@ -4,14 +4,16 @@
 //! partition that its key has *there*: its bytes in that topic's key format.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::deployment::{Deployment, TopicTarget};
 use super::super::task::{Dest, Outgoing};
+use super::OutputSwitches;
 use super::trouble::Trouble;
 use crate::formats::{self, Serializer};
 use crate::log::{LogError, OutRecord, TopicHandle, TransactionalProducer, partition_for_key};
-use crate::topology::{NodeId, StoreId};
-use crate::types::decode_key;
+use crate::topology::{Op, StoreId};
+use crate::types::{Headers, RelationKind, decode_key};
 
 /// What Kafka's record batch adds to a record's key and value at most, in bytes, headers aside.
 const RECORD_OVERHEAD_BYTES: usize = 128;
@@ -22,8 +24,27 @@ struct Target {
     partitions: i32,
     max_bytes: usize,
     keyed_like: Option<Box<dyn Serializer>>,
-    /// Stream outputs of a replay that must not write them again.
-    muted: bool,
+    output: Output,
+}
+
+/// What a target is to the outside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    /// Only we read it.
+    Internal,
+    Stream,
+    Table,
+}
+
+/// The header that names the generation which made a record of a table output, while a replay is under way.
+pub const GENERATION_HEADER: &str = "millstream.generation";
+
+/// The header of a generation.
+fn generation_header(generation: u32) -> (Arc<str>, Option<Arc<[u8]>>) {
+    (
+        GENERATION_HEADER.into(),
+        Some(Arc::from(generation.to_string().into_bytes())),
+    )
 }
 
 /// Targets by node and by store, with the producer's handles.
@@ -32,15 +53,12 @@ pub(super) struct Router {
     stores: Vec<Option<Target>>,
     dead_letters: Target,
     key: Vec<u8>,
+    mark: Headers,
 }
 
 impl Router {
     /// Resolves all targets of a deployment with a producer.
-    pub fn new(
-        deployment: &Deployment,
-        mute: &dyn Fn(NodeId) -> bool,
-        producer: &mut dyn TransactionalProducer,
-    ) -> Result<Self, Trouble> {
+    pub fn new(deployment: &Deployment, producer: &mut dyn TransactionalProducer) -> Result<Self, Trouble> {
         let mut target = |topic: &TopicTarget| {
             Ok::<_, LogError>(Target {
                 handle: producer.topic(&topic.topic)?,
@@ -48,14 +66,19 @@ impl Router {
                 partitions: topic.partitions,
                 max_bytes: topic.max_message_bytes,
                 keyed_like: None,
-                muted: false,
+                output: Output::Internal,
             })
         };
         let mut nodes = Vec::with_capacity(deployment.outputs.len());
         for (node, output) in deployment.outputs.iter().enumerate() {
             let mut resolved = output.as_ref().map(&mut target).transpose()?;
             if let Some(resolved) = &mut resolved {
-                resolved.muted = mute(node);
+                let plan = &deployment.topology.nodes[node];
+                resolved.output = match (&plan.op, plan.kind) {
+                    (Op::Sink(_), RelationKind::Stream) => Output::Stream,
+                    (Op::Sink(_), RelationKind::Table) => Output::Table,
+                    _ => Output::Internal,
+                };
                 if let Some(like) = &deployment.keyed_like[node] {
                     let codec = formats::serializer(&like.format, &like.columns, true, like.schema.clone())?;
                     resolved.keyed_like = Some(codec);
@@ -73,6 +96,7 @@ impl Router {
             stores,
             dead_letters: target(&deployment.dead_letters)?,
             key: Vec::new(),
+            mark: Some(Arc::new(vec![generation_header(deployment.names.generation())])),
         })
     }
 
@@ -89,6 +113,7 @@ impl Router {
         &mut self,
         record: &Outgoing<'_>,
         task_partition: i32,
+        switches: &OutputSwitches,
         producer: &mut dyn TransactionalProducer,
     ) -> Result<(), Trouble> {
         let target = match record.dest {
@@ -102,11 +127,24 @@ impl Router {
                 record.dest
             )));
         };
-        if target.muted {
+        if target.output == Output::Stream && switches.mute_streams.load(Relaxed) {
             return Ok(());
         }
+        let marked;
+        let headers = match (
+            record.headers,
+            target.output == Output::Table && switches.mark_generation.load(Relaxed),
+        ) {
+            (headers, false) => headers,
+            (None, true) => &self.mark,
+            (Some(headers), true) => {
+                let mark = self.mark.iter().flat_map(|mark| mark.iter().cloned());
+                marked = Some(Arc::new(headers.iter().cloned().chain(mark).collect()));
+                &marked
+            }
+        };
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-        let in_headers = record.headers.iter().flat_map(|headers| headers.iter());
+        let in_headers = headers.iter().flat_map(|headers| headers.iter());
         let in_headers: usize = in_headers
             .map(|(name, value)| name.len() + value.as_ref().map_or(0, |v| v.len()) + 8)
             .sum();
@@ -137,7 +175,7 @@ impl Router {
             key: record.key,
             value: record.value,
             timestamp: record.timestamp,
-            headers: record.headers,
+            headers,
         })?;
         Ok(())
     }

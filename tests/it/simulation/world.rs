@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream::engine::deploy::{DeployContext, DeployError, deploy};
-use millstream::engine::worker::{Activity, Worker, WorkerShared};
+use millstream::engine::worker::{Activity, OutputMode, Worker, WorkerShared};
 use millstream::engine::{Deployment, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskStatus};
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{Faults, Rng, SimLog, SimProcess, SimRecord};
@@ -118,7 +118,7 @@ impl World {
             published: published.clone(),
             instance: self.processes[at].name.clone(),
             start_from: StartFrom::Earliest,
-            mute_streams: false,
+            outputs: OutputMode::default().into(),
             stopwatch: || Duration::ZERO,
         });
         let now = self.log.now();

@@ -1,0 +1,369 @@
+//! The engine: deploys topologies, starts and stops their workers, follows the control topic.
+//!
+//! One thread supervises; it waits for Kafka and the registry where they are away, and never gives up. *Is not* in the way of data: workers
+//! know nothing of it.
+
+mod replay;
+mod start;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::deploy::control::{ControlReader, ControlRecord, Wanted};
+use super::deploy::{DeployContext, DeployError, Problem, operations};
+use super::fingerprint::StatePlan;
+use super::threads::Generation;
+use super::{EngineSettings, OpenStores, Published, TopologyStatus};
+use crate::formats::SchemaSource;
+use crate::log::{Log, LogError};
+use crate::state::StoreFactory;
+use crate::topology::Topology;
+use crate::types::TopicPartition;
+
+/// How often the control topic is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the ends of inputs are asked for, for the lag that is shown.
+const LAG_EVERY: Duration = Duration::from_secs(5);
+/// How often partitions of inputs are counted.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(30);
+/// Waiting time between attempts to start while Kafka or the registry is away: from the first to the last.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// What an engine is made of.
+#[derive(Clone)]
+pub struct EngineParts {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The schema registry.
+    pub schemas: Arc<dyn SchemaSource>,
+    /// Where stores live.
+    pub stores: Arc<dyn StoreFactory>,
+    /// Settings.
+    pub settings: EngineSettings,
+    /// The instance's id, see [`super::Instance`].
+    pub instance: String,
+}
+
+/// How far the start has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Startup {
+    /// Checking and deploying.
+    Starting,
+    /// Kafka or the registry is away: why; it is tried again.
+    Waiting(String),
+    /// All topologies are deployed and their workers run.
+    Started,
+    /// Nothing was started; the user has to act. All problems.
+    Failed(Vec<Problem>),
+}
+
+struct Shared {
+    published: Arc<Published>,
+    startup: Mutex<Startup>,
+    changed: Condvar,
+    stop: AtomicBool,
+}
+
+impl Shared {
+    fn say(&self, startup: Startup) {
+        *self.startup.lock() = startup;
+        self.changed.notify_all();
+    }
+}
+
+/// A running engine. Dropping it stops it.
+pub struct Engine {
+    shared: Arc<Shared>,
+    supervisor: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Deploys and starts topologies, in the background: see [`Self::wait_started`].
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(parts: EngineParts, topologies: Vec<Arc<Topology>>) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            published: Arc::new(Published::new()),
+            startup: Mutex::new(Startup::Starting),
+            changed: Condvar::new(),
+            stop: AtomicBool::new(false),
+        });
+        let told = shared.clone();
+        let run = move || Supervisor::run(parts, topologies, told);
+        let supervisor = std::thread::Builder::new().name("supervisor".into()).spawn(run)?;
+        Ok(Self {
+            shared,
+            supervisor: Some(supervisor),
+        })
+    }
+
+    /// What runs, for views.
+    pub fn published(&self) -> Arc<Published> {
+        self.shared.published.clone()
+    }
+
+    /// How far the start has come.
+    pub fn startup(&self) -> Startup {
+        self.shared.startup.lock().clone()
+    }
+
+    /// Waits until the start has come to an end, or said something new than `seen`, at most `timeout`.
+    pub fn wait_started(&self, seen: &Startup, timeout: Duration) -> Startup {
+        let mut startup = self.shared.startup.lock();
+        if *startup == *seen && !matches!(*startup, Startup::Started | Startup::Failed(_)) {
+            self.shared.changed.wait_for(&mut startup, timeout);
+        }
+        startup.clone()
+    }
+
+    /// Commits and stops all workers, within two seconds.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.shared.stop.store(true, SeqCst);
+        if let Some(supervisor) = self.supervisor.take() {
+            // It ends after its workers; a panic of it was reported by the runtime.
+            let _ = supervisor.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A topology under supervision.
+struct Managed {
+    topology: Arc<Topology>,
+    plan: StatePlan,
+    /// The generation that answers.
+    current: Option<Generation>,
+    /// The generation that a replay builds.
+    building: Option<Generation>,
+    /// For the rate of a replay: when it was last measured, and offsets done then.
+    measured: Option<(Instant, u64)>,
+}
+
+struct Supervisor {
+    parts: EngineParts,
+    shared: Arc<Shared>,
+    stores: Arc<OpenStores>,
+    control: ControlReader,
+    topologies: BTreeMap<String, Managed>,
+    /// Topologies whose record is to be followed (again, after a failure).
+    follow: BTreeSet<String>,
+    last_lag: Instant,
+    last_partitions: Instant,
+}
+
+impl EngineParts {
+    fn context(&self) -> DeployContext<'_> {
+        DeployContext {
+            log: &*self.log,
+            schemas: &self.schemas,
+            settings: &self.settings,
+        }
+    }
+}
+
+impl Supervisor {
+    fn run(parts: EngineParts, topologies: Vec<Arc<Topology>>, shared: Arc<Shared>) {
+        let mut wait = RETRY.0;
+        let mut supervisor = loop {
+            if shared.stop.load(SeqCst) {
+                return;
+            }
+            match start::bring_up(&parts, &topologies, &shared) {
+                Ok(supervisor) => break supervisor,
+                Err(DeployError::Problems(problems)) => return shared.say(Startup::Failed(problems)),
+                Err(DeployError::Unavailable(reason)) => {
+                    if !matches!(&*shared.startup.lock(), Startup::Waiting(said) if *said == reason) {
+                        tracing::warn!(reason, "cannot start yet; trying again");
+                    }
+                    shared.say(Startup::Waiting(reason));
+                    nap(&shared.stop, wait);
+                    wait = (wait * 2).min(RETRY.1);
+                }
+            }
+        };
+        shared.say(Startup::Started);
+        while !shared.stop.load(SeqCst) {
+            supervisor.tick();
+        }
+        supervisor.stop_all();
+    }
+
+    fn tick(&mut self) {
+        match self.control.poll(TICK) {
+            Ok(changed) => self.follow.extend(changed),
+            Err(error) => {
+                tracing::debug!(%error, "the control topic cannot be read");
+                nap(&self.shared.stop, TICK);
+            }
+        }
+        for name in std::mem::take(&mut self.follow) {
+            if let Err(error) = self.follow_record(&name) {
+                tracing::warn!(topology = name, %error, "cannot follow the control topic yet; trying again");
+                self.follow.insert(name);
+            }
+        }
+        self.hear_failures();
+        self.advance_replays();
+        if self.last_lag.elapsed() >= LAG_EVERY {
+            self.last_lag = Instant::now();
+            self.measure_lag();
+        }
+        if self.last_partitions.elapsed() >= PARTITIONS_EVERY {
+            self.last_partitions = Instant::now();
+            self.count_partitions();
+        }
+    }
+
+    /// Does what the control topic says about a topology.
+    fn follow_record(&mut self, name: &str) -> Result<(), DeployError> {
+        if !self.topologies.contains_key(name) {
+            return Ok(());
+        }
+        let Some(record) = self.control.state.get(name).cloned() else {
+            return self.forget(name);
+        };
+        match record.wanted {
+            Wanted::Undeploying => return self.forget(name),
+            Wanted::Paused => {
+                let Some(managed) = self.topologies.get_mut(name) else {
+                    return Ok(());
+                };
+                stop_generation(&mut managed.building, false);
+                if let Some(current) = &mut managed.current {
+                    current.tell_to_stop(true);
+                    current.join();
+                    current.shared.published.set_status(TopologyStatus::Paused);
+                }
+                return Ok(());
+            }
+            Wanted::Running => {}
+        }
+        self.follow_generations(name, &record)
+    }
+
+    /// The topology was undeployed: workers end, local state is deleted.
+    fn forget(&mut self, name: &str) -> Result<(), DeployError> {
+        let Some(mut managed) = self.topologies.remove(name) else {
+            return Ok(());
+        };
+        stop_generation(&mut managed.building, false);
+        stop_generation(&mut managed.current, false);
+        self.shared.published.remove(name);
+        if let Err(error) = self.stores.delete(name) {
+            tracing::warn!(topology = name, %error, "local state was not deleted");
+        }
+        tracing::info!(topology = name, "undeployed");
+        Ok(())
+    }
+
+    /// A topology that stopped by itself keeps its readers; its other workers end.
+    fn hear_failures(&mut self) {
+        for managed in self.topologies.values_mut() {
+            for generation in managed.current.iter_mut().chain(managed.building.iter_mut()) {
+                if generation.failure().is_some() && !generation.is_running() {
+                    generation.join();
+                }
+            }
+        }
+    }
+
+    fn measure_lag(&self) {
+        let generations = self
+            .topologies
+            .values()
+            .flat_map(|managed| managed.current.iter().chain(&managed.building));
+        for task in generations.flat_map(|generation| generation.shared.published.tasks()) {
+            for input in &task.inputs {
+                if self.shared.stop.load(SeqCst) {
+                    return;
+                }
+                let tp = TopicPartition::new(input.topic.clone(), input.partition);
+                if let Ok(end) = self.parts.log.admin().stable_end(&tp) {
+                    input.end.store(end, Relaxed);
+                }
+            }
+        }
+    }
+
+    /// An input that gained partitions while running: what it holds there would be missed, so the topology stops.
+    fn count_partitions(&mut self) {
+        for (name, managed) in &mut self.topologies {
+            let Some(current) = managed.current.as_mut().filter(|current| current.is_running()) else {
+                continue;
+            };
+            match gained_partitions(&*self.parts.log, current) {
+                Ok(None) => {}
+                Ok(Some(what)) => {
+                    let reason = format!("{what}; rebuild it for the new partitions with `millstream replay {name}`");
+                    tracing::error!(topology = name, reason, "stopped");
+                    current.shared.published.set_status(TopologyStatus::Stopped(reason));
+                    current.tell_to_stop(true);
+                    current.join();
+                }
+                Err(error) => tracing::debug!(%error, "partitions cannot be counted"),
+            }
+        }
+    }
+
+    fn stop_all(&mut self) {
+        let mut all: Vec<Generation> = Vec::new();
+        for managed in self.topologies.values_mut() {
+            all.extend(managed.current.take());
+            all.extend(managed.building.take());
+        }
+        all.iter().for_each(|generation| generation.tell_to_stop(false));
+        all.iter_mut().for_each(Generation::join);
+    }
+
+    fn write_record(&self, name: &str, record: ControlRecord) -> Result<(), DeployError> {
+        operations::write(&self.parts.context(), name, Some(record))
+    }
+}
+
+fn stop_generation(generation: &mut Option<Generation>, keep_readers: bool) {
+    if let Some(mut generation) = generation.take() {
+        generation.tell_to_stop(keep_readers);
+        generation.join();
+    }
+}
+
+/// What has changed about the partitions of a deployment's external inputs.
+fn gained_partitions(log: &dyn Log, generation: &Generation) -> Result<Option<String>, LogError> {
+    let deployment = &generation.shared.deployment;
+    for sub in &deployment.subs {
+        for input in sub.inputs.iter().filter(|input| !input.internal) {
+            let found = log.admin().topics(&[&input.topic])?.pop().flatten();
+            let partitions = found.map_or(sub.partitions, |info| info.partitions);
+            if partitions != sub.partitions {
+                return Ok(Some(format!(
+                    "topic {} has {partitions} partitions now, the topology was deployed for {}",
+                    input.topic, sub.partitions
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Sleeps in slices, so that a stop is heard.
+fn nap(stop: &AtomicBool, time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time && !stop.load(SeqCst) {
+        std::thread::sleep(Duration::from_millis(10).min(time));
+    }
+}

@@ -1,0 +1,237 @@
+//! Bringing topologies up: everything is checked before anything changes, edited SQL is compared with the state that exists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::deploy::control::{ControlReader, ControlRecord, Replay, ReplayPhase, StreamOutputs, Wanted};
+use super::super::deploy::{self, DeployError, Problem, operations};
+use super::super::fingerprint::StatePlan;
+use super::super::threads::{Generation, stopwatch};
+use super::super::worker::{OutputMode, WorkerShared};
+use super::super::{Deployment, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
+use super::{EngineParts, Managed, Shared, Supervisor};
+use crate::topology::Topology;
+
+/// What a topology is to be started as.
+struct Intent {
+    topology: Arc<Topology>,
+    plan: StatePlan,
+    record: Option<ControlRecord>,
+    /// The generation that answers; `None` where only a replay of edited SQL is built.
+    current: Option<u32>,
+    replay: Option<Replay>,
+}
+
+/// Deploys and starts all topologies.
+///
+/// # Errors
+/// All problems at once, nothing changed; or that Kafka or the registry is away.
+pub(super) fn bring_up(
+    parts: &EngineParts,
+    topologies: &[Arc<Topology>],
+    shared: &Arc<Shared>,
+) -> Result<Supervisor, DeployError> {
+    let name = topologies
+        .first()
+        .map_or_else(|| Arc::from("-"), |topology| topology.name.clone());
+    let control = ControlReader::open(&*parts.log, &parts.settings).map_err(|e| DeployError::log(&name, e))?;
+    let context = parts.context();
+    let mut problems = Vec::new();
+    let mut intents = Vec::new();
+    for topology in topologies {
+        let record = control.state.get(&*topology.name).cloned();
+        match intend(topology, record) {
+            Ok(intent) => intents.push(intent),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    // An undeployment that was cut short is brought to its end before its topology is deployed again.
+    for intent in &mut intents {
+        if intent
+            .record
+            .as_ref()
+            .is_some_and(|record| record.wanted == Wanted::Undeploying)
+            && problems.is_empty()
+        {
+            operations::finish_undeploy(&context, &intent.topology.name)?;
+            intent.record = None;
+        }
+    }
+    let wanted: Vec<(Arc<Topology>, u32)> = (intents.iter())
+        .filter_map(|intent| Some((intent.topology.clone(), intent.current?)))
+        .collect();
+    match deploy::check_all(&context, &wanted) {
+        Ok(_) => {}
+        Err(DeployError::Problems(more)) => problems.extend(more),
+        Err(away) => return Err(away),
+    }
+    if !problems.is_empty() {
+        problems.sort();
+        problems.dedup();
+        return Err(DeployError::Problems(problems));
+    }
+    let mut supervisor = Supervisor {
+        parts: parts.clone(),
+        shared: shared.clone(),
+        stores: Arc::new(OpenStores::new(parts.stores.clone())),
+        control,
+        topologies: BTreeMap::new(),
+        follow: BTreeSet::new(),
+        last_lag: Instant::now(),
+        last_partitions: Instant::now(),
+    };
+    for intent in intents {
+        if let Err(error) = supervisor.start_topology(intent) {
+            supervisor.stop_all();
+            return Err(error);
+        }
+    }
+    Ok(supervisor)
+}
+
+/// Decides what a topology is started as, by comparing its SQL with the state that exists.
+fn intend(topology: &Arc<Topology>, record: Option<ControlRecord>) -> Result<Intent, Problem> {
+    let plan = StatePlan::of(topology);
+    let known = record.as_ref().filter(|record| record.wanted != Wanted::Undeploying);
+    let replay = known
+        .and_then(|record| record.replay.clone())
+        .filter(|replay| replay.fingerprint == plan.fingerprint());
+    let differences = known.map_or_else(Vec::new, |record| plan.differences(&record.state));
+    let current = match (known, differences.is_empty()) {
+        (None, _) => Some(0),
+        (Some(record), true) => Some(record.generation),
+        (Some(_), false) if replay.is_some() => None,
+        (Some(_), false) => {
+            let name = &topology.name;
+            return Err(Problem {
+                topology: name.clone(),
+                message: format!(
+                    "its SQL has changed, and its state was built by the old one:\n    {}",
+                    differences.join("\n    ")
+                ),
+                hint: format!("take the change back, or rebuild state and outputs with `millstream replay {name}`"),
+            });
+        }
+    };
+    Ok(Intent {
+        topology: topology.clone(),
+        plan,
+        record,
+        current,
+        replay,
+    })
+}
+
+impl Supervisor {
+    fn start_topology(&mut self, intent: Intent) -> Result<(), DeployError> {
+        let name = intent.topology.name.to_string();
+        let mut managed = Managed {
+            topology: intent.topology.clone(),
+            plan: intent.plan.clone(),
+            current: None,
+            building: None,
+            measured: None,
+        };
+        if let Some(generation) = intent.current {
+            let deployment = Arc::new(deploy::deploy(&self.parts.context(), &intent.topology, generation)?);
+            let from = intent.record.as_ref().and_then(|record| record.from);
+            let record = ControlRecord {
+                generation,
+                state: intent.plan.clone(),
+                fingerprint: intent.plan.fingerprint(),
+                explain: crate::topology::explain(&intent.topology, &deployment.names),
+                partitions: deployment.partitions(),
+                outputs: operations::outputs_of(&intent.topology),
+                ..intent.record.clone().unwrap_or_default()
+            };
+            // Said before any state exists that the record would have to answer for.
+            if intent.record.as_ref() != Some(&record) {
+                self.write_record(&name, record.clone())?;
+            }
+            let paused = record.wanted == Wanted::Paused;
+            let shared = self.worker_shared(&deployment, start_from(from), OutputMode::default())?;
+            self.shared.published.insert(shared.published.clone());
+            if paused {
+                shared.published.set_status(TopologyStatus::Paused);
+            } else {
+                managed.current = Some(start_threads(shared)?);
+            }
+        }
+        if let (Some(replay), false) = (
+            &intent.replay,
+            intent.record.as_ref().is_some_and(|r| r.wanted == Wanted::Paused),
+        ) {
+            let building = self.build_generation(&managed.topology, replay)?;
+            if intent.current.is_none() {
+                // Nothing else answers: the old SQL is not here any more.
+                self.shared.published.insert(building.shared.published.clone());
+            }
+            managed.building = Some(building);
+        }
+        self.topologies.insert(name.clone(), managed);
+        self.follow.insert(name);
+        Ok(())
+    }
+
+    /// Starts the generation that a replay builds.
+    pub(super) fn build_generation(
+        &self,
+        topology: &Arc<Topology>,
+        replay: &Replay,
+    ) -> Result<Generation, DeployError> {
+        let deployment = Arc::new(deploy::deploy(&self.parts.context(), topology, replay.generation)?);
+        let outputs = OutputMode {
+            mute_streams: replay.outputs == StreamOutputs::None && replay.phase == ReplayPhase::Building,
+            mark_generation: true,
+        };
+        let shared = self.worker_shared(&deployment, start_from(replay.from), outputs)?;
+        start_threads(shared)
+    }
+
+    pub(super) fn worker_shared(
+        &self,
+        deployment: &Arc<Deployment>,
+        start_from: StartFrom,
+        outputs: OutputMode,
+    ) -> Result<Arc<WorkerShared>, DeployError> {
+        let parts = &self.parts;
+        let topology = &deployment.topology;
+        let plans = deployment.plans(&parts.settings, &parts.schemas).map_err(|error| {
+            if error.is_retryable() {
+                return DeployError::Unavailable(error.to_string());
+            }
+            DeployError::Problems(vec![Problem {
+                topology: topology.name.clone(),
+                message: error.to_string(),
+                hint: "change the columns or the format of the statement".into(),
+            }])
+        })?;
+        let generation = deployment.names.generation();
+        Ok(Arc::new(WorkerShared {
+            deployment: deployment.clone(),
+            plans,
+            log: parts.log.clone(),
+            stores: self.stores.clone(),
+            settings: parts.settings.clone(),
+            published: Arc::new(PublishedTopology::new(
+                topology.clone(),
+                generation,
+                deployment.partitions(),
+            )),
+            instance: parts.instance.clone(),
+            start_from,
+            outputs: outputs.into(),
+            stopwatch,
+        }))
+    }
+}
+
+/// A generation begins where its replay was told to, else at the beginning.
+fn start_from(from: Option<i64>) -> StartFrom {
+    from.map_or(StartFrom::Earliest, StartFrom::Time)
+}
+
+pub(super) fn start_threads(shared: Arc<WorkerShared>) -> Result<Generation, DeployError> {
+    Generation::start(shared).map_err(|e| DeployError::Unavailable(format!("no thread for a worker: {e}")))
+}
