@@ -73,7 +73,10 @@ impl Expr {
                 Value::Struct(fields) => fields.get(*i).cloned().unwrap_or_default(),
                 _ => Value::Null,
             },
-            Self::Item(a, i) => item(&*a.get(row)?, &*i.get(row)?),
+            Self::Item(a, i) => match part_of_split(a, i, row)? {
+                Some(part) => part,
+                None => item(&*a.get(row)?, &*i.get(row)?),
+            },
             Self::Entry(a, key) => entry(&*a.get(row)?, &*key.get(row)?),
             Self::Array(items) => Value::Array(items.iter().map(|e| e.eval(row)).collect::<Result<_, _>>()?),
             Self::Struct(fields) => Value::Struct(fields.iter().map(|e| e.eval(row)).collect::<Result<_, _>>()?),
@@ -143,6 +146,27 @@ fn item(array: &Value, at: &Value) -> Value {
             .and_then(|n| items.len().checked_sub(n)),
     };
     from_start.and_then(|i| items.get(i)).cloned().unwrap_or_default()
+}
+
+/// `SPLIT(text, delimiter)[n]`, the way lines are parsed, without making the other parts.
+fn part_of_split(array: &Expr, at: &Expr, row: &EvalContext<'_>) -> Result<Option<Value>, EvalError> {
+    let (Expr::Call(call), Expr::Literal(Value::Integer(n @ 1..))) = (array, at) else {
+        return Ok(None);
+    };
+    if call.function.name != "SPLIT" {
+        return Ok(None);
+    }
+    let (text, delimiter) = (call.args[0].get(row)?, call.args[1].get(row)?);
+    let (Value::String(text), Value::String(delimiter)) = (&*text, &*delimiter) else {
+        return Ok(Some(Value::Null));
+    };
+    if delimiter.is_empty() {
+        return Ok(None);
+    }
+    let part = usize::try_from(n - 1)
+        .ok()
+        .and_then(|n| text.split(&**delimiter).nth(n));
+    Ok(Some(part.map_or(Value::Null, Value::from)))
 }
 
 /// The value of a key; NULL when there is none.

@@ -290,10 +290,11 @@ impl Builder {
         }
         let views = self.views.iter().map(|(relation, node)| {
             let physical = wiring.node(*node);
+            let of = &self.relations[*relation];
             View {
-                name: self.relations[*relation].name.clone(),
-                schema: self.relations[*relation].schema.clone(),
-                plan: wiring.table_plan(physical),
+                name: of.name.clone(),
+                schema: of.schema.clone(),
+                plan: wiring.view_plan(physical, of.schema.value.len()),
                 sub: physical,
             }
         });

@@ -39,6 +39,13 @@ fn sub_text(topology: &Topology, sub: &SubTopology, names: &dyn InternalNames, o
         ", a task for each partition"
     };
     let _infallible = writeln!(out, "\nsub-topology {}{together}", sub.id);
+    if let Some(like) = sub.partitioned_like.as_ref().and_then(|name| topology.relation(name)) {
+        let (topic, format) = (&like.topic.name, like.key_format.format);
+        let _infallible = writeln!(
+            out,
+            "  keys are in the partitions where topic {topic} has them (key {format})"
+        );
+    }
     for id in &sub.nodes {
         let node = &topology.nodes[*id];
         let inputs: Vec<&str> = node.inputs.iter().map(|i| &*topology.nodes[*i].name).collect();

@@ -21,6 +21,8 @@ struct Placed {
 pub(super) struct Wiring<'a> {
     builder: &'a Builder,
     needed: &'a [BTreeSet<usize>],
+    /// Nodes that give the rows of a sink or view as they are.
+    exact: BTreeSet<usize>,
     placed: Vec<Placed>,
     nodes: Vec<Node>,
     /// With the node whose sub-topology owns it.
@@ -29,9 +31,14 @@ pub(super) struct Wiring<'a> {
 
 impl<'a> Wiring<'a> {
     pub fn new(builder: &'a Builder, needed: &'a [BTreeSet<usize>]) -> Self {
+        let sinks = builder.nodes.iter().filter(|n| matches!(n.op, Logical::Sink { .. }));
+        let exact = sinks
+            .map(|n| n.inputs[0])
+            .chain(builder.views.iter().map(|(_, node)| *node));
         Self {
             builder,
             needed,
+            exact: exact.collect(),
             placed: Vec::with_capacity(builder.nodes.len()),
             nodes: Vec::new(),
             stores: Vec::new(),
@@ -167,6 +174,17 @@ impl<'a> Wiring<'a> {
                 columns,
             };
         }
+        // behind a mere choice of columns the others find them where they are; only sinks and views need the very layout
+        let chosen: Option<Vec<usize>> = exprs
+            .iter()
+            .map(|e| if let Expr::Value(i) = e { Some(*i) } else { None })
+            .collect();
+        if let (Some(chosen), false) = (chosen, self.exact.contains(&id)) {
+            return Placed {
+                node: input.node,
+                columns: columns.into_iter().map(|c| c.map(|i| chosen[i])).collect(),
+            };
+        }
         let schema = RelationSchema {
             key: node.schema.key.clone(),
             value: kept.iter().map(|i| node.schema.value[*i].clone()).collect(),
@@ -263,6 +281,15 @@ impl<'a> Wiring<'a> {
         let columns = left.columns.iter().copied().chain(moved).collect();
         let node = self.push(node, op, vec![left.node, right.node], schema);
         Placed { node, columns }
+    }
+
+    /// How a view of this many columns is computed; a source may have pseudo columns behind its own.
+    pub fn view_plan(&self, node: NodeId, width: usize) -> TablePlan {
+        let plan = self.table_plan(node);
+        if self.nodes[node].schema.value.len() == width {
+            return plan;
+        }
+        TablePlan::Project(plan.into(), (0..width).map(Expr::Value).collect())
     }
 
     /// How the table that a node gives out is computed from stores.

@@ -119,3 +119,28 @@ fn names_are_sorted_within_a_family_and_documented() {
         );
     }
 }
+
+#[test]
+fn a_part_of_a_split_is_found_without_the_others() {
+    let split = FunctionCall {
+        function: named("SPLIT")[0],
+        args: vec![Expr::Value(0), Expr::Literal("::".into())],
+        sql_type: SqlType::Array(SqlType::String.into()),
+    };
+    for text in ["a::b::c", "", "::", "a:b"] {
+        for n in -3..5 {
+            let part = Expr::Item(Expr::Call(split.clone()).into(), Expr::Literal(n.into()).into());
+            // behind a CASE the array is made whole
+            let whole = Expr::Case(vec![], Expr::Call(split.clone()).into());
+            let slow = Expr::Item(whole.into(), Expr::Literal(n.into()).into());
+            let value = [Value::from(text)];
+            let row = EvalContext {
+                key: &[],
+                value: &value,
+                timestamp: 0,
+                now: 0,
+            };
+            assert_eq!(part.eval(&row), slow.eval(&row), "{text:?}[{n}]");
+        }
+    }
+}

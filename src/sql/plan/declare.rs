@@ -29,13 +29,21 @@ impl Planner<'_> {
 
     fn declared(&self, create: &Create, with: &With, span: Span, problems: &mut Vec<Problem>) -> Option<Relation> {
         let name = &create.name;
+        // a property that was misspelt or refused is not missing
+        let misread = !problems.is_empty();
         let Some(topic) = &with.topic else {
+            if misread {
+                return None;
+            }
             let problem = Problem::new(name.span, format!("{} has no topic", name.text));
             problems.push(problem.hint("add KAFKA_TOPIC='...' to the WITH clause"));
             return None;
         };
         let default_value = self.default_format("ksql.persistence.default.format.value");
         let Some(value_format) = with.value_format.as_ref().map(|f| f.value).or(default_value) else {
+            if misread {
+                return None;
+            }
             let problem = Problem::new(name.span, format!("{} has no format for its values", name.text));
             problems
                 .push(problem.hint("add VALUE_FORMAT='JSON' (or AVRO, DELIMITED, KAFKA) or FORMAT to the WITH clause"));
@@ -61,7 +69,9 @@ impl Planner<'_> {
         if schema.key.is_empty() {
             key = SerdeSpec::key(Format::None);
         }
-        if create.kind == RelationKind::Table && schema.key.is_empty() {
+        let marked = |c: &ColumnDef| c.role == ColumnRole::Key;
+        let mistaken = create.columns.iter().flatten().any(marked);
+        if create.kind == RelationKind::Table && schema.key.is_empty() && !mistaken {
             let problem = Problem::new(name.span, format!("the table {} has no primary key", name.text));
             problems.push(problem.hint("mark a column with PRIMARY KEY"));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Planner;
-use super::output::{Item, Output, check_keys, key_columns, key_names, rekeyed, select_span};
+use super::output::{Item, Output, check_keys, key_columns, key_names, select_span};
 use super::query::Pipe;
 use crate::expr::{AggregateCall, Expr};
 use crate::sql::ast::Query;
@@ -11,7 +11,7 @@ use crate::sql::check::{Aggregates, Checker, Typed};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::scope::Scope;
 use crate::topology::NodeRef;
-use crate::types::{Column, RelationKind};
+use crate::types::{Column, RelationKind, RelationSchema, SqlType};
 
 impl Planner<'_> {
     pub(super) fn grouped(
@@ -86,22 +86,49 @@ impl Planner<'_> {
     ) -> (NodeRef, bool, Vec<AggregateCall>) {
         let exprs: Vec<Expr> = keys.iter().map(|k| k.expr.clone()).collect();
         let calls = calls.into_iter().map(|(call, _)| call);
-        let schema = self.builder.schema(pipe.node);
-        if exprs == key_columns(schema.key.len()) {
+        if exprs == key_columns(self.builder.schema(pipe.node).key.len()) {
             return (pipe.node, false, calls.collect());
         }
-        let values = schema.value.len();
         let columns = names
             .iter()
             .zip(keys)
             .map(|(n, k)| Column::new(n.clone(), k.type_or_string()));
-        let topic = format!("{name}-groupby");
-        let node = self.rekey(name, topic, pipe.node, columns.collect(), exprs.clone(), partitions);
-        let calls = calls.map(|call| AggregateCall {
-            args: call.args.iter().map(|arg| rekeyed(arg, &exprs, values)).collect(),
-            ..call
-        });
-        (node, true, calls.collect())
+        let mut schema = RelationSchema {
+            key: columns.collect(),
+            value: Vec::new(),
+        };
+        // arguments are computed before the topic: a row that fails is still the record that was read, with its place and bytes
+        let mut values: Vec<Expr> = Vec::new();
+        let mut carry = |arg: &Expr, sql_type: &SqlType| {
+            if let Some(i) = exprs.iter().position(|k| k == arg) {
+                return Expr::Key(i);
+            }
+            if matches!(arg, Expr::Literal(_)) {
+                return arg.clone();
+            }
+            let place = values.iter().position(|v| v == arg).unwrap_or_else(|| {
+                schema
+                    .value
+                    .push(Column::new(format!("KSQL_ARG_{}", values.len()), sql_type.clone()));
+                values.push(arg.clone());
+                values.len() - 1
+            });
+            Expr::Value(place)
+        };
+        let calls: Vec<AggregateCall> = calls
+            .map(|call| AggregateCall {
+                args: call
+                    .args
+                    .iter()
+                    .zip(&call.arg_types)
+                    .map(|(arg, t)| carry(arg, t))
+                    .collect(),
+                ..call
+            })
+            .collect();
+        let (topic, carried) = (format!("{name}-groupby"), (schema, exprs, values));
+        let node = self.builder.repartition(name, topic, pipe.node, carried, partitions);
+        (node, true, calls)
     }
 }
 

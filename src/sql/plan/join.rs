@@ -36,7 +36,7 @@ impl Planner<'_> {
         };
         self.refuse_join(&left, &right, join)?;
         let equalities = self.equalities(&join.on, &left.scope, &right.scope)?;
-        let equalities = self.by_primary_key(&right, join, equalities)?;
+        let equalities = self.by_primary_key(&left, &right, join, equalities)?;
         let left = self.left_by_key(name, step, left, &right, &equalities, join)?;
         if let Some(store) = self.builder.common_store(left.node, right.node) {
             let table_table = self.builder.kind(left.node) == RelationKind::Table;
@@ -114,7 +114,13 @@ impl Planner<'_> {
     }
 
     /// The equalities in the order of the right table's key; all of it, and nothing else.
-    fn by_primary_key(&self, right: &Pipe, join: &Join, equalities: Vec<Equality>) -> Result<Vec<Equality>, Problem> {
+    fn by_primary_key(
+        &self,
+        left: &Pipe,
+        right: &Pipe,
+        join: &Join,
+        equalities: Vec<Equality>,
+    ) -> Result<Vec<Equality>, Problem> {
         let table = &right.scope.relations[0].name;
         let keys = &self.builder.schema(right.node).key;
         let relation = self
@@ -128,7 +134,8 @@ impl Planner<'_> {
         for equality in equalities {
             let Expr::Key(i) = equality.right.expr else {
                 let message = format!("{table} must be joined on its primary key, {}", names.join(", "));
-                let foreign = matches!(equality.left.expr, Expr::Key(_));
+                let tables = self.builder.kind(left.node) == RelationKind::Table;
+                let foreign = tables && matches!(equality.left.expr, Expr::Key(_));
                 return Err(if foreign {
                     Problem::unsupported(equality.span, "a foreign-key join from the right side").hint(message)
                 } else {

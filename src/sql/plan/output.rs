@@ -11,7 +11,7 @@ use crate::sql::check::{Aggregates, Checker, Typed};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::scope::Scope;
 use crate::topology::NodeRef;
-use crate::types::{Column, RelationKind, RelationSchema, SqlType};
+use crate::types::{Column, RelationKind, RelationSchema, SqlType, Value};
 
 /// A planned query.
 pub(super) struct Output {
@@ -114,16 +114,29 @@ impl Planner<'_> {
             .into_iter()
             .zip(&keys)
             .map(|(n, k)| Column::new(n, k.type_or_string()));
-        let topic = format!("{name}-partitionby");
-        let node = self.rekey(name, topic, pipe.node, columns.collect(), exprs.clone(), partitions);
-        let values = self.builder.schema(pipe.node).value.len();
+        let mut schema = RelationSchema {
+            key: columns.collect(),
+            value: Vec::new(),
+        };
+        // the projection is computed before the topic: a row that fails is still the record that was read, with its place and bytes
+        let mut values = Vec::new();
         for item in &mut items {
-            item.typed.expr = rekeyed(&item.typed.expr, &exprs, values);
+            item.typed.expr = match exprs.iter().position(|k| *k == item.typed.expr) {
+                Some(i) => Expr::Key(i),
+                None => {
+                    schema.value.push(Column::new(item.name.clone(), item.sql_type()));
+                    values.push(as_value(&item.typed.expr).clone());
+                    Expr::Value(values.len() - 1)
+                }
+            };
         }
         for column in &mut pipe.scope.columns {
-            column.expr = rekeyed(&column.expr, &exprs, values);
+            let place = exprs.iter().position(|k| *k == column.expr);
+            column.expr = place.map_or(Expr::Literal(Value::Null), Expr::Key);
         }
-        pipe.node = node;
+        let topic = format!("{name}-partitionby");
+        let carried = (schema, exprs, values);
+        pipe.node = self.builder.repartition(name, topic, pipe.node, carried, partitions);
         Ok((pipe, items, true))
     }
 

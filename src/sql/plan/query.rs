@@ -119,9 +119,13 @@ impl Planner<'_> {
             *n
         });
         let name = format!("{}-insert{number}", into.text);
+        let before = self.problems.len();
         let Some(output) = self.query(&name, query, None, all)? else {
             return Ok(());
         };
+        if self.problems.len() > before {
+            return Ok(());
+        }
         if output.kind == RelationKind::Table {
             return Err(Problem::new(
                 query.span,
@@ -168,8 +172,11 @@ impl Planner<'_> {
             pipe = joined;
         }
         if let Some(filter) = &query.filter {
-            let condition = Checker::new(&pipe.scope, "in WHERE").condition(filter, "the condition of WHERE")?;
-            pipe.node = self.builder.filter(name, pipe.node, condition);
+            match Checker::new(&pipe.scope, "in WHERE").condition(filter, "the condition of WHERE") {
+                Ok(condition) => pipe.node = self.builder.filter(name, pipe.node, condition),
+                // the projection may have errors of its own
+                Err(problem) => self.problems.push(problem),
+            }
         }
         self.project(name, query, pipe, partitions)
     }
