@@ -467,7 +467,7 @@ mod tests {
         assert_eq!(count("SELECT id FROM orders WHERE customer = 1 AND customer = 2"), 0);
         assert_eq!(count("SELECT id FROM orders WHERE customer > 2 AND customer < 2"), 0);
         let q = run("SELECT id FROM orders WHERE customer BETWEEN 7 AND 7 AND id = 'x'");
-        let (from, to) = (key(&[seven.clone()]), prefix_end(&key(&[seven])));
+        let (from, to) = (key(std::slice::from_ref(&seven)), prefix_end(&key(&[seven])));
         assert_eq!((q.ranges, q.fixed), (vec![KeyBounds { from, to }], 0));
         assert_eq!(count("SELECT id FROM orders WHERE customer = 1 OR customer = 2"), 1);
     }
