@@ -196,6 +196,8 @@ pub struct TopologyMetrics {
     pub restored: AtomicU64,
     /// Time from the begin of a commit until the stores hold it.
     pub commit_time: Histogram,
+    /// Dead letters by reason.
+    pub dead_letter_reasons: RwLock<BTreeMap<&'static str, u64>>,
     /// Records dropped by rule (late, null key, ...): by node and reason.
     pub dropped: RwLock<BTreeMap<(Arc<str>, &'static str), u64>>,
 }

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::App;
 use super::routes::ROUTES;
 use super::topologies::status_word;
+use crate::engine::task::Reason;
 use crate::engine::{BUCKETS_MS, Histogram, PublishedTask, PublishedTopology, TaskStatus, TopologyStatus};
 
 /// The kinds of metrics.
@@ -124,9 +125,15 @@ pub const METRICS: &[Metric] = &[
     metric(
         "millstream_dead_letters_total",
         Counter,
-        "Records sent to the dead-letter topic.",
+        "Records sent to the dead-letter topic, by reason.",
         Topology(|t, w| {
-            w.sample(&[], t.metrics.dead_letters.load(Relaxed));
+            let counts = t.metrics.dead_letter_reasons.read();
+            for reason in Reason::ALL {
+                w.sample(
+                    &[("reason", reason.word())],
+                    counts.get(reason.word()).copied().unwrap_or(0),
+                );
+            }
         }),
     ),
     metric(

@@ -75,7 +75,10 @@ pub(super) async fn describe(
     body["tasks"] = published.tasks().iter().map(|t| task_json(t)).collect();
     let metrics = &published.metrics;
     body["records"] = metrics.records.load(Relaxed).into();
-    body["dead_letters"] = metrics.dead_letters.load(Relaxed).into();
+    body["dead_letters"] = json!({
+        "count": metrics.dead_letters.load(Relaxed),
+        "reasons": metrics.dead_letter_reasons.read().clone(),
+    });
     if let Some(replay) = &*published.replay.read() {
         body["replay"] = json!({
             "generation": replay.generation,

@@ -64,7 +64,12 @@ impl ViewRef {
             };
             // a store is readable while it is still restored, but then it shows a state older than what was answered before
             match (task.status(), task.reader().map(|reader| reader.snapshot())) {
-                (TaskStatus::Running, Some(Ok(snapshot))) => parts.snapshots.push((partition, snapshot)),
+                (TaskStatus::Running, Some(Ok(snapshot))) => {
+                    parts.snapshots.push((partition, snapshot));
+                    parts
+                        .inputs
+                        .push(task.inputs.iter().map(|i| (i.topic.clone(), i.partition)).collect());
+                }
                 (TaskStatus::Running, Some(Err(error))) => {
                     parts.missing.push(format!("partition {partition}: {error}"))
                 }
@@ -95,16 +100,26 @@ pub struct ViewParts {
     pub snapshots: Vec<(i32, Arc<dyn Snapshot>)>,
     /// What could not be opened, and why.
     pub missing: Vec<String>,
+    /// The inputs of each snapshot's task: topic and partition.
+    inputs: Vec<Vec<(Arc<str>, i32)>>,
 }
 
 impl ViewParts {
     /// The offsets that these snapshots reflect.
     pub fn positions(&self) -> Positions {
         let mut positions = Positions::default();
-        for (_, snapshot) in &self.snapshots {
-            positions.add(snapshot.position());
+        for part in 0..self.snapshots.len() {
+            self.add_position(part, &mut positions);
         }
         positions
+    }
+
+    /// The offsets that one of them reflects.
+    pub(super) fn add_position(&self, part: usize, positions: &mut Positions) {
+        positions.add(self.snapshots[part].1.position());
+        for (topic, partition) in &self.inputs[part] {
+            positions.add_input(topic, *partition);
+        }
     }
 
     pub(super) fn not_ready(self, view: &ViewRef) -> ViewError {

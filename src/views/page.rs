@@ -108,10 +108,10 @@ pub fn point(view: &ViewRef, key: &[crate::types::Value]) -> Result<Point, ViewE
     let mut reader = RowReader::new(view.view());
     let mut encoded = Vec::new();
     encode_key(key, &mut encoded);
-    for (_, snapshot) in &parts.snapshots {
+    for (part, (_, snapshot)) in parts.snapshots.iter().enumerate() {
         if let Some(row) = reader.of_key(&**snapshot, &encoded)? {
             let mut positions = Positions::default();
-            positions.add(snapshot.position());
+            parts.add_position(part, &mut positions);
             return Ok(Point {
                 row: Some(row),
                 positions,

@@ -19,6 +19,11 @@ impl Positions {
         }
     }
 
+    /// Names an input of which nothing is reflected yet: a store that has seen no commit knows no offsets.
+    pub fn add_input(&mut self, topic: &Arc<str>, partition: i32) {
+        self.0.entry(topic.clone()).or_default().entry(partition).or_insert(0);
+    }
+
     /// Topics with their partitions' offsets, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &BTreeMap<i32, i64>)> {
         self.0.iter()

@@ -7,3 +7,4 @@ mod kafka_log;
 mod golden;
 mod rooms;
 mod simulation;
+mod views;

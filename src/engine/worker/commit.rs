@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::super::failpoint::{Failpoint, failpoint};
-use super::super::task::Dest;
+use super::super::task::{Dest, Reason};
 use super::life::Life;
 use super::restore::set_inputs;
 use super::slots::TaskSlot;
@@ -372,6 +372,12 @@ fn count(slot: &mut TaskSlot, published: &super::super::PublishedTopology) {
         .fetch_add(now.changelog_out - before.changelog_out, Relaxed);
     to.dead_letters
         .fetch_add(now.all_dead_letters() - before.all_dead_letters(), Relaxed);
+    for reason in Reason::ALL {
+        let new = now.dead_letters(reason) - before.dead_letters(reason);
+        if new > 0 {
+            *to.dead_letter_reasons.write().entry(reason.word()).or_default() += new;
+        }
+    }
     for (node, reason, dropped) in now.dropped() {
         let known = before
             .dropped()

@@ -1,8 +1,8 @@
 //! Whole topologies on the simulated log: crashes at every step, lost requests and answers, lost disks' tails, moving tasks. Afterwards the
 //! outputs must be those that an oracle computes from the inputs, whatever the seed.
 
-mod plan;
-mod world;
+pub mod plan;
+pub mod world;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
