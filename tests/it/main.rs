@@ -4,6 +4,7 @@
 mod broker;
 #[cfg(feature = "kafka")]
 mod kafka_log;
+mod engine;
 mod golden;
 mod rooms;
 mod simulation;

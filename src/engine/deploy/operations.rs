@@ -14,7 +14,7 @@ use crate::topology::{Op, Topology};
 use crate::types::{RelationKind, Timestamp, TopicPartition};
 
 /// How long running instances are waited for when a topology is undeployed: a dead one leaves its group after 10 s.
-const LEAVE_ROUNDS: usize = 150;
+const LEAVE_ROUNDS: usize = 300;
 const LEAVE_ROUND: Duration = Duration::from_millis(100);
 
 /// Writes a record, with the time; `None` forgets the topology.
