@@ -4,6 +4,7 @@
 //! socket is still read: a closed connection ends the wait, and another request cuts a waiting fetch short, so that it
 //! is not kept waiting behind it.
 
+use super::sessions::Session;
 use super::shared::now_ms;
 use super::{Server, versions};
 use crate::log::core::ErrorCode;
@@ -72,10 +73,13 @@ pub(super) async fn serve(
     peer: SocketAddr,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let (number, session) = server.sessions.add(now_ms());
     let ended = tokio::select! {
-        ended = run(&server, socket) => ended,
+        ended = run(&server, &session, socket) => ended,
+        () = session.closed() => Ok(()),
         _ = stopped.changed() => Ok(()),
     };
+    server.sessions.remove(number);
     match ended {
         Ok(()) => {}
         Err(Closed::Io(error)) => tracing::debug!(%peer, %error, "connection lost"),
@@ -83,7 +87,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn run(server: &Server, mut socket: TcpStream) -> Result<(), Closed> {
+async fn run(server: &Server, session: &Session, mut socket: TcpStream) -> Result<(), Closed> {
     socket.set_nodelay(true)?;
     let mut input = BytesMut::with_capacity(64 << 10);
     loop {
@@ -95,7 +99,7 @@ async fn run(server: &Server, mut socket: TcpStream) -> Result<(), Closed> {
             hurry.notify_one();
         }
         let answer = {
-            let handling = answer(server, frame, &hurry);
+            let handling = answer(server, session, frame, &hurry);
             tokio::pin!(handling);
             loop {
                 tokio::select! {
@@ -141,7 +145,12 @@ async fn next_frame(server: &Server, socket: &mut TcpStream, input: &mut BytesMu
 }
 
 /// Handles one request; the answer is a whole frame.
-async fn answer(server: &Server, mut frame: Bytes, hurry: &Notify) -> Result<Option<BytesMut>, Closed> {
+async fn answer(
+    server: &Server,
+    session: &Session,
+    mut frame: Bytes,
+    hurry: &Notify,
+) -> Result<Option<BytesMut>, Closed> {
     let number = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
     let (raw_key, version) = (number(0), number(2));
     let correlation_id = i32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]);
@@ -162,6 +171,7 @@ async fn answer(server: &Server, mut frame: Bytes, hurry: &Notify) -> Result<Opt
     let header =
         RequestHeader::decode(&mut frame, key.request_header_version(version)).map_err(|e| malformed(e.to_string()))?;
     let request = RequestKind::decode(key, &mut frame, version).map_err(|e| malformed(e.to_string()))?;
+    session.note(key, now_ms());
     let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
     let call = Call {
         version,

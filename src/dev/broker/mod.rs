@@ -22,10 +22,12 @@ mod groups_admin;
 mod metadata;
 mod offsets;
 mod produce;
+mod sessions;
 mod shared;
 mod transactions;
 mod versions;
 
+use sessions::Sessions;
 pub use shared::SharedLog;
 
 use crate::log::core::{Core, CoreConfig, DirError, DirStorage, MemoryStorage, OpenError, Storage};
@@ -110,6 +112,7 @@ pub enum BrokerError {
 /// What handlers know of the broker.
 struct Server {
     log: Arc<SharedLog>,
+    sessions: Sessions,
     host: String,
     port: i32,
     auto_create_partitions: i32,
@@ -151,6 +154,7 @@ impl Broker {
         });
         let server = Arc::new(Server {
             log: Arc::clone(&log),
+            sessions: Sessions::default(),
             host,
             port: i32::from(addr.port()),
             auto_create_partitions: config.auto_create_partitions,
@@ -158,6 +162,7 @@ impl Broker {
         });
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        tasks.spawn(nudge(Arc::clone(&server), stopped.clone()));
         tasks.spawn(accept(listener, server, config.max_connections, stopped.clone()));
         tasks.spawn(tick(Arc::clone(&log), stopped.clone()));
         tasks.spawn(maintain(Arc::clone(&log), stopped));
@@ -242,6 +247,28 @@ async fn tick(log: Arc<SharedLog>, mut stopped: watch::Receiver<bool>) {
         tokio::select! {
             _ = every.tick() => log.with(|core| core.tick(shared::now_ms())),
             _ = stopped.changed() => return,
+        }
+    }
+}
+
+/// Helps producers that wait for ever after a restart, see [`sessions`].
+async fn nudge(server: Arc<Server>, mut stopped: watch::Receiver<bool>) {
+    let mut every = tokio::time::interval(Duration::from_millis(sessions::STALLED_MS as u64));
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            _ = stopped.changed() => return,
+        }
+        let now_ms = shared::now_ms();
+        if server
+            .log
+            .with(|core| core.has_stalled_transaction(now_ms, sessions::STALLED_MS))
+        {
+            let closed = server.sessions.nudge(now_ms);
+            tracing::info!(
+                closed,
+                "a transaction waits for its offsets; closed silent connections of producers"
+            );
         }
     }
 }

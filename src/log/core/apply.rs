@@ -126,9 +126,9 @@ impl Core {
             self.journal.count(at.segment, size);
             self.outputs.push(Output::Advanced { partition: id });
         } else if job == partition.expected_job(header.base_offset) {
-            if let Some(old) = partition.relocate(header, at) {
+            self.journal.count(at.segment, size);
+            if let Some(old) = partition.place(header, at) {
                 self.journal.count(old.at.segment, -i64::from(old.length));
-                self.journal.count(at.segment, size);
             }
         } else if job > partition.clean.job {
             partition.staged.push((job, BatchRef::new(header, at)));

@@ -300,13 +300,27 @@ impl Partition {
         self.batches.get(index) == Some(batch)
     }
 
-    /// Points the index at another copy of a batch; returns the one it pointed at before.
-    pub(super) fn relocate(&mut self, header: &BatchHeader, at: Location) -> Option<BatchRef> {
-        let index = self.batches.partition_point(|b| b.base < header.base_offset);
-        let slot = self.batches.get_mut(index).filter(|b| b.base == header.base_offset)?;
-        let old = std::mem::replace(slot, BatchRef::new(header, at));
-        self.bytes = self.bytes - u64::from(old.length) + u64::from(slot.length);
-        Some(old)
+    /// Points the index at another copy of a batch; returns the copy that does not count (any more).
+    ///
+    /// While the journal is read at start, the copy before may be gone with its segment: then this one is the first.
+    pub(super) fn place(&mut self, header: &BatchHeader, at: Location) -> Option<BatchRef> {
+        let batch = BatchRef::new(header, at);
+        if batch.last() < self.start {
+            return Some(batch);
+        }
+        self.bytes += u64::from(batch.length);
+        let index = self.batches.partition_point(|b| b.base < batch.base);
+        match self.batches.get_mut(index).filter(|b| b.base == batch.base) {
+            None => {
+                self.batches.insert(index, batch);
+                None
+            }
+            Some(slot) => {
+                let old = std::mem::replace(slot, batch);
+                self.bytes -= u64::from(old.length);
+                Some(old)
+            }
+        }
     }
 
     /// Moves the start of the log; returns the batches that are gone.

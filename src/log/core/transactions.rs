@@ -341,6 +341,20 @@ impl Core {
         }
     }
 
+    /// Whether some transaction has announced a group's offsets and then heard nothing of them for so long.
+    pub fn has_stalled_transaction(&self, now_ms: i64, stalled_ms: i64) -> bool {
+        let awaits = |txn: &Txn, group: &String| {
+            self.groups
+                .get(group)
+                .is_none_or(|group| !group.pending.contains_key(&txn.producer_id))
+        };
+        let late = |txn: &&Txn| txn.is_open() && now_ms - txn.last_used_ms >= stalled_ms;
+        self.txns
+            .values()
+            .filter(late)
+            .any(|txn| txn.groups.iter().any(|group| awaits(txn, group)))
+    }
+
     /// All transactional ids.
     pub fn transactions(&self) -> impl Iterator<Item = (&str, &Txn)> {
         self.txns.iter().map(|(id, txn)| (id.as_str(), txn))
