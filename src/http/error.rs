@@ -5,8 +5,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::json_response;
+use super::control::ControlError;
 use super::json_in::Problem;
-use super::state::ControlError;
 use crate::engine::IngestError;
 use crate::views::{Positions, ViewError};
 

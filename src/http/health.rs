@@ -17,10 +17,8 @@ pub(super) async fn live() -> Response {
 }
 
 pub(super) async fn ready(State(app): State<App>, params: Params) -> Result<Response, ApiError> {
-    let mut reasons = Vec::new();
-    if !app.deployed() {
-        reasons.push("the topologies are being deployed".to_string());
-    }
+    let mut reasons: Vec<String> = Vec::new();
+    reasons.extend(app.starting());
     let topologies = match params.get("topology") {
         Some(name) => vec![super::topologies::find(&app, name)?],
         None => app.published().topologies(),

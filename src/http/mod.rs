@@ -7,6 +7,7 @@
 //! commit, and no commit waits for anything here.
 
 mod answer;
+mod control;
 mod error;
 mod feed;
 mod guard;
@@ -26,10 +27,11 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use control::{Control, ControlError, EngineControl};
 pub use error::ApiError;
 pub use json_out::{Numbers, write_row, write_value};
 pub use metrics::{METRICS, Metric, MetricKind};
 pub use openapi::openapi;
 pub use routes::{Endpoint, ROUTES, Route, app};
 pub use serve::{bind, serve};
-pub use state::{App, AppParts, Control, ControlError, HttpSettings};
+pub use state::{App, AppParts, HttpSettings};

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use super::ApiError;
+use super::control::Control;
 use super::metrics::RouteCounters;
 use crate::engine::{Ingest, Published};
 use crate::views::{Budget, QueryLimits, ViewError};
@@ -50,28 +52,6 @@ impl Default for HttpSettings {
     }
 }
 
-/// Why a topology could not be paused or resumed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ControlError {
-    /// There is none of this name.
-    #[error("there is no topology {0}")]
-    Unknown(String),
-    /// Not in this state: why.
-    #[error("{0}")]
-    Refused(String),
-    /// The log is away; try again.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// Pauses and resumes topologies; calls may block.
-pub trait Control: Send + Sync {
-    /// Stops consuming; state stays and answers.
-    fn pause(&self, topology: &str) -> Result<(), ControlError>;
-    /// Goes on.
-    fn resume(&self, topology: &str) -> Result<(), ControlError>;
-}
-
 /// What the interface is made of.
 pub struct AppParts {
     /// What runs.
@@ -95,7 +75,8 @@ struct Inner {
     queries: Arc<Semaphore>,
     feeds: AtomicUsize,
     counters: RouteCounters,
-    deployed: AtomicBool,
+    /// Why nothing is deployed yet.
+    starting: Mutex<Option<String>>,
     stop: watch::Sender<bool>,
 }
 
@@ -107,19 +88,23 @@ impl App {
             parts,
             feeds: AtomicUsize::new(0),
             counters: RouteCounters::new(),
-            deployed: AtomicBool::new(false),
+            starting: Mutex::new(Some("the topologies are being deployed".into())),
             stop: watch::Sender::new(false),
         }))
     }
 
-    /// Said once every topology has been started (or refused); until then the process is not ready.
+    /// Said once the topologies are deployed; until then the process is not ready.
     pub fn set_deployed(&self) {
-        self.0.deployed.store(true, Relaxed);
+        *self.0.starting.lock() = None;
     }
 
-    /// Whether [`Self::set_deployed`] was called.
-    pub fn deployed(&self) -> bool {
-        self.0.deployed.load(Relaxed)
+    /// Says why nothing is deployed yet (Kafka is away), for `/health/ready`.
+    pub fn set_starting(&self, reason: impl Into<String>) {
+        *self.0.starting.lock() = Some(reason.into());
+    }
+
+    pub(super) fn starting(&self) -> Option<String> {
+        self.0.starting.lock().clone()
     }
 
     /// Ends feeds, so that a graceful shutdown does not wait for them.

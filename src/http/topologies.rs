@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 
 use super::answer::ok;
+use super::control::{Control, ControlError};
 use super::params::Params;
-use super::state::{Control, ControlError};
 use super::{ApiError, App};
-use crate::engine::{Names, PublishedTask, PublishedTopology, TaskStatus};
+use crate::engine::{Names, PublishedTask, PublishedTopology, TaskStatus, TopologyStatus};
 use crate::topology::explain;
 
 /// A topology by name.
@@ -132,22 +133,41 @@ pub(super) fn status_word(status: TaskStatus) -> &'static str {
     }
 }
 
+/// How long an answer waits for what it has asked for; the instance looks at the control topic ten times a second.
+const FOLLOW: Duration = Duration::from_secs(5);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
 pub(super) async fn pause(State(app): State<App>, Path(name): Path<String>, _: Params) -> Result<Response, ApiError> {
-    control(app, name, |control, name| control.pause(name)).await
+    control(app, name, true, |control, name| control.pause(name)).await
 }
 
 pub(super) async fn resume(State(app): State<App>, Path(name): Path<String>, _: Params) -> Result<Response, ApiError> {
-    control(app, name, |control, name| control.resume(name)).await
+    control(app, name, false, |control, name| control.resume(name)).await
 }
 
+/// Asks for it and waits until it is so. The answer shows the status at that moment, whatever it is.
 async fn control(
     app: App,
     name: String,
+    paused: bool,
     act: impl FnOnce(&dyn Control, &str) -> Result<(), ControlError> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let topology = find(&app, &name)?;
+    find(&app, &name)?;
     let control = app.control().clone();
-    let done = tokio::task::spawn_blocking(move || act(&*control, &name)).await;
+    let asked = name.clone();
+    let done = tokio::task::spawn_blocking(move || act(&*control, &asked)).await;
     done.map_err(ApiError::internal)??;
-    Ok(ok(&summary(&topology)))
+    let follows = async {
+        while app
+            .published()
+            .topology(&name)
+            .is_some_and(|t| (t.status() == TopologyStatus::Paused) != paused)
+        {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // a time-out is no error: other instances follow in their own time, too
+    let _: Result<(), _> = tokio::time::timeout(FOLLOW, follows).await;
+    Ok(ok(&summary(&*find(&app, &name)?)))
 }

@@ -6,6 +6,7 @@ mod broker;
 mod kafka_log;
 mod engine;
 mod golden;
+mod http;
 mod rooms;
 mod simulation;
 mod views;
