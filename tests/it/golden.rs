@@ -7,6 +7,7 @@ use std::sync::Arc;
 use millstream::engine::golden::Case;
 use millstream::formats::{MemoryRegistry, SchemaSource, columns_of};
 use millstream::sql::{CompileContext, SchemaLookup, SourceFile, compile};
+use millstream::topology::Topology;
 use millstream::types::{Column, SerdeSpec};
 
 /// The registry as the compiler sees it.
@@ -22,21 +23,26 @@ impl SchemaLookup for Lookup {
     }
 }
 
+/// The topology of a case's SQL.
+pub fn compile_case(name: &str, case: &Case, schemas: &Arc<dyn SchemaSource>) -> Result<Topology, String> {
+    let file = SourceFile {
+        name: format!("{name}.sql").into(),
+        text: case.sql.clone(),
+    };
+    let lookup = Lookup(schemas.clone());
+    compile(&file, &CompileContext { schemas: &lookup }).map_err(|diagnostics| {
+        let all = diagnostics.iter().map(|d| format!("\n{d}"));
+        all.collect::<String>()
+    })
+}
+
 fn run(path: &Path) -> Result<(), String> {
     let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
     let case = Case::parse(&text).map_err(|e| e.to_string())?;
     let schemas: Arc<dyn SchemaSource> = Arc::new(MemoryRegistry::new());
     case.register_schemas(&schemas)?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let file = SourceFile {
-        name: format!("{stem}.sql").into(),
-        text: case.sql.clone(),
-    };
-    let lookup = Lookup(schemas.clone());
-    let topology = compile(&file, &CompileContext { schemas: &lookup }).map_err(|diagnostics| {
-        let all = diagnostics.iter().map(|d| format!("\n{d}"));
-        all.collect::<String>()
-    })?;
+    let topology = compile_case(&stem, &case, &schemas)?;
     case.run(Arc::new(topology), &schemas).map_err(|e| e.to_string())
 }
 

@@ -140,6 +140,8 @@ pub struct Worker {
     in_transaction: bool,
     backoff: Backoff,
     retry_at: Timestamp,
+    takeover_backoff: Backoff,
+    takeover_at: Timestamp,
     wake: Timestamp,
     dirty_since: Option<Timestamp>,
     moved_since: Option<Timestamp>,
@@ -174,6 +176,8 @@ impl Worker {
             in_transaction: false,
             backoff: Backoff::default(),
             retry_at: 0,
+            takeover_backoff: Backoff::default(),
+            takeover_at: 0,
             wake: Timestamp::MAX,
             dirty_since: None,
             moved_since: None,
@@ -249,7 +253,7 @@ impl Worker {
         }
         if self.life == Life::Running {
             let running = self.tasks.iter().flatten().any(|slot| slot.life == TaskLife::Running);
-            busy |= self.advance_takeovers(now, if running || busy { Duration::ZERO } else { wait })?;
+            busy |= self.take_over_beside(now, if running || busy { Duration::ZERO } else { wait })?;
             if self.may_process() {
                 let wait = if busy || self.commit.is_some() {
                     Duration::ZERO
@@ -269,6 +273,28 @@ impl Worker {
         self.backoff.reset();
         self.tell_running();
         Ok(busy)
+    }
+
+    /// Takes tasks over; what they have to wait for (a dead instance's open transaction) does not hold the running ones up.
+    fn take_over_beside(&mut self, now: Timestamp, wait: Duration) -> Result<bool, Trouble> {
+        if now < self.takeover_at {
+            self.wake_at(self.takeover_at);
+            return Ok(false);
+        }
+        match self.advance_takeovers(now, wait) {
+            Err(Trouble::Wait(text)) => {
+                self.takeover_at = now + self.takeover_backoff.next_ms();
+                if self.takeover_backoff.is_notable() {
+                    tracing::info!(worker = self.index, reason = text, "a task waits to be taken over");
+                }
+                Ok(false)
+            }
+            Ok(busy) => {
+                self.takeover_backoff.reset();
+                Ok(busy)
+            }
+            Err(trouble) => Err(trouble),
+        }
     }
 
     /// Whether records may be taken in: not beyond the memory bound while a commit is under way, nor behind a record on probation.
@@ -433,6 +459,14 @@ impl Worker {
     }
 
     fn tell_running(&mut self) {
+        if self
+            .tasks
+            .iter()
+            .flatten()
+            .any(|slot| slot.inputs.iter().any(|input| input.stalled_until.is_some()))
+        {
+            return;
+        }
         if self.told_waiting {
             tracing::info!(topology = &*self.shared.deployment.topology.name, "goes on");
         }

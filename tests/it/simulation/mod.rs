@@ -1,6 +1,8 @@
 //! Whole topologies on the simulated log: crashes at every step, lost requests and answers, lost disks' tails, moving tasks. Afterwards the
 //! outputs must be those that an oracle computes from the inputs, whatever the seed.
 
+mod failures;
+mod golden;
 pub mod plan;
 pub mod world;
 
@@ -83,7 +85,7 @@ fn world(seed: u64) -> (World, Sizes) {
     };
     let sizes = Sizes {
         partitions: (1 + rng.below(3) as i32, 1 + rng.below(3) as i32),
-        steps: 300 + rng.below(900),
+        steps: 250 + rng.below(600),
     };
     let world = World::new(seed, plan::topology(), settings, 1 + rng.below(3));
     world.log.create_topic(RATINGS, sizes.partitions.0, &[]).unwrap();

@@ -38,12 +38,24 @@ pub struct World {
     pub topology: Arc<Topology>,
     pub processes: Vec<Process>,
     pub crashes: usize,
+    /// Why the topology stopped; a test that does not expect it fails.
+    pub failure: Option<String>,
     schemas: Arc<dyn SchemaSource>,
     deployment: Option<Arc<Deployment>>,
 }
 
 impl World {
     pub fn new(seed: u64, topology: Topology, settings: EngineSettings, processes: usize) -> Self {
+        Self::with_schemas(seed, topology, settings, processes, Arc::new(MemoryRegistry::default()))
+    }
+
+    pub fn with_schemas(
+        seed: u64,
+        topology: Topology,
+        settings: EngineSettings,
+        processes: usize,
+        schemas: Arc<dyn SchemaSource>,
+    ) -> Self {
         let mut rng = Rng::new(seed);
         let process = |i: usize| Process {
             name: format!("p{i}"),
@@ -58,7 +70,8 @@ impl World {
             topology: Arc::new(topology),
             processes: (0..processes).map(process).collect(),
             crashes: 0,
-            schemas: Arc::new(MemoryRegistry::default()),
+            schemas,
+            failure: None,
             deployment: None,
         }
     }
@@ -86,7 +99,10 @@ impl World {
         match activity {
             Activity::Busy | Activity::Idle { .. } => {}
             Activity::Stopped => panic!("a worker stopped that nobody told to"),
-            Activity::Failed(reason) => panic!("the topology stopped: {reason}"),
+            Activity::Failed(reason) => {
+                self.processes[at].alive = None;
+                self.failure.get_or_insert(reason);
+            }
         }
     }
 
@@ -182,6 +198,7 @@ impl World {
     pub fn settle(&mut self) {
         self.log.set_faults(Faults::default());
         for round in 0.. {
+            assert_eq!(self.failure, None, "the topology stopped");
             assert!(round < 4_000, "the topology does not catch up: {:?}", self.lags());
             for _ in 0..20 {
                 self.step();
@@ -244,5 +261,38 @@ impl World {
         self.processes
             .iter()
             .filter_map(|process| Some(&process.alive.as_ref()?.published))
+    }
+}
+
+impl World {
+    /// Stops all processes in good order; nothing starts by itself before [`Self::start_all`].
+    pub fn stop_all(&mut self) {
+        for at in 0..self.processes.len() {
+            self.restart(at);
+            self.processes[at].starts_at = i64::MAX;
+        }
+    }
+
+    /// Starts what [`Self::stop_all`] stopped, `later_ms` later.
+    pub fn start_all(&mut self, later_ms: i64) {
+        self.log.advance(later_ms);
+        self.processes.iter_mut().for_each(|process| process.starts_at = 0);
+    }
+
+    /// The disk of a process is lost.
+    pub fn lose_disk(&mut self, at: usize) {
+        self.processes[at].disk = Arc::new(MemoryStores::new().lose_unflushed(true));
+    }
+
+    /// Steps until the topology stops; its reason.
+    pub fn until_failure(&mut self) -> String {
+        for _ in 0..20_000 {
+            self.step();
+            self.log.advance(5);
+            if let Some(reason) = self.failure.take() {
+                return reason;
+            }
+        }
+        panic!("the topology does not stop");
     }
 }

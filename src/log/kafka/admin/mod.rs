@@ -23,6 +23,8 @@ use crate::types::{Timestamp, TopicPartition};
 
 /// How long one call may take, retries of the client included.
 const CALL: Duration = Duration::from_secs(10);
+/// How long a call waits for somebody's transaction to be decided; the caller asks again.
+const UNDECIDED: Duration = Duration::from_millis(100);
 /// Between looks at something that needs a moment: a topic being made, a transaction being decided.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -199,17 +201,18 @@ impl Admin for KafkaAdmin {
         if tps.is_empty() {
             return Ok(Vec::new());
         }
-        let deadline = Deadline::after(CALL);
+        let (deadline, undecided) = (Deadline::after(CALL), Deadline::after(UNDECIDED));
         loop {
             if let Some(offsets) = self.patiently(deadline, || self.stable_offsets(group, tps, deadline))? {
                 return Ok(offsets);
             }
             let what = format!("the offsets of group {group} wait for a transaction");
-            if deadline.passed() {
-                return Err(LogError::Retry(format!("{what} that is not decided after {CALL:?}")));
+            // a worker has other tasks to look after meanwhile
+            if undecided.passed() {
+                return Err(LogError::Retry(what));
             }
             self.closing.check(&what)?;
-            deadline.nap(PAUSE);
+            undecided.nap(PAUSE);
         }
     }
 
