@@ -2,6 +2,8 @@
 
 #[cfg(feature = "kafka")]
 mod broker;
+#[cfg(all(feature = "kafka", feature = "rocksdb", feature = "failpoints"))]
+mod jobs;
 #[cfg(feature = "kafka")]
 mod kafka_log;
 mod engine;
