@@ -255,6 +255,10 @@ pub trait Producer: Send {
     /// Hands a record over; it is sent in the background.
     fn send(&mut self, record: OutRecord<'_>) -> LogResult<()>;
     /// Waits until everything sent is acknowledged; the offsets of all records since the last flush, in the order they were sent.
+    ///
+    /// # Errors
+    /// [`LogError::Retry`]: not all are acknowledged in time; nothing is forgotten, call again. Any other: some were not delivered, and the
+    /// producer has forgotten all of them.
     fn flush(&mut self, timeout: Duration) -> LogResult<Vec<(TopicHandle, i32, i64)>>;
 }
 

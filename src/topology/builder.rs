@@ -300,7 +300,7 @@ impl Builder {
         });
         let mut views: Vec<View> = views.collect();
         let (mut nodes, mut stores) = wiring.finish();
-        let mut subs = connected(&mut nodes);
+        let mut subs = connected(&mut nodes, &self.relations);
         for view in &mut views {
             view.sub = nodes[view.sub].sub;
         }
@@ -324,8 +324,9 @@ impl Builder {
     }
 }
 
-/// Numbers the connected parts in the order of their first nodes.
-fn connected(nodes: &mut [super::Node]) -> Vec<SubTopology> {
+/// Numbers the connected parts in the order of their first nodes. Sources of one topic are connected, too: a group has one offset a
+/// partition, so one task reads it for all of them.
+fn connected(nodes: &mut [super::Node], relations: &[Relation]) -> Vec<SubTopology> {
     let mut parent: Vec<usize> = (0..nodes.len()).collect();
     fn root(parent: &mut [usize], mut i: usize) -> usize {
         while parent[i] != i {
@@ -339,6 +340,15 @@ fn connected(nodes: &mut [super::Node]) -> Vec<SubTopology> {
             let (a, b) = (root(&mut parent, node.id), root(&mut parent, *input));
             parent[a.max(b)] = a.min(b);
         }
+    }
+    let mut readers: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for node in nodes.iter() {
+        let Some(topic) = external_topic(&node.op, relations) else {
+            continue;
+        };
+        let first = *readers.entry(topic).or_insert(node.id);
+        let (a, b) = (root(&mut parent, node.id), root(&mut parent, first));
+        parent[a.max(b)] = a.min(b);
     }
     let mut subs: Vec<SubTopology> = Vec::new();
     let mut of_root = std::collections::BTreeMap::new();
@@ -358,6 +368,16 @@ fn connected(nodes: &mut [super::Node]) -> Vec<SubTopology> {
         }
     }
     subs
+}
+
+/// The topic that a source reads, unless it is internal.
+fn external_topic<'a>(op: &Op, relations: &'a [Relation]) -> Option<&'a str> {
+    let Op::Source(source) = op else { return None };
+    let super::SourceTopic::External(name) = &source.topic else {
+        return None;
+    };
+    let relation = relations.iter().find(|relation| relation.name == *name)?;
+    Some(&relation.topic.name)
 }
 
 /// The relation whose topic decides where keys are, and a check that no other topic disagrees.

@@ -2,13 +2,13 @@
 
 #[cfg(feature = "kafka")]
 mod broker;
+mod engine;
+mod golden;
+mod http;
 #[cfg(all(feature = "kafka", feature = "rocksdb", feature = "failpoints"))]
 mod jobs;
 #[cfg(feature = "kafka")]
 mod kafka_log;
-mod engine;
-mod golden;
-mod http;
 mod rooms;
 mod simulation;
 mod views;

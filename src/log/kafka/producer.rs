@@ -24,8 +24,6 @@ use crate::types::TopicPartition;
 const NAP: Duration = Duration::from_micros(200);
 /// How long a full queue may refuse a record: longer than any message's time-out, so that the failure of those in front is seen instead.
 const QUEUE_FULL_WAIT: Duration = Duration::from_secs(15);
-/// How long purged records may take to be reported.
-const PURGE_WAIT: Duration = Duration::from_secs(1);
 /// Records between two looks at the delivery reports while sending.
 const SERVE_EVERY: u32 = 1024;
 
@@ -274,9 +272,7 @@ impl KafkaTransactions {
         let what = format!("a record for {topic}-{partition} was not delivered");
         match classify(failure.code, &what) {
             // whatever kept the record away, this transaction cannot be committed
-            LogError::Retry(message) | LogError::Fatal(message) if self.core.client.fatal_error().is_none() => {
-                LogError::Abort(message)
-            }
+            LogError::Retry(message) if self.core.client.fatal_error().is_none() => LogError::Abort(message),
             LogError::Retry(message) => LogError::Fenced(message),
             other => other,
         }
@@ -387,18 +383,10 @@ impl KafkaProducer {
             let bytes = failure.bytes;
             return LogError::TooLarge { topic, bytes };
         }
-        classify(failure.code, &format!("a record for {topic} was not delivered"))
-    }
-
-    /// Gives up what is still out, so that a late report cannot be taken for a later record's.
-    fn give_up(&mut self) {
-        let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
-        // SAFETY: a live client
-        unsafe { sys::rd_kafka_purge(self.core.client.ptr(), flags) };
-        let deadline = Deadline::after(PURGE_WAIT);
-        while self.core.client.deliveries().borrow().in_flight > 0 && !deadline.passed() {
-            self.core.client.serve();
-            deadline.nap(NAP);
+        match classify(failure.code, &format!("a record for {topic} was not delivered")) {
+            // the client has tried for as long as it may: waiting once more does not help, sending again may
+            LogError::Retry(message) => LogError::Abort(message),
+            other => other,
         }
     }
 }
@@ -415,10 +403,7 @@ impl Producer for KafkaProducer {
     }
 
     fn flush(&mut self, timeout: Duration) -> LogResult<Vec<(TopicHandle, i32, i64)>> {
-        let result = self.core.flush(timeout);
-        if result.is_err() {
-            self.give_up();
-        }
+        self.core.flush(timeout)?;
         let failure = self.core.failure();
         let offsets = {
             let mut deliveries = self.core.client.deliveries().borrow_mut();
@@ -428,14 +413,14 @@ impl Producer for KafkaProducer {
         };
         let failed = failure.map(|failure| self.failed(&failure));
         let sent = std::mem::take(&mut self.sent);
-        result?;
         match failed {
             Some(error) => Err(error),
-            None => Ok(sent
-                .into_iter()
-                .zip(offsets)
-                .map(|((topic, partition), offset)| (topic, partition, offset))
-                .collect()),
+            None => {
+                let places = sent.into_iter().zip(offsets);
+                Ok(places
+                    .map(|((topic, partition), offset)| (topic, partition, offset))
+                    .collect())
+            }
         }
     }
 }

@@ -84,7 +84,11 @@ fn compare(topic: &str, expected: &Table, found: &Table, differences: &mut Vec<S
     };
     let wrong: Vec<&&String> = keys.iter().filter(differs).collect();
     for key in wrong.iter().take(TOLD) {
-        differences.push(format!("{topic} {key}: expected {:?}, found {:?}", expected.get(**key), found.get(**key)));
+        differences.push(format!(
+            "{topic} {key}: expected {:?}, found {:?}",
+            expected.get(**key),
+            found.get(**key)
+        ));
     }
     if wrong.len() > TOLD {
         differences.push(format!("{topic}: {} of {} rows differ", wrong.len(), keys.len()));
@@ -119,8 +123,13 @@ fn key_text(key: Key, bytes: Option<&[u8]>) -> String {
 
 fn row(schema: &apache_avro::Schema, bytes: &[u8]) -> Row {
     let datum = apache_avro::from_avro_datum(schema, &mut &bytes[5..], None).expect("a record of the schema");
-    let Value::Record(fields) = datum else { panic!("no record") };
-    fields.iter().map(|(name, value)| (name.to_uppercase(), text(value))).collect()
+    let Value::Record(fields) = datum else {
+        panic!("no record")
+    };
+    fields
+        .iter()
+        .map(|(name, value)| (name.to_uppercase(), text(value)))
+        .collect()
 }
 
 fn text(value: &Value) -> String {
@@ -133,20 +142,36 @@ fn text(value: &Value) -> String {
         Value::String(s) | Value::Enum(_, s) => s.clone(),
         Value::Decimal(decimal) => {
             let bytes = Vec::<u8>::try_from(decimal).expect("bytes");
-            bytes.iter().enumerate().fold(0i128, |n, (i, b)| if i == 0 { i128::from(*b as i8) } else { n << 8 | i128::from(*b) }).to_string()
+            bytes
+                .iter()
+                .enumerate()
+                .fold(0i128, |n, (i, b)| {
+                    if i == 0 {
+                        i128::from(*b as i8)
+                    } else {
+                        n << 8 | i128::from(*b)
+                    }
+                })
+                .to_string()
         }
         other => format!("{other:?}"),
     }
 }
 
 fn make_row<const N: usize>(fields: [(&str, String); N]) -> Row {
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn rating_counts(sent: &Sent) -> Table {
     let of_movie = |(movie, ratings): (&i64, &Vec<f64>)| {
         let sum = ratings.iter().sum::<f64>();
-        (movie.to_string(), make_row([("COUNT", ratings.len().to_string()), ("SUM", format!("{sum:?}"))]))
+        (
+            movie.to_string(),
+            make_row([("COUNT", ratings.len().to_string()), ("SUM", format!("{sum:?}"))]),
+        )
     };
     sent.ratings.iter().map(of_movie).collect()
 }
@@ -162,7 +187,11 @@ fn rated_movies(sent: &Sent) -> Table {
         ];
         (movie.to_string(), make_row(fields))
     };
-    sent.ratings.iter().filter(|(movie, _)| **movie <= MOVIES).map(of_movie).collect()
+    sent.ratings
+        .iter()
+        .filter(|(movie, _)| **movie <= MOVIES)
+        .map(of_movie)
+        .collect()
 }
 
 fn orders_by_state(sent: &Sent) -> Table {
@@ -172,7 +201,10 @@ fn orders_by_state(sent: &Sent) -> Table {
         *state = (state.0 + 1, state.1 + order.amount);
     }
     let of_state = |(state, (count, amount)): (&str, (i64, i64))| {
-        (state.to_owned(), make_row([("ORDERS", count.to_string()), ("AMOUNT", amount.to_string())]))
+        (
+            state.to_owned(),
+            make_row([("ORDERS", count.to_string()), ("AMOUNT", amount.to_string())]),
+        )
     };
     states.into_iter().map(of_state).collect()
 }
@@ -213,7 +245,11 @@ fn paid_orders(sent: &Sent) -> Table {
 
 fn retail_totals(sent: &Sent) -> Table {
     let of_customer = |(customer, (lines, pieces, total)): (&String, &super::input::Totals)| {
-        let fields = [("LINES", lines.to_string()), ("PIECES", pieces.to_string()), ("TOTAL", total.to_string())];
+        let fields = [
+            ("LINES", lines.to_string()),
+            ("PIECES", pieces.to_string()),
+            ("TOTAL", total.to_string()),
+        ];
         (customer.clone(), make_row(fields))
     };
     sent.retail.iter().map(of_customer).collect()

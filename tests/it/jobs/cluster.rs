@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 use millstream::dev::registry::{self, EmbeddedRegistry, MemoryLog};
 use millstream::formats::{SchemaSource, SchemaText};
 use millstream::log::kafka::{KafkaLog, KafkaSettings};
-use millstream::log::{Admin, Fetched, FetcherConfig, Log};
+use millstream::log::{Fetched, FetcherConfig, Log};
 use millstream::types::TopicPartition;
 
 const WAIT: Duration = Duration::from_secs(60);
 
 /// A record as it was read.
 pub struct Read {
-    pub partition: i32,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
 }
@@ -38,12 +37,15 @@ impl Cluster {
         let app = format!("jobs-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let directory = std::env::temp_dir().join(format!("millstream-{app}"));
         let registry = EmbeddedRegistry::open(Box::<MemoryLog>::default()).expect("a registry");
-        let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let handle = {
-            let _inside = threads.enter();
-            registry::serve(listener.into(), registry.clone()).expect("the registry listens")
-        };
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("threads");
+        let handle = threads.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            registry::serve(listener, registry.clone()).expect("the registry listens")
+        });
         let settings = KafkaSettings {
             bootstrap_servers: bootstrap.into(),
             client_id: "jobs-test".into(),
@@ -102,15 +104,24 @@ impl Cluster {
                 text: std::fs::read_to_string(&path).expect("a file"),
                 ..SchemaText::default()
             };
-            self.registry.register(&format!("{}-{side}", self.topic(topic)), &text).expect("registered");
+            self.registry
+                .register(&format!("{}-{side}", self.topic(topic)), &text)
+                .expect("registered");
         }
     }
 
     /// The id and the schema of the values of a topic of the SQL files.
     pub fn schema(&self, topic: &str) -> (u32, apache_avro::Schema) {
         let subject = format!("{}-value", self.topic(topic));
-        let found = self.registry.latest(&subject).expect("the registry answers").expect("a schema");
-        (found.id, apache_avro::Schema::parse_str(&found.schema.text).expect("Avro"))
+        let found = self
+            .registry
+            .latest(&subject)
+            .expect("the registry answers")
+            .expect("a schema");
+        (
+            found.id,
+            apache_avro::Schema::parse_str(&found.schema.text).expect("Avro"),
+        )
     }
 
     /// All committed records of a topic, in order a partition.
@@ -135,13 +146,14 @@ impl Cluster {
             assert!(Instant::now() < end, "{topic}: partitions {open:?} do not end");
             let mut sink = |fetched: Fetched<'_>| match fetched {
                 Fetched::Record(record) => records.push(Read {
-                    partition: record.slot as i32,
                     key: record.key.map(<[u8]>::to_vec),
                     value: record.value.map(<[u8]>::to_vec),
                 }),
                 Fetched::End { slot } => drop(open.remove(&slot)),
             };
-            fetcher.poll(10_000, Duration::from_millis(50), &mut sink).expect("a poll");
+            fetcher
+                .poll(10_000, Duration::from_millis(50), &mut sink)
+                .expect("a poll");
         }
         records
     }

@@ -120,7 +120,14 @@ struct Sender {
 impl Sender {
     fn new(cluster: &Cluster) -> Self {
         let mut producer = cluster.log.producer().expect("a producer");
-        let names = ["raw-movies", "raw-ratings", "customers", "orders", "payments", "retail-lines"];
+        let names = [
+            "raw-movies",
+            "raw-ratings",
+            "customers",
+            "orders",
+            "payments",
+            "retail-lines",
+        ];
         let topics = names.map(|name| (name, producer.topic(&cluster.topic(name)).expect("a topic")));
         let schemas = ["customers", "orders", "payments"].map(|name| (name, cluster.schema(name)));
         Self {
@@ -154,7 +161,10 @@ impl Sender {
 
     fn send_avro(&mut self, topic: &'static str, key: i64, fields: Vec<(&str, Value)>) {
         let (id, schema) = &self.schemas[topic];
-        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         let datum = apache_avro::to_avro_datum(schema, Value::Record(fields)).expect("a record of the schema");
         let value = [&[0][..], &id.to_be_bytes(), &datum].concat();
         let key = key.to_be_bytes();
@@ -163,11 +173,17 @@ impl Sender {
 
     fn fixtures(&mut self) {
         for id in 1..=MOVIES {
-            let line = format!("{id}::Movie {id}::{}::90::US::7.5::100::Drama::A|B::D::C::W::P::X|Y", 1950 + id);
+            let line = format!(
+                "{id}::Movie {id}::{}::90::US::7.5::100::Drama::A|B::D::C::W::P::X|Y",
+                1950 + id
+            );
             self.send("raw-movies", 0, None, line.as_bytes());
         }
         for id in 0..CUSTOMERS {
-            let fields = vec![("name", Value::String(format!("Customer {id}"))), ("level", Value::String("gold".into()))];
+            let fields = vec![
+                ("name", Value::String(format!("Customer {id}"))),
+                ("level", Value::String("gold".into())),
+            ];
             self.send_avro("customers", id, fields);
         }
         self.producer.flush(WAIT).expect("acknowledged");
@@ -209,13 +225,25 @@ impl Sender {
         let older = self.below(tick.max(1) as u64) as i64;
         let (id, order) = match sent.orders.get(&older) {
             Some(order) if tick % 2 == 1 => {
-                let state = if order.state == 0 { 1 } else { 2 + self.below(2) as usize };
+                let state = if order.state == 0 {
+                    1
+                } else {
+                    2 + self.below(2) as usize
+                };
                 (older, Order { state, ..order.clone() })
             }
             _ => {
                 let (customer, quantity) = (self.below(CUSTOMERS as u64) as i64, 1 + self.below(5) as i32);
                 let amount = 1 + self.below(100_000) as i64;
-                (tick, Order { customer, quantity, amount, state: 0 })
+                (
+                    tick,
+                    Order {
+                        customer,
+                        quantity,
+                        amount,
+                        state: 0,
+                    },
+                )
             }
         };
         let fields = vec![
@@ -223,7 +251,10 @@ impl Sender {
             ("product", Value::String("book".into())),
             ("quantity", Value::Int(order.quantity)),
             ("amount", decimal(order.amount)),
-            ("state", Value::Enum(state_symbol(order.state), STATES[order.state].into())),
+            (
+                "state",
+                Value::Enum(state_symbol(order.state), STATES[order.state].into()),
+            ),
         ];
         self.send_avro("orders", id, fields);
         (id, order)
@@ -250,8 +281,16 @@ impl Sender {
             price % 1000,
             customer.as_ref().map_or("null".into(), |name| format!("\"{name}\""))
         );
-        self.send("retail-lines", (tick % i64::from(PARTITIONS)) as i32, None, line.as_bytes());
-        (customer.unwrap_or_else(|| "unknown".into()), (1, quantity, quantity * price))
+        self.send(
+            "retail-lines",
+            (tick % i64::from(PARTITIONS)) as i32,
+            None,
+            line.as_bytes(),
+        );
+        (
+            customer.unwrap_or_else(|| "unknown".into()),
+            (1, quantity, quantity * price),
+        )
     }
 }
 

@@ -24,7 +24,13 @@ use self::process::{Killed, Millstream};
 const CATCH_UP: Duration = Duration::from_secs(180);
 /// How long a process may take to reach its fail point before it is killed anyway.
 const FAILPOINT_WAIT: Duration = Duration::from_secs(20);
-const FAILPOINTS: [&str; 5] = ["outputs-sent", "offsets-sent", "committed-not-applied", "mid-flush", "mid-restore"];
+const FAILPOINTS: [&str; 5] = [
+    "outputs-sent",
+    "offsets-sent",
+    "committed-not-applied",
+    "mid-flush",
+    "mid-restore",
+];
 
 /// One life of the process.
 struct Life {
@@ -42,7 +48,10 @@ fn jobs_survive_kill_minus_nine() {
         println!("skipped: MILLSTREAM_TEST_KAFKA names no broker; `make test-kafka` starts one");
         return;
     };
-    let kills = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20usize);
+    let kills = std::env::var("KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20usize);
     let cluster = Cluster::new(&address);
     let input = Arc::new(Input::default());
     let stop = Arc::new(AtomicBool::new(false));
@@ -68,14 +77,28 @@ fn jobs_survive_kill_minus_nine() {
     let mut last = Millstream::start(&cluster, None);
     let differences = settle(&cluster, &input, &mut last);
     println!("the last run replayed {} changelog records", last.restored());
-    assert!(differences.is_empty(), "the outputs differ from the input:\n{}\n{}", differences.join("\n"), last.log_tail());
+    assert!(
+        differences.is_empty(),
+        "the outputs differ from the input:\n{}\n{}",
+        differences.join("\n"),
+        last.log_tail()
+    );
     last.stop();
     let broken = check::broken_prefixes(&cluster, &input);
-    assert!(broken.is_empty(), "averages that are of no prefix of the ratings:\n{}", broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "averages that are of no prefix of the ratings:\n{}",
+        broken.join("\n")
+    );
     let open = cluster.open_transactions();
     assert!(open.is_empty(), "transactions were left open in {open:?}");
     judge(&lives, kills);
-    println!("{} ratings, {} orders, {} retail lines: all outputs equal the input", input.ratings(), input.orders(), input.retail());
+    println!(
+        "{} ratings, {} orders, {} retail lines: all outputs equal the input",
+        input.ratings(),
+        input.orders(),
+        input.retail()
+    );
     cluster.clean_up();
 }
 
@@ -84,7 +107,11 @@ fn live_and_die(cluster: &Cluster, life: usize) -> Life {
     let started = Instant::now();
     let point = (life % 3 == 2).then(|| FAILPOINTS[life / 3 % FAILPOINTS.len()]);
     let random = u64::from(uuid::Uuid::new_v4().as_fields().0);
-    let nth = if point == Some("mid-restore") { 1 } else { 1 + random % 30 };
+    let nth = if point == Some("mid-restore") {
+        1
+    } else {
+        1 + random % 30
+    };
     let mut process = Millstream::start(cluster, point.map(|name| format!("{name}:{nth}")));
     let killed = match point {
         Some(name) if process.dies_within(FAILPOINT_WAIT) => Killed::At(name),
@@ -122,7 +149,10 @@ fn judge(lives: &[Life], kills: usize) {
     let rebuilt: usize = lives.iter().map(|life| life.rebuilt).sum();
     assert_eq!(rebuilt, 0, "stores were built anew");
     let at_points = lives.iter().filter(|life| matches!(life.killed, Killed::At(_))).count();
-    assert!(at_points >= 5.min(kills / 3), "only {at_points} kills were at fail points");
+    assert!(
+        at_points >= 5.min(kills / 3),
+        "only {at_points} kills were at fail points"
+    );
     // the first lives have little behind them; from then on a whole replay would stand out
     for (life, next) in lives.iter().zip(lives.iter().skip(1)).skip(kills / 2) {
         assert!(

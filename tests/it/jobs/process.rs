@@ -51,8 +51,22 @@ impl Millstream {
         let urls = cluster.directory.join(format!("run-{count:02}.urls"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command
-            .args(["run", "--bootstrap-servers", &cluster.bootstrap, "--schema-registry", &cluster.registry_url])
-            .args(["--application-id", &cluster.app, "--http", "127.0.0.1:0", "--print-urls", "json", "--quiet"])
+            .args([
+                "run",
+                "--bootstrap-servers",
+                &cluster.bootstrap,
+                "--schema-registry",
+                &cluster.registry_url,
+            ])
+            .args([
+                "--application-id",
+                &cluster.app,
+                "--http",
+                "127.0.0.1:0",
+                "--print-urls",
+                "json",
+                "--quiet",
+            ])
             .args(["--log-format", "json", "--commit-interval", "100ms"])
             .arg("--topologies")
             .arg(cluster.topologies())
@@ -74,7 +88,11 @@ impl Millstream {
             let end = Instant::now() + READY;
             while !std::fs::read_to_string(&urls).is_ok_and(|text| text.contains("http")) {
                 process.must_live();
-                assert!(Instant::now() < end, "not ready after {READY:?}:\n{}", process.log_tail());
+                assert!(
+                    Instant::now() < end,
+                    "not ready after {READY:?}:\n{}",
+                    process.log_tail()
+                );
                 std::thread::sleep(STEP);
             }
         }
@@ -86,7 +104,12 @@ impl Millstream {
         let end = Instant::now() + limit;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().expect("a child") {
-                assert_eq!(status.signal(), Some(libc::SIGKILL), "it ended by itself: {status}\n{}", self.log_tail());
+                assert_eq!(
+                    status.signal(),
+                    Some(libc::SIGKILL),
+                    "it ended by itself: {status}\n{}",
+                    self.log_tail()
+                );
                 return true;
             }
             std::thread::sleep(STEP);
@@ -128,7 +151,9 @@ impl Millstream {
 
     fn events(&self) -> impl Iterator<Item = serde_json::Value> {
         let lines = BufReader::new(File::open(&self.log).expect("its log")).lines();
-        lines.map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok())
+        lines
+            .map_while(Result::ok)
+            .filter_map(|line| serde_json::from_str(&line).ok())
     }
 
     /// Changelog records that its tasks replayed before they ran.
