@@ -11,6 +11,7 @@ mod aggregate;
 mod filter;
 mod project;
 mod repartition;
+mod select_key;
 mod sink;
 mod source;
 mod stream_table_join;
@@ -125,6 +126,8 @@ pub enum Operator {
     Filter(filter::Filter),
     /// SELECT.
     Project(project::Project),
+    /// PARTITION BY on the way to a sink.
+    SelectKey(select_key::SelectKey),
     /// PARTITION BY, GROUP BY.
     Repartition(repartition::Repartition),
     /// Aggregates.
@@ -150,6 +153,7 @@ impl Operator {
             Op::Source(source) => Self::Source(source::Source::new(source.store, node.kind == RelationKind::Table)),
             Op::Filter(predicate) => Self::Filter(filter::Filter::new(predicate.clone(), of_table)),
             Op::Project(exprs) => Self::Project(project::Project::new(exprs.clone())),
+            Op::SelectKey(select) => Self::SelectKey(select_key::SelectKey::new(select, width(0))),
             Op::Repartition(repartition) => {
                 Self::Repartition(repartition::Repartition::new(repartition, of_table, width(0)))
             }
@@ -179,6 +183,7 @@ impl Operator {
             Self::Source(op) => op.process(change, ctx),
             Self::Filter(op) => op.process(change, ctx),
             Self::Project(op) => op.process(change, ctx),
+            Self::SelectKey(op) => op.process(change, ctx),
             Self::Repartition(op) => op.process(change, ctx),
             Self::Aggregate(op) => op.process(change, ctx),
             Self::StreamTableJoin(op) => op.process(side, change, ctx),
@@ -204,6 +209,7 @@ impl Operator {
             Self::Source(_)
             | Self::Filter(_)
             | Self::Project(_)
+            | Self::SelectKey(_)
             | Self::Repartition(_)
             | Self::StreamTableJoin(_)
             | Self::Sink(_) => Ok(()),

@@ -1,5 +1,7 @@
 //! Compiled files as text: plans, schemas and errors. `MILLSTREAM_BLESS=1` writes the plans anew.
 
+mod write_topic;
+
 use std::path::Path;
 
 use super::*;

@@ -78,6 +78,11 @@ fn operator(topology: &Topology, node: &Node, names: &dyn InternalNames) -> Stri
         Op::Source(source) => source_text(topology, node, source, names),
         Op::Filter(predicate) => format!("filter {}", of_input(predicate)),
         Op::Project(columns) => format!("project {}", assignments(&node.schema.value, columns, of_input)),
+        Op::SelectKey(s) => format!(
+            "re-key by {}, project {}",
+            list(&s.key),
+            assignments(&node.schema.value, &s.value, of_input)
+        ),
         Op::Repartition(r) => format!(
             "re-key by {} through topic {}",
             list(&r.key),

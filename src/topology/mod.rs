@@ -108,6 +108,9 @@ pub enum Op {
     Filter(Expr),
     /// Computes the value columns anew; the key stays.
     Project(Vec<Expr>),
+    /// Computes a new key and new value columns of a stream's records, which stay where they are: only sinks follow, and the record that
+    /// they write goes to the partition of its key.
+    SelectKey(SelectKey),
     /// Computes a new key, and carries records to the partition that the key belongs to through an internal topic. Its user is an
     /// [`Op::Source`] with [`SourceTopic::Repartition`]. Of a table: the old row goes to the old key, the new row to the new key.
     Repartition(Repartition),
@@ -171,6 +174,15 @@ pub enum TimestampFrom {
     Column(usize),
     /// A STRING column parsed by a `TIMESTAMP_FORMAT` pattern.
     Parsed(usize, Arc<str>),
+}
+
+/// Re-keying on the way to a topic of the user's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SelectKey {
+    /// The new key's columns, over the input row.
+    pub key: Vec<Expr>,
+    /// The new value columns, over the input row.
+    pub value: Vec<Expr>,
 }
 
 /// Re-keying through an internal topic `<app>.<topology>.<name>.repartition`.

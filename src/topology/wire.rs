@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::builder::{Builder, Logical, LogicalNode, PSEUDO_COLUMNS};
 use super::{
-    Aggregate, JoinKind, Node, NodeId, Op, Repartition, Sink, Source, SourceTopic, StoreId, StoreSpec, StreamTableJoin,
-    TablePlan, TableTableJoin, TimestampFrom,
+    Aggregate, JoinKind, Node, NodeId, Op, Repartition, SelectKey, Sink, Source, SourceTopic, StoreId, StoreSpec,
+    StreamTableJoin, TablePlan, TableTableJoin, TimestampFrom,
 };
 use crate::expr::{AggregateCall, Expr};
 use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
@@ -208,10 +208,22 @@ impl<'a> Wiring<'a> {
             key: node.schema.key.clone(),
             value: kept.iter().map(|i| node.schema.value[*i].clone()).collect(),
         };
+        let key: Vec<Expr> = key.iter().map(|e| at(e, &input.columns)).collect();
+        let carried: Vec<Expr> = kept.iter().map(|i| at(&value[*i], &input.columns)).collect();
+        let columns = places(&kept, value.len());
+        if node.kind == RelationKind::Stream && self.only_written(id) {
+            let select = SelectKey { key, value: carried };
+            let renamed = LogicalNode {
+                name: format!("{relation}/key").into(),
+                ..node.clone()
+            };
+            let node = self.push(&renamed, Op::SelectKey(select), vec![input.node], schema);
+            return Placed { node, columns };
+        }
         let repartition = Repartition {
             name: name.clone(),
-            key: key.iter().map(|e| at(e, &input.columns)).collect(),
-            value: kept.iter().map(|i| at(&value[*i], &input.columns)).collect(),
+            key,
+            value: carried,
             partitions,
         };
         let writer = self.push(node, Op::Repartition(repartition), vec![input.node], schema.clone());
@@ -226,13 +238,29 @@ impl<'a> Wiring<'a> {
             timestamp: TimestampFrom::Record,
             store: None,
         };
-        let columns = places(&kept, value.len());
         let reader = LogicalNode {
             name: format!("{name}/source").into(),
             ..node.clone()
         };
         let node = self.push(&reader, Op::Source(source), Vec::new(), schema);
         Placed { node, columns }
+    }
+
+    /// Whether a node's records go to sinks and nowhere else, at most chosen and named anew on the way.
+    fn only_written(&self, id: usize) -> bool {
+        let mut users = self
+            .builder
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| n.inputs.contains(&id))
+            .peekable();
+        users.peek().is_some()
+            && users.all(|(user, node)| match node.op {
+                Logical::Sink { .. } => true,
+                Logical::Project(_) => self.only_written(user),
+                _ => false,
+            })
     }
 
     fn aggregate(&mut self, node: &LogicalNode, calls: &[AggregateCall], store: &Arc<str>) -> Placed {
@@ -308,7 +336,9 @@ impl<'a> Wiring<'a> {
                 self.nodes[node.inputs[1]].schema.value.len(),
             ),
             // a re-keyed table is only ever aggregated, and streams have no rows
-            Op::Repartition(_) | Op::StreamTableJoin(_) | Op::Sink(_) => self.table_plan(node.inputs[0]),
+            Op::Repartition(_) | Op::SelectKey(_) | Op::StreamTableJoin(_) | Op::Sink(_) => {
+                self.table_plan(node.inputs[0])
+            }
         }
     }
 }

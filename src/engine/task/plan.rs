@@ -107,9 +107,12 @@ impl TaskPlan {
             let reaches = match topology.nodes[nodes[at].id].op {
                 Op::Sink(_) | Op::Repartition(_) => true,
                 Op::Aggregate(_) => false,
-                Op::Source(_) | Op::Filter(_) | Op::Project(_) | Op::StreamTableJoin(_) | Op::TableTableJoin(_) => {
-                    nodes[at].users.iter().any(|&(user, _)| nodes[user].headers)
-                }
+                Op::Source(_)
+                | Op::Filter(_)
+                | Op::Project(_)
+                | Op::SelectKey(_)
+                | Op::StreamTableJoin(_)
+                | Op::TableTableJoin(_) => nodes[at].users.iter().any(|&(user, _)| nodes[user].headers),
             };
             nodes[at].headers = reaches;
         }
@@ -179,7 +182,7 @@ fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
         held[node.id] = match node.op {
             Op::Aggregate(_) => true,
             // the stream's side decides; the table is looked up
-            Op::StreamTableJoin(_) => held[node.inputs[0]],
+            Op::StreamTableJoin(_) | Op::SelectKey(_) => held[node.inputs[0]],
             Op::Filter(_) | Op::Project(_) | Op::TableTableJoin(_) => node.inputs.iter().any(|&input| held[input]),
             Op::Source(_) | Op::Repartition(_) | Op::Sink(_) => false,
         };
@@ -197,6 +200,7 @@ fn table_specs(topology: &Topology, sub: SubId, held: &[bool]) -> Vec<TableSpec>
             Op::Source(_)
             | Op::Filter(_)
             | Op::Project(_)
+            | Op::SelectKey(_)
             | Op::Repartition(_)
             | Op::StreamTableJoin(_)
             | Op::Sink(_) => {}
