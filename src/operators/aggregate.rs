@@ -63,6 +63,7 @@ impl Aggregate {
         change: &Change,
         ctx: &mut Context<'_>,
     ) -> Result<(), OpError> {
+        let old_timestamp = ctx.buffer.timestamp(slot);
         let old = match self.hold {
             true => None,
             false => ctx
@@ -70,7 +71,11 @@ impl Aggregate {
                 .row(slot)
                 .map(|state| result_row(&self.plan, state, ctx.scratch)),
         };
-        self.eval_args(row, change, ctx.now)?;
+        let row_timestamp = match step {
+            Step::PutIn => change.timestamp,
+            Step::TakeOut => change.old_timestamp,
+        };
+        self.eval_args(row, &change.key, row_timestamp, ctx.now)?;
         let done = match step {
             Step::PutIn => self.put_in(slot, change.timestamp, ctx)?,
             Step::TakeOut => self.take_out(slot, change.timestamp, ctx)?,
@@ -85,17 +90,18 @@ impl Aggregate {
                 old,
                 new,
                 timestamp: ctx.buffer.timestamp(slot),
+                old_timestamp,
                 headers: None,
             });
         }
         Ok(())
     }
 
-    fn eval_args(&mut self, row: &Row, change: &Change, now: Timestamp) -> Result<(), EvalError> {
+    fn eval_args(&mut self, row: &Row, key: &Row, timestamp: Timestamp, now: Timestamp) -> Result<(), EvalError> {
         let context = EvalContext {
-            key: &change.key,
+            key,
             value: row,
-            timestamp: change.timestamp,
+            timestamp,
             now,
         };
         self.args.clear();
@@ -181,9 +187,8 @@ impl Aggregate {
 
     pub(super) fn forward(&self, slot: Slot, ctx: &mut Context<'_>) {
         let buffer = &*ctx.buffer;
-        let old = buffer
-            .start_row(slot)
-            .map(|(state, _)| result_row(&self.plan, state, ctx.scratch));
+        let start = buffer.start_row(slot);
+        let old = start.map(|(state, _)| result_row(&self.plan, state, ctx.scratch));
         let new = buffer.row(slot).map(|state| result_row(&self.plan, state, ctx.scratch));
         if old.is_some() || new.is_some() {
             ctx.out.push(Change {
@@ -191,6 +196,7 @@ impl Aggregate {
                 old,
                 new,
                 timestamp: buffer.timestamp(slot),
+                old_timestamp: start.map_or(Timestamp::MIN, |(_, timestamp)| timestamp),
                 headers: None,
             });
         }

@@ -20,9 +20,13 @@ impl Filter {
     }
 
     pub(super) fn process(&mut self, mut change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
-        for row in [&mut change.old, &mut change.new] {
+        let rows = [
+            (&mut change.old, change.old_timestamp),
+            (&mut change.new, change.timestamp),
+        ];
+        for (row, timestamp) in rows {
             if let Some(value) = row
-                && !passes(&self.predicate, &change.key, value, change.timestamp, ctx.now)?
+                && !passes(&self.predicate, &change.key, value, timestamp, ctx.now)?
             {
                 *row = None;
             }

@@ -16,7 +16,10 @@ impl Project {
     }
 
     pub(super) fn process(&mut self, mut change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
-        for row in [&mut change.old, &mut change.new].into_iter().flatten() {
+        if let Some(row) = &mut change.old {
+            *row = ctx.eval(&self.exprs, &change.key, row, change.old_timestamp)?;
+        }
+        if let Some(row) = &mut change.new {
             *row = ctx.eval(&self.exprs, &change.key, row, change.timestamp)?;
         }
         ctx.out.push(change);

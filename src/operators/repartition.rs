@@ -5,7 +5,7 @@
 
 use crate::expr::Expr;
 use crate::topology;
-use crate::types::{Change, Row, Value};
+use crate::types::{Change, Row, Timestamp, Value};
 
 use super::{Context, DropReason, OpError};
 
@@ -48,15 +48,21 @@ impl Repartition {
     }
 
     fn table(&self, change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
-        let old = self.row(&change, change.old.as_ref(), ctx)?;
-        let new = self.row(&change, change.new.as_ref(), ctx)?;
-        let Change { timestamp, headers, .. } = change;
+        let old = self.row(&change, change.old.as_ref(), change.old_timestamp, ctx)?;
+        let new = self.row(&change, change.new.as_ref(), change.timestamp, ctx)?;
+        let Change {
+            timestamp,
+            old_timestamp,
+            headers,
+            ..
+        } = change;
         let send = |key, old, new, ctx: &mut Context<'_>| {
             ctx.out.push(Change {
                 key,
                 old,
                 new,
                 timestamp,
+                old_timestamp,
                 headers: headers.clone(),
             });
         };
@@ -77,14 +83,20 @@ impl Repartition {
     }
 
     /// New key and carried columns of a table's row; nothing for a row whose new key has a NULL, which belongs to no group.
-    fn row(&self, change: &Change, row: Option<&Row>, ctx: &mut Context<'_>) -> Result<Option<(Row, Row)>, OpError> {
+    fn row(
+        &self,
+        change: &Change,
+        row: Option<&Row>,
+        timestamp: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<(Row, Row)>, OpError> {
         let Some(row) = row else { return Ok(None) };
-        let key = ctx.eval(&self.key, &change.key, row, change.timestamp)?;
+        let key = ctx.eval(&self.key, &change.key, row, timestamp)?;
         if key.has_null() {
             ctx.dropped.push(DropReason::NullKey);
             return Ok(None);
         }
-        let value = ctx.eval(&self.value, &change.key, row, change.timestamp)?;
+        let value = ctx.eval(&self.value, &change.key, row, timestamp)?;
         Ok(Some((key, value)))
     }
 }

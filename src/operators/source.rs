@@ -27,6 +27,7 @@ impl Source {
                 if change.new.is_none() && ctx.buffer.row(slot).is_none() {
                     return Ok(());
                 }
+                change.old_timestamp = ctx.buffer.timestamp(slot);
                 change.old = ctx.buffer.put(slot, change.new.clone(), change.timestamp);
             }
             if change.old.is_none() && change.new.is_none() {

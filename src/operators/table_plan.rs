@@ -12,7 +12,7 @@ use crate::topology::{JoinKind, StoreId, TablePlan};
 use crate::types::{Row, Timestamp, Value, decode_key, encode_key};
 
 use super::aggregate::result_row;
-use super::table_table_join::keeps_alone;
+use super::table_table_join::{keeps_alone, larger};
 use super::{OpError, passes};
 
 /// The row of a key, if there is one, and its timestamp. Of a deletion that is not committed yet the timestamp is known too;
@@ -146,11 +146,7 @@ pub fn lookup<R: RowReader>(plan: &TablePlan, reader: &mut R, key: &Row, now: Ti
         TablePlan::Join(left, right, kind, left_width, right_width) => {
             let left = lookup(left, reader, key, now)?;
             let right = lookup(right, reader, key, now)?;
-            let timestamp = match (&left.row, &right.row) {
-                (Some(_), None) => left.timestamp,
-                (None, Some(_)) => right.timestamp,
-                (Some(_), Some(_)) | (None, None) => left.timestamp.max(right.timestamp),
-            };
+            let timestamp = larger(&left, &right);
             let widths = (*left_width, *right_width);
             let row = join_rows(*kind, left.row.as_ref(), right.row.as_ref(), widths);
             Ok(Looked { row, timestamp })

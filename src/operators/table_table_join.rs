@@ -10,9 +10,9 @@
 use crate::expr::EvalError;
 use crate::state::StoreResult;
 use crate::topology::{self, JoinKind};
-use crate::types::{Change, Row};
+use crate::types::{Change, Row, Timestamp};
 
-use super::{AtStart, Context, Held, Mode, Newest, OpError, Side, join_rows, lookup};
+use super::{AtStart, Context, Held, Looked, Mode, Newest, OpError, Side, join_rows, lookup};
 
 /// See the module.
 pub struct TableTableJoin {
@@ -44,14 +44,15 @@ impl TableTableJoin {
         };
         let (old, new) = (joined(change.old.as_ref()), joined(change.new.as_ref()));
         if old.is_some() || new.is_some() {
-            let timestamp = match &other.row {
-                Some(_) => change.timestamp.max(other.timestamp),
-                None => change.timestamp,
+            let of_other = match &other.row {
+                Some(_) => other.timestamp,
+                None => Timestamp::MIN,
             };
             ctx.out.push(Change {
                 old,
                 new,
-                timestamp,
+                timestamp: change.timestamp.max(of_other),
+                old_timestamp: change.old_timestamp.max(of_other),
                 ..change
             });
         }
@@ -83,29 +84,38 @@ impl TableTableJoin {
         let left = lookup(&self.plan.left, &mut AtStart(ctx.buffer), key, now)?;
         let right = lookup(&self.plan.right, &mut AtStart(ctx.buffer), key, now)?;
         let old = self.join(left.row.as_ref(), right.row.as_ref());
+        let old_timestamp = larger(&left, &right);
         let left = lookup(&self.plan.left, &mut Newest(ctx.buffer), key, now)?;
         let right = lookup(&self.plan.right, &mut Newest(ctx.buffer), key, now)?;
         let new = self.join(left.row.as_ref(), right.row.as_ref());
         if old.is_none() && new.is_none() {
             return Ok(None);
         }
-        let timestamp = match (&new, &left.row, &right.row) {
-            // only the rows there are count, so that it does not depend on when a commit fell
-            (Some(_), Some(_), None) => left.timestamp,
-            (Some(_), None, Some(_)) => right.timestamp,
-            (Some(_), ..) | (None, ..) => left.timestamp.max(right.timestamp),
+        let timestamp = match &new {
+            Some(_) => larger(&left, &right),
+            None => left.timestamp.max(right.timestamp),
         };
         Ok(Some(Change {
             key: key.clone(),
             old,
             new,
             timestamp,
+            old_timestamp,
             headers: None,
         }))
     }
 
     fn join(&self, left: Option<&Row>, right: Option<&Row>) -> Option<Row> {
         join_rows(self.plan.kind, left, right, self.widths)
+    }
+}
+
+/// The larger timestamp of the rows that are there: a deletion's does not count, so that it does not depend on when a commit fell.
+pub(super) fn larger(left: &Looked, right: &Looked) -> Timestamp {
+    match (&left.row, &right.row) {
+        (Some(_), None) => left.timestamp,
+        (None, Some(_)) => right.timestamp,
+        (Some(_), Some(_)) | (None, None) => left.timestamp.max(right.timestamp),
     }
 }
 

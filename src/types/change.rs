@@ -85,6 +85,8 @@ pub struct Change {
     pub new: Option<Row>,
     /// The event time.
     pub timestamp: Timestamp,
+    /// The event time of the old row, so that what was computed from it can be computed again; means nothing without one.
+    pub old_timestamp: Timestamp,
     /// Headers of the causing record, passed through.
     pub headers: Headers,
 }
@@ -97,6 +99,7 @@ impl Change {
             old: None,
             new: value,
             timestamp,
+            old_timestamp: timestamp,
             headers: None,
         }
     }

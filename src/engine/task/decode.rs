@@ -153,9 +153,11 @@ fn decode_repartition(record: &InputRecord<'_>) -> Result<Change, Failure> {
     let key = decode_key(record.key.unwrap_or_default()).map_err(|e| Failure::bad(Reason::Key, e.to_string()))?;
     let row = |bytes: &[u8]| decode_row(bytes).map_err(|e| Failure::bad(Reason::Value, e.to_string()));
     let (flags, mut rest) = record.value.and_then(<[u8]>::split_first).ok_or_else(truncated)?;
-    let mut old = None;
+    let (mut old, mut old_timestamp) = (None, record.timestamp);
     if flags & HAS_OLD != 0 {
-        let (len, after) = rest.split_first_chunk().ok_or_else(truncated)?;
+        let (timestamp, after) = rest.split_first_chunk().ok_or_else(truncated)?;
+        old_timestamp = Timestamp::from_be_bytes(*timestamp);
+        let (len, after) = after.split_first_chunk().ok_or_else(truncated)?;
         let (bytes, after) = after
             .split_at_checked(u32::from_be_bytes(*len) as usize)
             .ok_or_else(truncated)?;
@@ -169,6 +171,7 @@ fn decode_repartition(record: &InputRecord<'_>) -> Result<Change, Failure> {
     };
     Ok(Change {
         old,
+        old_timestamp,
         ..Change::record(key, new, record.timestamp)
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::outbox::{Dest, Outbox};
 use crate::formats::{self, FormatError, Serializer};
 use crate::topology::{NodeId, Sink};
-use crate::types::{Change, Headers, RelationSchema, Value, encode_key, encode_row};
+use crate::types::{Change, Headers, RelationSchema, encode_key, encode_row};
 
 use super::InputRecord;
 use super::decode::{HAS_NEW, HAS_OLD};
@@ -45,14 +45,15 @@ impl SinkCodec {
     }
 }
 
-/// Appends a change to a repartition topic: the encoded key; a byte of flags, the old row after its length (u32, big-endian), the new row.
+/// Appends a change to a repartition topic: the encoded key; a byte of flags, the old row after its timestamp and length (i64 and u32,
+/// big-endian), the new row.
 pub(super) fn encode_repartition(node: NodeId, change: &Change, out: &mut Outbox) {
     let mut key = |arena: &mut Vec<u8>| {
         encode_key(&change.key, arena);
         Ok::<(), std::convert::Infallible>(())
     };
     let mut value = |arena: &mut Vec<u8>| {
-        repartition_value(change.old.as_deref(), change.new.as_deref(), arena);
+        repartition_value(change, arena);
         Ok(())
     };
     let dest = Dest::Repartition(node);
@@ -63,10 +64,12 @@ pub(super) fn encode_repartition(node: NodeId, change: &Change, out: &mut Outbox
     }
 }
 
-fn repartition_value(old: Option<&[Value]>, new: Option<&[Value]>, arena: &mut Vec<u8>) {
+fn repartition_value(change: &Change, arena: &mut Vec<u8>) {
+    let Change { old, new, .. } = change;
     let flag = |present: bool, flag: u8| if present { flag } else { 0 };
     arena.push(flag(old.is_some(), HAS_OLD) | flag(new.is_some(), HAS_NEW));
     if let Some(old) = old {
+        arena.extend_from_slice(&change.old_timestamp.to_be_bytes());
         let length_at = arena.len();
         arena.extend_from_slice(&[0; 4]);
         encode_row(old, arena);

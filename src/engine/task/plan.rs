@@ -9,7 +9,7 @@ use crate::engine::{BadRecord, Emit};
 use crate::formats::{FormatError, RegisteredSchema, SchemaSource};
 use crate::operators::{Mode, Side};
 use crate::state::buffer::TableSpec;
-use crate::topology::{Node, NodeId, Op, SourceTopic, StoreId, SubId, TimestampFrom, Topology};
+use crate::topology::{Node, NodeId, Op, SourceTopic, StoreId, SubId, TableTableJoin, TimestampFrom, Topology};
 
 use super::decode::SourceCodec;
 use super::encode::SinkCodec;
@@ -172,7 +172,8 @@ impl TaskPlan {
     }
 }
 
-/// Which nodes give out changes at the flush only, by node: aggregates, and what stands behind them up to the next store or topic.
+/// Which nodes give out changes at the flush only, by node: aggregates, joins of a
+/// table with itself, and what stands behind them up to the next store or topic.
 fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
     let mut held = vec![false; topology.nodes.len()];
     if emit == Emit::EveryChange {
@@ -183,11 +184,19 @@ fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
             Op::Aggregate(_) => true,
             // the stream's side decides; the table is looked up
             Op::StreamTableJoin(_) | Op::SelectKey(_) => held[node.inputs[0]],
-            Op::Filter(_) | Op::Project(_) | Op::TableTableJoin(_) => node.inputs.iter().any(|&input| held[input]),
+            Op::TableTableJoin(ref join) => node.inputs.iter().any(|&input| held[input]) || shares_store(join),
+            Op::Filter(_) | Op::Project(_) => node.inputs.iter().any(|&input| held[input]),
             Op::Source(_) | Op::Repartition(_) | Op::Sink(_) => false,
         };
     }
     held
+}
+
+/// Whether one record can change both sides of a join: each side's change would then meet the other side as it was or as it will be, whichever
+/// comes first. Held back, the join goes from the rows before to the rows after at once.
+fn shares_store(join: &TableTableJoin) -> bool {
+    let right = join.right.stores();
+    join.left.stores().iter().any(|store| right.contains(store))
 }
 
 /// The stores of the sub-topology. Those keep the row at the start of a generation that are forwarded at the flush, or that a join looks up there.

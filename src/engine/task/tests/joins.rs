@@ -137,3 +137,22 @@ fn a_table_joined_with_an_aggregate_is_forwarded_with_it() {
     assert_eq!(run.read("joined")[2..], ["2=101,1@5", "1=-@6"]);
     assert_eq!(run.view("totals"), ["101=1,1@6"]);
 }
+
+#[test]
+fn a_table_joined_with_itself_is_taken_back_whole() {
+    let mut b = Builder::new();
+    let t = b.table(0, "t", &[BIGINT]);
+    let positive = b.filter(t, greater(0, 0));
+    let j = b.table_table_join(t, positive, JoinKind::Left);
+    let again = b.repartition(j, 1, "R", Expr::Literal(Value::Bigint(1)));
+    let total = b.aggregate(again, "T", vec![count(), sum(0), sum(1)]);
+    b.sink(j, "joined");
+    b.sink(total, "total");
+    let mut run = b.run(Emit::HoldUntilCommit);
+    for value in [5, -3, 8] {
+        run.put("t", 1, Some(&[value]), value.abs());
+        run.0.settle().unwrap();
+    }
+    assert_eq!(run.read("joined"), ["1=5,5@5", "1=-3,null@3", "1=8,8@8"]);
+    assert_eq!(run.view("total"), ["1=1,8,8@8"]);
+}

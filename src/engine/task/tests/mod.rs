@@ -1,5 +1,6 @@
 //! Topologies built by hand, records in our own codec, and tests of each operator in a running task.
 
+mod cost;
 mod joins;
 mod operators;
 mod oracle;
@@ -263,6 +264,10 @@ impl Builder {
             value_format: value_spec(),
         };
         self.after(input, name, Op::Sink(sink), kind, &types)
+    }
+
+    pub fn topology(self) -> Arc<Topology> {
+        Arc::new(self.topology)
     }
 
     pub fn run_with(self, options: TaskOptions, partitions: i32) -> Local {

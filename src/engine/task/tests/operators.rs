@@ -318,3 +318,34 @@ fn headers_pass_through_to_sinks_and_repartitions() {
     assert_eq!(run.read("out"), ["4=4@2"]);
     assert_eq!(run.0.topic("out").next().unwrap().headers, headers);
 }
+
+#[test]
+fn an_old_row_is_computed_with_its_own_time() {
+    for emit in BOTH {
+        let mut b = Builder::new();
+        let t = b.table(0, "t", &[BIGINT]);
+        let t = b.project(t, vec![Expr::Value(0), Expr::Rowtime], &[BIGINT, BIGINT]);
+        let t = b.repartition(t, 1, "R", Expr::Value(0));
+        let times = b.aggregate(t, "T", vec![sum(1)]);
+        // the time of a group, in groups of its count
+        let again = b.project(times, vec![Expr::Value(0), Expr::Rowtime], &[BIGINT, BIGINT]);
+        let again = b.repartition(again, 2, "R2", Expr::Literal(Value::Bigint(1)));
+        let all = b.aggregate(again, "ALL", vec![count(), sum(1)]);
+        b.sink(times, "times");
+        b.sink(all, "all");
+        let mut run = b.run(emit);
+        for (key, value, at) in [
+            (1, Some(7), 10),
+            (2, Some(7), 20),
+            (1, Some(8), 31),
+            (2, Some(7), 42),
+            (1, None, 53),
+        ] {
+            let value = value.map(|v| [v]);
+            run.put("t", key, value.as_ref().map(|v| &v[..]), at);
+            run.0.settle().unwrap();
+        }
+        assert_eq!(run.view("times"), ["7=42@42"]);
+        assert_eq!(run.view("all"), ["1=1,42@53"], "{emit:?}");
+    }
+}
