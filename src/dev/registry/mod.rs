@@ -9,6 +9,7 @@
 //!
 //! *Not here*: contexts, schema links, rule sets, metadata, and comparing JSON Schema or Protocol Buffers (see `commands`).
 
+mod broker_log;
 mod commands;
 mod error;
 mod records;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use broker_log::BrokerLog;
 pub use error::ApiError;
 pub use records::Record;
 pub use rest::{Handle, app, serve};

@@ -129,7 +129,7 @@ impl Compiler<'_> {
             let used = slots.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
             steps.truncate(used);
         }
-        Ok(RecordPlan { steps, defaults })
+        Ok(RecordPlan::new(steps, defaults))
     }
 
     /// The record that a type of the reader's schema is, or has beside null.

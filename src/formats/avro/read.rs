@@ -37,6 +37,8 @@ pub(super) struct RecordPlan {
     pub(super) steps: Vec<Step>,
     /// Values of columns that the writer does not have. All other slots that no step fills are NULL.
     pub(super) defaults: Vec<(usize, Value)>,
+    /// So many slots are filled, one after the other; 0 when the order is another one.
+    pub(super) ordered: usize,
 }
 
 /// One field.
@@ -120,15 +122,49 @@ impl Program {
             }
             Root::Nothing => None,
         };
-        out.resize(base + self.width, Value::Null);
-        if let Some(plan) = plan {
-            plan.run(&mut input, &self.schema, |_, slot, value| out[base + slot] = value)?;
+        match plan {
+            // the common case: every column comes in its turn, so nothing has to be filled in first
+            Some(plan) if plan.in_turn(self.width) => {
+                out.reserve(self.width);
+                plan.run(&mut input, &self.schema, |_, _, value| out.push(value))
+            }
+            Some(plan) => {
+                out.resize(base + self.width, Value::Null);
+                plan.run(&mut input, &self.schema, |_, slot, value| out[base + slot] = value)
+            }
+            None => {
+                out.resize(base + self.width, Value::Null);
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 
 impl RecordPlan {
+    pub(super) fn new(steps: Vec<Step>, defaults: Vec<(usize, Value)>) -> Self {
+        let slot = |step: &Step| match step {
+            Step::Skip(_) => None,
+            Step::Read { slot, .. } => Some(*slot),
+        };
+        let slots = steps.iter().filter_map(slot);
+        let ordered = if defaults.is_empty() && slots.clone().enumerate().all(|(i, slot)| i == slot) {
+            slots.count()
+        } else {
+            0
+        };
+        Self {
+            steps,
+            defaults,
+            ordered,
+        }
+    }
+
+    /// Whether the reads alone fill a row of `width` values in order.
+    #[inline]
+    fn in_turn(&self, width: usize) -> bool {
+        self.ordered == width
+    }
+
     #[inline]
     fn run<'a>(
         &self,
