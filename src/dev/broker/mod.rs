@@ -44,6 +44,8 @@ use tokio::task::JoinSet;
 const NODE_ID: i32 = 1;
 /// How often time-outs are looked at.
 const TICK: Duration = Duration::from_millis(25);
+/// How often stuck producers are looked for.
+const NUDGE: Duration = Duration::from_millis(500);
 /// How often retention and compaction are looked at.
 const MAINTENANCE: Duration = Duration::from_millis(1000);
 /// How long a shutdown waits for connections before it cuts them.
@@ -253,22 +255,25 @@ async fn tick(log: Arc<SharedLog>, mut stopped: watch::Receiver<bool>) {
 
 /// Helps producers that wait for ever after a restart, see [`sessions`].
 async fn nudge(server: Arc<Server>, mut stopped: watch::Receiver<bool>) {
-    let mut every = tokio::time::interval(Duration::from_millis(sessions::STALLED_MS as u64));
+    let mut every = tokio::time::interval(NUDGE);
     loop {
         tokio::select! {
             _ = every.tick() => {}
             _ = stopped.changed() => return,
         }
         let now_ms = shared::now_ms();
+        let (stalled_ms, forget_ms) = (sessions::STALLED_MS, sessions::FORGET_MS);
         if server
             .log
-            .with(|core| core.has_stalled_transaction(now_ms, sessions::STALLED_MS))
+            .with(|core| core.has_stalled_transaction(now_ms, stalled_ms, forget_ms))
         {
             let closed = server.sessions.nudge(now_ms);
-            tracing::info!(
-                closed,
-                "a transaction waits for its offsets; closed silent connections of producers"
-            );
+            if closed > 0 {
+                tracing::info!(
+                    closed,
+                    "a producer seems to be stuck in a transaction; its connection is closed"
+                );
+            }
         }
     }
 }

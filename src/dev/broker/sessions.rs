@@ -2,7 +2,7 @@
 //!
 //! librdkafka (seen in 2.16) can wait for ever in `send_offsets_to_transaction` after its only broker was restarted: the
 //! group coordinator that it remembers is a broker handle that it has given up, and it asks anew only when one of its
-//! connections goes down. So when a transaction has announced offsets that do not arrive, the connections that did
+//! connections goes down. So when a transaction has announced offsets that do not arrive, or has timed out, the connections that did
 //! nothing but say hello and talk about transactions, and are silent now, are closed. Clients reconnect at once; the
 //! stuck one also looks its coordinator up again and goes on.
 
@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 
 /// How long announced offsets may take to arrive, milliseconds; clients send them at once.
 pub(super) const STALLED_MS: i64 = 3_000;
+/// A producer whose transaction timed out is expected back within this time, milliseconds.
+pub(super) const FORGET_MS: i64 = 30_000;
 /// A connection is silent when nothing came for this long, milliseconds.
 const SILENT_MS: i64 = 1_500;
 

@@ -341,18 +341,22 @@ impl Core {
         }
     }
 
-    /// Whether some transaction has announced a group's offsets and then heard nothing of them for so long.
-    pub fn has_stalled_transaction(&self, now_ms: i64, stalled_ms: i64) -> bool {
+    /// Whether some producer seems to be stuck: it announced a group's offsets and nothing was heard of them for so long,
+    /// or its transaction timed out (less than `forget_ms` ago) and it has not come back since.
+    pub fn has_stalled_transaction(&self, now_ms: i64, stalled_ms: i64, forget_ms: i64) -> bool {
         let awaits = |txn: &Txn, group: &String| {
             self.groups
                 .get(group)
                 .is_none_or(|group| !group.pending.contains_key(&txn.producer_id))
         };
-        let late = |txn: &&Txn| txn.is_open() && now_ms - txn.last_used_ms >= stalled_ms;
-        self.txns
-            .values()
-            .filter(late)
-            .any(|txn| txn.groups.iter().any(|group| awaits(txn, group)))
+        self.txns.values().any(|txn| {
+            let silent_ms = now_ms - txn.last_used_ms;
+            match txn.state {
+                TxnState::Ongoing => silent_ms >= stalled_ms && txn.groups.iter().any(|group| awaits(txn, group)),
+                TxnState::Aborted => txn.last_epoch.is_some() && silent_ms < forget_ms,
+                TxnState::Empty | TxnState::Committed => false,
+            }
+        })
     }
 
     /// All transactional ids.
