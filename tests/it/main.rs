@@ -2,6 +2,7 @@
 
 #[cfg(feature = "kafka")]
 mod broker;
+mod broker_wire;
 mod engine;
 mod golden;
 mod http;

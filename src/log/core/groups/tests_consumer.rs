@@ -174,7 +174,10 @@ fn silent_members_and_those_that_give_nothing_back_are_taken_out() {
     for _ in 0..4 {
         world.pass(1_300);
         // The last of these comes when it is out already.
-        let alive = world.beat(&mut Client { owned: all.clone(), ..a.clone() });
+        let alive = world.beat(&mut Client {
+            owned: all.clone(),
+            ..a.clone()
+        });
         assert!(alive.is_ok() || alive == Err(ErrorCode::UnknownMemberId));
         world.beat(&mut b).unwrap();
     }
