@@ -67,6 +67,8 @@ pub struct EngineSettings {
     pub store_flush_interval: Duration,
     /// Least time between two purges of a repartition topic behind the commit.
     pub purge_interval: Duration,
+    /// How often the partitions of inputs are counted: a topology whose input has gained some stops.
+    pub partition_check_interval: Duration,
     /// Where a topology without committed offsets begins.
     pub start_from: StartFrom,
 }
@@ -98,6 +100,7 @@ impl Default for EngineSettings {
             idle_commit_interval: DEFAULT_IDLE_COMMIT,
             store_flush_interval: Duration::from_secs(10),
             purge_interval: Duration::from_secs(5),
+            partition_check_interval: Duration::from_secs(10),
             start_from: StartFrom::default(),
         }
     }

@@ -29,8 +29,6 @@ use crate::types::TopicPartition;
 const TICK: Duration = Duration::from_millis(100);
 /// How often the ends of inputs are asked for, for the lag that is shown.
 const LAG_EVERY: Duration = Duration::from_secs(5);
-/// How often partitions of inputs are counted.
-const PARTITIONS_EVERY: Duration = Duration::from_secs(30);
 /// Waiting time between attempts to start while Kafka or the registry is away: from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -223,7 +221,7 @@ impl Supervisor {
             self.last_lag = Instant::now();
             self.measure_lag();
         }
-        if self.last_partitions.elapsed() >= PARTITIONS_EVERY {
+        if self.last_partitions.elapsed() >= self.parts.settings.partition_check_interval {
             self.last_partitions = Instant::now();
             self.count_partitions();
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use millstream::engine::deploy::control::StreamOutputs;
 use millstream::engine::deploy::{DeployContext, operations};
+use millstream::engine::golden::Case;
 use millstream::engine::{Engine, EngineParts, EngineSettings, Startup, TopologyStatus, threads};
 use millstream::expr::Expr;
 use millstream::formats::{MemoryRegistry, SchemaSource};
@@ -21,7 +22,10 @@ use crate::simulation::plan::{self, MOVIES, RATED, RATINGS};
 const PARTITIONS: i32 = 2;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A simulated cluster whose time is the real one.
+/// The cluster's time runs so much faster than ours: sessions of members that have left end sooner.
+const SPEED: i64 = 8;
+
+/// A simulated cluster whose time follows the real one.
 struct Cluster {
     log: SimLog,
     process: Arc<SimProcess>,
@@ -38,11 +42,12 @@ impl Cluster {
             log.create_topic(topic, PARTITIONS, &[]).unwrap();
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let (clock, told) = (log.clone(), stop.clone());
+        let (clock, told, begin) = (log.clone(), stop.clone(), threads::now());
         std::thread::spawn(move || {
             while !told.load(SeqCst) {
                 std::thread::sleep(Duration::from_millis(2));
-                clock.advance((threads::now() - clock.now()).max(0));
+                let target = begin + (threads::now() - begin) * SPEED;
+                clock.advance((target - clock.now()).max(0));
             }
         });
         Self {
@@ -53,6 +58,7 @@ impl Cluster {
             settings: EngineSettings {
                 workers: 2,
                 commit_interval: Duration::from_millis(10),
+                partition_check_interval: Duration::from_millis(200),
                 ..EngineSettings::default()
             },
             stop,
@@ -60,12 +66,16 @@ impl Cluster {
     }
 
     fn start(&self, topology: &Topology) -> Engine {
+        self.start_instance(topology, "one", self.stores.clone())
+    }
+
+    fn start_instance(&self, topology: &Topology, instance: &str, stores: Arc<MemoryStores>) -> Engine {
         let parts = EngineParts {
             log: self.process.clone(),
             schemas: self.schemas.clone(),
-            stores: self.stores.clone(),
+            stores,
             settings: self.settings.clone(),
-            instance: "one".into(),
+            instance: instance.into(),
         };
         Engine::start(parts, vec![Arc::new(topology.clone())]).unwrap()
     }
@@ -320,5 +330,138 @@ fn what_is_missing_is_said_at_once() {
     let engine = cluster.start(&plan::topology());
     eventually("the refusal", || matches!(engine.startup(), Startup::Failed(_)));
     assert_eq!(cluster.topics(), ["millstream.control", RATINGS]);
+    engine.stop();
+}
+
+#[test]
+fn an_interrupted_replay_goes_on_and_two_instances_switch_together() {
+    let cluster = Cluster::new();
+    for movie in 0..5 {
+        cluster.movie(movie);
+        cluster.rate(movie, 1.0);
+    }
+    let right = |n: i64| -> BTreeMap<i64, (i64, f64)> { (0..5).map(|movie| (movie, (n, n as f64))).collect() };
+    let engine = cluster.start(&plan::topology());
+    eventually("the result", || cluster.rated() == right(1));
+    let topology = Arc::new(plan::topology());
+    cluster
+        .context(|context| operations::begin_replay(context, &topology, None, None))
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    engine.stop();
+    let again = cluster.context(|context| operations::begin_replay(context, &topology, None, None));
+    assert_eq!(again, Ok(1), "it is under way already");
+    (0..5).for_each(|movie| drop(cluster.rate(movie, 1.0)));
+    let other = Arc::new(MemoryStores::new());
+    let engines = [
+        cluster.start(&topology),
+        cluster.start_instance(&topology, "two", other),
+    ];
+    for engine in &engines {
+        eventually("the switch", || {
+            engine.published().topology("movies").is_some_and(|t| t.generation == 1)
+        });
+    }
+    (0..5).for_each(|movie| drop(cluster.rate(movie, 1.0)));
+    eventually("the result", || cluster.rated() == right(3));
+    engines.into_iter().for_each(Engine::stop);
+}
+
+/// A stream that is copied, uppercased, to another one.
+fn copying(cluster: &Cluster) -> Topology {
+    let sql = "sql\n  CREATE STREAM words (id BIGINT KEY, word STRING) WITH (KAFKA_TOPIC = 'words', KEY_FORMAT = 'KAFKA', \
+               VALUE_FORMAT = 'KAFKA', PARTITIONS = 2);\n  CREATE STREAM loud WITH (KAFKA_TOPIC = 'loud', VALUE_FORMAT = 'KAFKA') AS \
+               SELECT id, UCASE(word) AS word FROM words;\nend\n";
+    crate::golden::compile_case("copying", &Case::parse(sql).unwrap(), &cluster.schemas).unwrap()
+}
+
+#[test]
+fn stream_outputs_are_not_doubled_without_being_asked() {
+    let cluster = Cluster::new();
+    let topology = Arc::new(copying(&cluster));
+    let engine = cluster.start(&topology);
+    started(&engine);
+    let say = |word: &str, timestamp: i64| {
+        let tp = TopicPartition::new("words", 0);
+        cluster
+            .log
+            .append(&tp, Some(&1_i64.to_be_bytes()), Some(word.as_bytes()), timestamp)
+            .unwrap();
+    };
+    let heard = || -> Vec<String> {
+        let read = |p| {
+            cluster
+                .log
+                .read(&TopicPartition::new("loud", p), true)
+                .unwrap_or_default()
+        };
+        (0..2)
+            .flat_map(read)
+            .map(|r| String::from_utf8(r.value.unwrap()).unwrap())
+            .collect()
+    };
+    say("one", 1_000);
+    say("two", 2_000);
+    eventually("the copies", || heard() == ["ONE", "TWO"]);
+    let refused = cluster
+        .context(|context| operations::begin_replay(context, &topology, None, None))
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("(loud) would hold everything twice"),
+        "{refused}"
+    );
+    let replay = |generation: u32, from: Option<i64>, outputs: StreamOutputs| {
+        let begun = cluster.context(|context| operations::begin_replay(context, &topology, from, Some(outputs)));
+        assert_eq!(begun, Ok(generation));
+        eventually("the switch", || {
+            let shown = engine.published().topology("copying");
+            shown.is_some_and(|t| t.generation == generation && t.replay.read().is_none())
+        });
+    };
+    replay(1, None, StreamOutputs::None);
+    say("three", 3_000);
+    eventually("the next copy", || heard() == ["ONE", "TWO", "THREE"]);
+    replay(2, Some(2_000), StreamOutputs::Append);
+    eventually("the copies from a time on", || {
+        heard() == ["ONE", "TWO", "THREE", "TWO", "THREE"]
+    });
+    engine.stop();
+}
+
+#[test]
+fn an_input_that_gains_partitions_stops_the_topology_until_it_is_replayed() {
+    let cluster = Cluster::new();
+    cluster.movie(1);
+    cluster.rate(1, 1.0);
+    let engine = cluster.start(&plan::topology());
+    eventually("the result", || cluster.rated() == BTreeMap::from([(1, (1, 1.0))]));
+    cluster.log.add_partitions(RATINGS, 3).unwrap();
+    eventually("the stop", || matches!(status(&engine), TopologyStatus::Stopped(_)));
+    let TopologyStatus::Stopped(reason) = status(&engine) else {
+        panic!()
+    };
+    assert!(
+        reason.contains("topic ratings has 3 partitions") && reason.contains("millstream replay movies"),
+        "{reason}"
+    );
+    let topology = Arc::new(plan::topology());
+    cluster
+        .context(|context| operations::begin_replay(context, &topology, None, None))
+        .unwrap();
+    eventually("the switch", || {
+        engine.published().topology("movies").is_some_and(|t| t.generation == 1)
+    });
+    assert_eq!(engine.published().topology("movies").unwrap().partitions, [3, 2, 2]);
+    assert_eq!(status(&engine), TopologyStatus::Running);
+    let tp = TopicPartition::new(RATINGS, 2);
+    let mut bytes = Vec::new();
+    encode_row(&[1_i64.into(), 2.0.into()], &mut bytes);
+    cluster
+        .log
+        .append(&tp, Some(b"12345678"), Some(&bytes), threads::now())
+        .unwrap();
+    eventually("the result from the new partition", || {
+        cluster.rated() == BTreeMap::from([(1, (2, 3.0))])
+    });
     engine.stop();
 }

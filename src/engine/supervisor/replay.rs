@@ -67,7 +67,9 @@ impl Supervisor {
             .is_some_and(|replay| replay.phase == ReplayPhase::Switching);
         if own == record.fingerprint {
             let runs = is_current && managed.current.as_ref().is_some_and(Generation::is_running);
-            if !runs && !switching {
+            // Where only the replay was started, the old generation cannot run any more.
+            let given_up = managed.current.is_none() && managed.building.is_some();
+            if !runs && !switching && !given_up {
                 self.restart(managed, record)?;
             }
         } else if is_current || record.replay.as_ref().is_none_or(|replay| replay.fingerprint != own) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::deploy::control::{ControlReader, ControlRecord, Replay, ReplayPhase, StreamOutputs, Wanted};
-use super::super::deploy::{self, DeployError, Problem, operations};
+use super::super::deploy::{self, DeployContext, DeployError, Problem, operations};
 use super::super::fingerprint::StatePlan;
 use super::super::threads::{Generation, stopwatch};
 use super::super::worker::{OutputMode, WorkerShared};
@@ -58,6 +58,9 @@ pub(super) fn bring_up(
             intent.record = None;
         }
     }
+    for intent in &mut intents {
+        give_up_unbuildable(&context, intent)?;
+    }
     let wanted: Vec<(Arc<Topology>, u32)> = (intents.iter())
         .filter_map(|intent| Some((intent.topology.clone(), intent.current?)))
         .collect();
@@ -88,6 +91,27 @@ pub(super) fn bring_up(
         }
     }
     Ok(supervisor)
+}
+
+/// A generation that cannot run any more (its inputs have other partitions now) does not keep the one from being built that takes its place.
+fn give_up_unbuildable(context: &DeployContext<'_>, intent: &mut Intent) -> Result<(), DeployError> {
+    let (Some(current), Some(_)) = (intent.current, &intent.replay) else {
+        return Ok(());
+    };
+    match deploy::check(context, &intent.topology, current) {
+        Ok(_) => Ok(()),
+        Err(DeployError::Problems(problems)) => {
+            let reason = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            tracing::warn!(
+                topology = &*intent.topology.name,
+                reason,
+                "the old state cannot answer; it is being rebuilt"
+            );
+            intent.current = None;
+            Ok(())
+        }
+        Err(away) => Err(away),
+    }
 }
 
 /// Decides what a topology is started as, by comparing its SQL with the state that exists.
