@@ -10,6 +10,8 @@ mod http;
 mod jobs;
 #[cfg(feature = "kafka")]
 mod kafka_log;
+#[cfg(feature = "kafka")]
+mod kafka_login;
 mod rooms;
 mod simulation;
 mod views;

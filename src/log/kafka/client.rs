@@ -9,6 +9,7 @@ use std::time::Duration;
 use rdkafka::bindings as sys;
 
 use super::deliveries::Deliveries;
+use super::logging::Complaints;
 use super::oauth::TokenSource;
 use super::raw::{self, Code, Conf, ERROR_TEXT_BYTES};
 use super::settings::{KafkaSettings, Role};
@@ -24,6 +25,8 @@ pub(super) struct Context {
     pub(super) tokens: Option<TokenSource>,
     /// Used only inside calls of the client's one owner: librdkafka serves delivery reports in the thread that polls.
     pub(super) deliveries: RefCell<Deliveries>,
+    /// Why there is no connection; written by librdkafka's threads.
+    pub(super) complaints: Complaints,
 }
 
 /// A client: a producer or a consumer with its threads.
@@ -55,7 +58,7 @@ impl Client {
         customize(&conf);
         let context = Box::new(Context {
             tokens,
-            deliveries: RefCell::default(),
+            ..Context::default()
         });
         let client = Self::start(role, conf, context)?;
         if asks_for_tokens {
@@ -102,6 +105,21 @@ impl Client {
     pub(super) fn deliveries(&self) -> &RefCell<Deliveries> {
         // SAFETY: lives until the client has been destroyed
         unsafe { &self.context.as_ref().deliveries }
+    }
+
+    /// Why there is no connection.
+    pub(super) fn complaints(&self) -> &Complaints {
+        // SAFETY: lives until the client has been destroyed
+        unsafe { &self.context.as_ref().complaints }
+    }
+
+    /// An error with the reason why there is no connection, where the call itself knows none.
+    pub(super) fn explain(&self, error: LogError) -> LogError {
+        match (error, self.complaints().last()) {
+            (LogError::Retry(message), Some(complaint)) => LogError::Retry(format!("{message} ({complaint})")),
+            (LogError::Unknown(message), Some(complaint)) => LogError::Unknown(format!("{message} ({complaint})")),
+            (error, _) => error,
+        }
     }
 
     /// The error after which this client is of no use any more.

@@ -236,12 +236,18 @@ impl KafkaTransactions {
     }
 
     fn call(&self, what: &str, phase: Phase, error: *mut sys::rd_kafka_error_t) -> LogResult<()> {
-        NativeError::take(error).map_err(|error| {
-            let retriable = error.retriable;
-            let error = errors::transactional(error, what, phase);
-            tracing::debug!(target: "millstream::kafka", retriable, %error, "transaction");
-            error
-        })
+        match NativeError::take(error) {
+            Ok(()) => {
+                self.core.client.complaints().forget();
+                Ok(())
+            }
+            Err(error) => {
+                let retriable = error.retriable;
+                let error = self.core.client.explain(errors::transactional(error, what, phase));
+                tracing::debug!(target: "millstream::kafka", retriable, %error, "transaction");
+                Err(error)
+            }
+        }
     }
 
     fn slot(&mut self, handle: TopicHandle, partition: i32) -> LogResult<usize> {

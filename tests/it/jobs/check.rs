@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 
 use super::cluster::Cluster;
@@ -122,7 +123,11 @@ fn key_text(key: Key, bytes: Option<&[u8]>) -> String {
 }
 
 fn row(schema: &apache_avro::Schema, bytes: &[u8]) -> Row {
-    let datum = apache_avro::from_avro_datum(schema, &mut &bytes[5..], None).expect("a record of the schema");
+    let datum = GenericDatumReader::builder(schema)
+        .build()
+        .expect("a reader")
+        .read_value(&mut &bytes[5..])
+        .expect("a record of the schema");
     let Value::Record(fields) = datum else {
         panic!("no record")
     };

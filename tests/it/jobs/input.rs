@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
 use millstream::log::{Log, NewTopic, OutRecord, Producer, TopicHandle, partition_for_key};
 use parking_lot::Mutex;
 
@@ -165,7 +166,11 @@ impl Sender {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-        let datum = apache_avro::to_avro_datum(schema, Value::Record(fields)).expect("a record of the schema");
+        let datum = GenericDatumWriter::builder(schema)
+            .build()
+            .expect("a writer")
+            .write_value_to_vec(Value::Record(fields))
+            .expect("a record of the schema");
         let value = [&[0][..], &id.to_be_bytes(), &datum].concat();
         let key = key.to_be_bytes();
         self.send(topic, partition_for_key(&key, PARTITIONS), Some(&key), &value);

@@ -116,16 +116,15 @@ impl KafkaAdmin {
         loop {
             if let Some(event) = queue.poll(deadline.slice()) {
                 let (code, words, _) = event.error();
-                return if code == raw::OK {
-                    Ok(event)
-                } else {
-                    Err(classify_text(code, what, &words))
-                };
+                if code == raw::OK {
+                    self.client.complaints().forget();
+                    return Ok(event);
+                }
+                return Err(self.client.explain(classify_text(code, what, &words)));
             }
             if deadline.passed() {
-                return Err(LogError::Retry(format!(
-                    "{what}: no answer from the brokers within {CALL:?}"
-                )));
+                let silent = LogError::Retry(format!("{what}: no answer from the brokers within {CALL:?}"));
+                return Err(self.client.explain(silent));
             }
             self.closing.check(what)?;
         }

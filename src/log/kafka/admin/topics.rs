@@ -86,9 +86,10 @@ impl KafkaAdmin {
             match classify(code, "listing topics") {
                 _ if code == raw::OK => break,
                 LogError::Retry(_) if !deadline.passed() => {}
-                error => return Err(error),
+                error => return Err(self.client.explain(error)),
             }
         }
+        self.client.complaints().forget();
         // SAFETY: the answer is ours, its names are copied before it is freed
         unsafe {
             let count = usize::try_from((*metadata).topic_cnt).unwrap_or(0);
