@@ -14,36 +14,52 @@ CREATE STREAM raw_ratings (line STRING)
   WITH (KAFKA_TOPIC = 'raw-ratings', VALUE_FORMAT = 'KAFKA', PARTITIONS = 1);
 
 -- id::title::year::minutes::country::rating::votes::genres|..::actors|..::directors|..::composers|..::screenwriters|..::cinematographer::companies|..
--- A part that is missing or no number makes the line bad: it goes to the topic millstream.ratings.dead-letters.
-CREATE STREAM parsed_movies
-  WITH (KAFKA_TOPIC = 'movies', KEY_FORMAT = 'KAFKA', VALUE_FORMAT = 'AVRO', PARTITIONS = 6) AS
+-- A part that is missing or no number makes the line bad: it goes to the topic millstream.ratings.dead-letters. Lines are taken
+-- apart before they are carried to their movie's partition (WRITE_TOPIC = FALSE: no topic in between), so it is the line that goes there.
+CREATE STREAM movie_parts WITH (VALUE_FORMAT = 'JSON', WRITE_TOPIC = FALSE) AS
+  SELECT SPLIT(line, '::') AS part FROM raw_movies EMIT CHANGES;
+
+CREATE STREAM movie_lines WITH (VALUE_FORMAT = 'JSON', WRITE_TOPIC = FALSE) AS
   SELECT
-    REQUIRE(CAST(SPLIT(line, '::')[1] AS BIGINT), 'a movie has no id') AS id,
-    AS_VALUE(REQUIRE(CAST(SPLIT(line, '::')[1] AS BIGINT), 'a movie has no id')) AS movie_id,
-    REQUIRE(SPLIT(line, '::')[2], 'a movie has no title') AS title,
-    REQUIRE(CAST(SPLIT(line, '::')[3] AS INTEGER), 'a movie has no year') AS release_year,
-    REQUIRE(SPLIT(line, '::')[5], 'a movie has no country') AS country,
-    REQUIRE(SPLIT(SPLIT(line, '::')[8], '|'), 'a movie has no genres') AS genres,
-    REQUIRE(SPLIT(SPLIT(line, '::')[9], '|'), 'a movie has no actors') AS actors,
-    REQUIRE(SPLIT(SPLIT(line, '::')[10], '|'), 'a movie has no directors') AS directors,
-    REQUIRE(SPLIT(SPLIT(line, '::')[11], '|'), 'a movie has no composers') AS composers,
-    REQUIRE(SPLIT(SPLIT(line, '::')[12], '|'), 'a movie has no screenwriters') AS screenwriters,
-    REQUIRE(SPLIT(line, '::')[13], 'a movie has no cinematographer') AS cinematographer,
-    REQUIRE(SPLIT(SPLIT(line, '::')[14], '|'), 'a movie has no production companies') AS production_companies
-  FROM raw_movies
-  PARTITION BY REQUIRE(CAST(SPLIT(line, '::')[1] AS BIGINT), 'a movie has no id')
+    REQUIRE(CAST(part[1] AS BIGINT), 'a movie has no id') AS movie_id,
+    REQUIRE(part[2], 'a movie has no title') AS title,
+    REQUIRE(CAST(part[3] AS INTEGER), 'a movie has no year') AS release_year,
+    REQUIRE(part[5], 'a movie has no country') AS country,
+    REQUIRE(SPLIT(part[8], '|'), 'a movie has no genres') AS genres,
+    REQUIRE(SPLIT(part[9], '|'), 'a movie has no actors') AS actors,
+    REQUIRE(SPLIT(part[10], '|'), 'a movie has no directors') AS directors,
+    REQUIRE(SPLIT(part[11], '|'), 'a movie has no composers') AS composers,
+    REQUIRE(SPLIT(part[12], '|'), 'a movie has no screenwriters') AS screenwriters,
+    REQUIRE(part[13], 'a movie has no cinematographer') AS cinematographer,
+    REQUIRE(SPLIT(part[14], '|'), 'a movie has no production companies') AS production_companies
+  FROM movie_parts
   EMIT CHANGES;
 
--- user::movie::rating, written in the order of their movies' lines.
+CREATE STREAM parsed_movies
+  WITH (KAFKA_TOPIC = 'movies', KEY_FORMAT = 'KAFKA', VALUE_FORMAT = 'AVRO', PARTITIONS = 6) AS
+  SELECT movie_id AS id, AS_VALUE(movie_id) AS movie_id, title, release_year, country, genres, actors, directors, composers,
+    screenwriters, cinematographer, production_companies
+  FROM movie_lines
+  PARTITION BY movie_id
+  EMIT CHANGES;
+
+-- user::movie::rating, carried to the movie's partition, where they keep their order.
+CREATE STREAM rating_parts WITH (VALUE_FORMAT = 'JSON', WRITE_TOPIC = FALSE) AS
+  SELECT SPLIT(line, '::') AS part FROM raw_ratings EMIT CHANGES;
+
+CREATE STREAM rating_lines WITH (VALUE_FORMAT = 'JSON', WRITE_TOPIC = FALSE) AS
+  SELECT
+    REQUIRE(CAST(part[2] AS BIGINT), 'a rating has no movie') AS movie_id,
+    REQUIRE(CAST(part[3] AS DOUBLE), 'a rating has no number') AS rating,
+    REQUIRE(CAST(part[1] AS BIGINT), 'a rating has no user') AS user_id
+  FROM rating_parts
+  EMIT CHANGES;
+
 CREATE STREAM parsed_ratings
   WITH (KAFKA_TOPIC = 'ratings', KEY_FORMAT = 'KAFKA', VALUE_FORMAT = 'AVRO', PARTITIONS = 6) AS
-  SELECT
-    REQUIRE(CAST(SPLIT(line, '::')[2] AS BIGINT), 'a rating has no movie') AS id,
-    AS_VALUE(REQUIRE(CAST(SPLIT(line, '::')[2] AS BIGINT), 'a rating has no movie')) AS movie_id,
-    REQUIRE(CAST(SPLIT(line, '::')[3] AS DOUBLE), 'a rating has no number') AS rating,
-    REQUIRE(CAST(SPLIT(line, '::')[1] AS BIGINT), 'a rating has no user') AS user_id
-  FROM raw_ratings
-  PARTITION BY REQUIRE(CAST(SPLIT(line, '::')[2] AS BIGINT), 'a rating has no movie')
+  SELECT movie_id AS id, AS_VALUE(movie_id) AS movie_id, rating, user_id
+  FROM rating_lines
+  PARTITION BY movie_id
   EMIT CHANGES;
 
 -- The typed topics are open to others, too: their columns come from the schemas movies-value and ratings-value.

@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use base64::Engine as _;
+
 use super::Failure;
 
 /// Longest wait for one answer: a query's or a batch's time limit is well below it.
@@ -18,6 +20,8 @@ const MAX_ANSWER_BYTES: u64 = 1 << 30;
 pub struct Client {
     authority: String,
     base: String,
+    /// A header line with its end, or nothing.
+    authorization: String,
     connection: Option<BufReader<TcpStream>>,
 }
 
@@ -88,8 +92,16 @@ impl Client {
         Ok(Self {
             authority,
             base,
+            authorization: String::new(),
             connection: None,
         })
+    }
+
+    /// With basic authentication.
+    pub fn with_basic(mut self, user: &str, password: &str) -> Self {
+        let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        self.authorization = format!("authorization: Basic {token}\r\n");
+        self
     }
 
     /// Sends a request and reads the answer. A kept connection that the server closed meanwhile is opened again, once, as long as nothing of
@@ -126,10 +138,11 @@ impl Client {
         body: &[u8],
     ) -> std::io::Result<()> {
         let head = format!(
-            "{method} {}{path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json\r\ncontent-length: {}\r\n\r\n",
+            "{method} {}{path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json\r\ncontent-length: {}\r\n{}\r\n",
             self.base,
             self.authority,
-            body.len()
+            body.len(),
+            self.authorization
         );
         let stream = connection.get_mut();
         stream.write_all(head.as_bytes())?;

@@ -16,7 +16,9 @@ use super::settings::Settings;
 /// When the filter of `log-level` cannot be read.
 pub fn start(settings: &Settings, file: Option<File>) -> Result<(), Failure> {
     let filter = settings.text("log-level");
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    // The Avro crate tells every schema that it parses.
+    let quieter = format!("apache_avro=warn,{filter}");
+    let filter = EnvFilter::try_new(quieter).map_err(|error| {
         Failure::usage(format!(
             "log-level: `{filter}`: {error}; write error, warn, info, debug or trace"
         ))

@@ -5,12 +5,23 @@
 
 mod args;
 mod commands;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod dev;
 mod hint;
 mod http_client;
 mod load;
 mod logging;
 pub mod output;
+mod registry;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod running;
+mod schema_files;
 pub mod settings;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod signals;
+mod sql_files;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod steer;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use super::settings::Settings;
+use crate::dev::top::DEFAULT_WIDTH;
 
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,22 @@ pub fn progress(text: &str) {
 pub fn progress_done() {
     if std::io::stderr().is_terminal() {
         note("");
+    }
+}
+
+/// Columns of the terminal on standard output.
+pub fn terminal_width() -> usize {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the call writes a `winsize`, which outlives it.
+    let asked = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    match (asked, size.ws_col) {
+        (0, columns) if columns > 0 => usize::from(columns),
+        _ => DEFAULT_WIDTH,
     }
 }
 

@@ -3,4 +3,5 @@
 pub mod broker;
 pub mod registry;
 pub mod sample;
+pub mod schemas_log;
 pub mod top;

@@ -328,8 +328,11 @@ impl Supervisor {
         all.iter_mut().for_each(Generation::join);
     }
 
-    fn write_record(&self, name: &str, record: ControlRecord) -> Result<(), DeployError> {
-        operations::write(&self.parts.context(), name, Some(record))
+    /// Writes a record, and knows it at once: until it is read back, the topology would look as if it had been undeployed.
+    fn write_record(&mut self, name: &str, record: ControlRecord) -> Result<(), DeployError> {
+        operations::write(&self.parts.context(), name, Some(record.clone()))?;
+        self.control.state.insert(name.to_owned(), record);
+        Ok(())
     }
 }
 

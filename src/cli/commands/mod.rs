@@ -1,9 +1,24 @@
 //! The table of commands; one file each.
 
 mod broker;
+mod check;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod dev;
 mod docs;
+mod explain;
 mod load;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod pause;
 mod query;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod replay;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod resume;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod run;
+mod schemas;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod undeploy;
 
 use clap::Command;
 
@@ -34,5 +49,25 @@ pub struct CommandSpec {
     pub run: fn(&Invocation<'_>) -> Outcome,
 }
 
-/// All commands, in the order of the help.
-pub const COMMANDS: &[CommandSpec] = &[broker::COMMAND, query::COMMAND, load::COMMAND, docs::COMMAND];
+/// All commands, in the order of the help. Without Kafka and RocksDB there is nothing to run topologies with.
+pub const COMMANDS: &[CommandSpec] = &[
+    #[cfg(all(feature = "kafka", feature = "rocksdb"))]
+    dev::COMMAND,
+    #[cfg(all(feature = "kafka", feature = "rocksdb"))]
+    run::COMMAND,
+    check::COMMAND,
+    explain::COMMAND,
+    query::COMMAND,
+    load::COMMAND,
+    schemas::COMMAND,
+    #[cfg(all(feature = "kafka", feature = "rocksdb"))]
+    replay::COMMAND,
+    #[cfg(all(feature = "kafka", feature = "rocksdb"))]
+    pause::COMMAND,
+    #[cfg(all(feature = "kafka", feature = "rocksdb"))]
+    resume::COMMAND,
+    #[cfg(all(feature = "kafka", feature = "rocksdb"))]
+    undeploy::COMMAND,
+    broker::COMMAND,
+    docs::COMMAND,
+];

@@ -29,16 +29,20 @@ impl Setting {
 
 /// Commands that run topologies.
 const ENGINE: &[&str] = &["dev", "run"];
+/// Commands that run topologies on a Kafka of their own.
+const RUN: &[&str] = &["run"];
 /// Commands that read SQL files.
-const SQL: &[&str] = &["dev", "run", "check", "explain"];
+const SQL: &[&str] = &["dev", "run", "check", "explain", "replay"];
+/// Commands that read schemas from files.
+const SCHEMAS: &[&str] = &["dev", "run", "check", "explain", "schemas", "replay"];
 /// Commands that connect to Kafka.
-const KAFKA: &[&str] = &["run"];
+const KAFKA: &[&str] = &["run", "replay", "undeploy", "pause", "resume"];
+/// Commands to which the application's name matters.
+const APPLICATION: &[&str] = &["dev", "run", "explain", "replay", "undeploy", "pause", "resume"];
 /// Commands that may ask a schema registry.
-const REGISTRY: &[&str] = &["run", "check", "explain", "schemas"];
+const REGISTRY: &[&str] = &["run", "check", "explain", "schemas", "replay", "undeploy"];
 /// Commands that talk to a running instance.
-const CLIENT: &[&str] = &["query", "load", "replay", "undeploy", "pause", "resume"];
-/// Commands that keep something on disk.
-const DISK: &[&str] = &["dev", "run"];
+const CLIENT: &[&str] = &["query", "load", "replay"];
 /// Commands with an answer.
 const ANSWERS: &[&str] = &[
     "check", "explain", "query", "load", "schemas", "replay", "undeploy", "pause", "resume",
@@ -78,7 +82,7 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "DIR",
         help: "The directory of Avro schemas, `SUBJECT.avsc`. `dev` registers them at start, and so does `run` when told so; `check` and \
                `explain` read columns from them.",
-        commands: &["dev", "run", "check", "explain", "schemas"],
+        commands: SCHEMAS,
     },
     Setting {
         name: "data-dir",
@@ -86,7 +90,7 @@ pub const SETTINGS: &[Setting] = &[
         default: Some(".millstream"),
         value_name: "DIR",
         help: "Where state is kept; for `dev` also the embedded broker's topics.",
-        commands: DISK,
+        commands: ENGINE,
     },
     Setting {
         name: "http",
@@ -139,9 +143,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "bootstrap-servers",
         kind: Kind::List,
-        default: None,
+        default: Some("127.0.0.1:9092"),
         value_name: "HOSTS",
-        help: "Kafka's addresses, HOST:PORT separated by commas. Required by `run`.",
+        help: "Kafka's addresses, HOST:PORT separated by commas.",
         commands: KAFKA,
     },
     Setting {
@@ -174,7 +178,7 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("millstream"),
         value_name: "NAME",
         help: "The prefix of consumer groups, internal topics and transactional ids. Instances of the same name share the work.",
-        commands: SQL,
+        commands: APPLICATION,
     },
     Setting {
         name: "workers",
@@ -203,7 +207,7 @@ pub const SETTINGS: &[Setting] = &[
         },
         default: Some("32MiB"),
         value_name: "SIZE",
-        help: "Uncommitted and cached rows of a worker. A full buffer commits early.",
+        help: "Uncommitted and cached rows of a topology, over its workers. A full buffer commits early.",
         commands: ENGINE,
     },
     Setting {
@@ -212,7 +216,7 @@ pub const SETTINGS: &[Setting] = &[
             min: 64 * 1024,
             max: 1 << 40,
         },
-        default: Some("32MiB"),
+        default: Some("16MiB"),
         value_name: "SIZE",
         help: "Records that a worker has fetched and not yet processed.",
         commands: ENGINE,
@@ -239,7 +243,7 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("classic"),
         value_name: "NAME",
         help: "How workers share tasks: `classic` (cooperative-sticky) or `consumer` (KIP-848, Kafka 4.0 and newer).",
-        commands: KAFKA,
+        commands: RUN,
     },
     Setting {
         name: "default-partitions",
@@ -255,7 +259,7 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("-1"),
         value_name: "N",
         help: "Replicas of the topics that Millstream creates; -1 is the broker's default.",
-        commands: KAFKA,
+        commands: RUN,
     },
     Setting {
         name: "internal-min-isr",
@@ -263,17 +267,17 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("0"),
         value_name: "N",
         help: "`min.insync.replicas` of the topics that Millstream creates; 0 is the broker's default.",
-        commands: KAFKA,
+        commands: RUN,
     },
     Setting {
-        name: "rocksdb-block-cache",
+        name: "rocksdb-memory",
         kind: Kind::Bytes {
-            min: 1 << 20,
+            min: 8 << 20,
             max: 1 << 40,
         },
-        default: Some("64MiB"),
+        default: Some("96MiB"),
         value_name: "SIZE",
-        help: "RocksDB's block cache, one for the process.",
+        help: "Memory of RocksDB for the whole process: block cache, indexes and filters, and the write buffers.",
         commands: ENGINE,
     },
     Setting {
@@ -284,7 +288,7 @@ pub const SETTINGS: &[Setting] = &[
         },
         default: Some("32MiB"),
         value_name: "SIZE",
-        help: "RocksDB's write buffers, one budget for the process. It bounds what is replayed after a crash.",
+        help: "The part of rocksdb-memory that write buffers may take; also about what a crash leaves to be replayed.",
         commands: ENGINE,
     },
     Setting {
@@ -304,7 +308,7 @@ pub const SETTINGS: &[Setting] = &[
             min: 1024,
             max: 1 << 40,
         },
-        default: Some("64MiB"),
+        default: Some("16MiB"),
         value_name: "SIZE",
         help: "Memory that one query may hold.",
         commands: ENGINE,

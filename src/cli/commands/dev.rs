@@ -1,0 +1,101 @@
+//! `millstream dev`: everything in one process, no Kafka needed: embedded broker and registry, then exactly what `run` does.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Command;
+
+use super::{CommandSpec, Logs};
+use crate::cli::dev::{Feed, LiveList, Local, create_topics};
+use crate::cli::running::{self, Running};
+use crate::cli::settings::Settings;
+use crate::cli::{Failure, Invocation, Outcome, logging, output, signals, sql_files};
+use crate::http;
+
+/// The command.
+pub const COMMAND: CommandSpec = CommandSpec {
+    name: "dev",
+    about: "Runs everything here: embedded broker and registry, the topologies, a live sample",
+    examples: "\
+Examples:
+  millstream dev
+  millstream dev --no-sample --topologies my-sql --data-dir /tmp/mine
+  millstream dev --http 127.0.0.1:0 --kafka 127.0.0.1:0 --registry 127.0.0.1:0 --print-urls json
+
+Topics and state are kept in --data-dir; the next start goes on where it was. Ctrl-C stops it.",
+    arguments: |command: Command| command,
+    logs: Logs::Own,
+    run,
+};
+
+/// Longest wait for all tasks before the addresses are printed: a restore may take its time, and shows its progress over HTTP.
+const TASKS_LIMIT: Duration = Duration::from_secs(10);
+
+fn run(invocation: &Invocation<'_>) -> Outcome {
+    let settings = &invocation.settings;
+    let live =
+        std::io::stdout().is_terminal() && !settings.flag("quiet") && settings.optional_text("print-urls").is_none();
+    running::block_on(serve(settings, live))
+}
+
+async fn serve(settings: &Settings, live: bool) -> Outcome {
+    let stop = signals::listen().map_err(Failure::failed)?;
+    let files = sql_files::read(&settings.path("topologies"), &[])?;
+    let instance = running::lock(settings)?;
+    let data_dir = settings.path("data-dir");
+    // Log lines would tear the live list apart.
+    let log_path = data_dir.join("millstream.log");
+    let log_file = match live {
+        true => Some(
+            std::fs::File::create(&log_path)
+                .map_err(|error| Failure::failed(format!("{}: {error}", log_path.display())))?,
+        ),
+        false => None,
+    };
+    logging::start(settings, log_file)?;
+    let local = Local::start(settings, &data_dir).await?;
+    let Some(topologies) = running::compile(files, &local.ground.schemas, &stop).await? else {
+        return Ok(());
+    };
+    if !settings.flag("no-sample") {
+        let (log, topologies) = (local.ground.log.clone(), topologies.clone());
+        let partitions = i32::try_from(settings.integer("default-partitions")).unwrap_or(1);
+        let create = move || create_topics(&*log, &topologies, partitions);
+        tokio::task::spawn_blocking(create).await.map_err(Failure::failed)??;
+    }
+    let listener = http::bind(settings.text("http")).await.map_err(Failure::Failed)?;
+    let started = Running::start(settings, instance, local.ground.clone(), topologies, listener, &stop).await?;
+    if let Some(running) = started {
+        running.all_running(TASKS_LIMIT, &stop).await;
+        let feed = match settings.flag("no-sample") {
+            true => None,
+            false => Some(Feed::start(&running.url(), &data_dir)?),
+        };
+        let list = match live {
+            true => Some(LiveList::start(&running.url(), running.published(), footer(&running))?),
+            false => {
+                running::announce(settings, &running);
+                None
+            }
+        };
+        signals::stopped(&stop).await;
+        drop((feed, list));
+        if live {
+            output::note("\nstopping; the next start goes on from here");
+        }
+        running.stop().await;
+    }
+    local.stop().await;
+    Ok(())
+}
+
+/// What stands below the live list.
+fn footer(running: &Running) -> Vec<String> {
+    let url = running.url();
+    let mut lines = vec![String::new()];
+    lines.extend(running.urls_text());
+    lines.push(format!("try       curl {url}/v1/views/RATED_MOVIES/rows?limit=3"));
+    lines.push("          millstream query 'SELECT * FROM orders_by_state'".to_owned());
+    lines.push("stop      Ctrl-C".to_owned());
+    lines
+}

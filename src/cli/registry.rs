@@ -1,0 +1,90 @@
+//! The schema registry that the settings name.
+
+use std::sync::Arc;
+
+use super::http_client::Client;
+use super::settings::Settings;
+use super::{Failure, output, schema_files};
+use crate::formats::SchemaSource;
+
+/// A client of the registry of `--schema-registry`. Does not connect yet.
+///
+/// # Errors
+/// When none is named, or the settings do not fit.
+pub fn connect(settings: &Settings) -> Result<Arc<dyn SchemaSource>, Failure> {
+    match settings.list("schema-registry") {
+        [] => Err(Failure::usage(
+            "no schema registry is named: --schema-registry URLS, or schema-registry in millstream.toml",
+        )),
+        urls => client(settings, urls),
+    }
+}
+
+/// The registry of `--schema-registry`, or without one a registry in memory that holds the files of `--schemas`.
+///
+/// # Errors
+/// What is wrong with settings or files.
+pub fn connect_or_files(settings: &Settings) -> Result<Arc<dyn SchemaSource>, Failure> {
+    if !settings.list("schema-registry").is_empty() {
+        return connect(settings);
+    }
+    let registry = schema_files::registry_of(&settings.path("schemas"));
+    Ok(Arc::new(
+        registry.map_err(|problems| Failure::usage(problems.join("\n")))?,
+    ))
+}
+
+#[cfg(feature = "kafka")]
+fn client(settings: &Settings, urls: &[String]) -> Result<Arc<dyn SchemaSource>, Failure> {
+    use crate::formats::client::{ClientSettings, HttpRegistry};
+
+    let user = settings.optional_text("schema-registry-user");
+    let client = ClientSettings {
+        basic: user.map(|user| (user.to_owned(), settings.text("schema-registry-password").to_owned())),
+        ..ClientSettings::new(&urls.join(","))
+    };
+    let registry = HttpRegistry::new(&client).map_err(|error| Failure::usage(format!("schema-registry: {error}")))?;
+    Ok(Arc::new(registry))
+}
+
+/// The client belongs to the Kafka part of the program.
+#[cfg(not(feature = "kafka"))]
+fn client(_: &Settings, _: &[String]) -> Result<Arc<dyn SchemaSource>, Failure> {
+    Err(Failure::failed(
+        "this program was built without the feature `kafka`: it cannot ask a schema registry",
+    ))
+}
+
+/// Deletes subjects at the registry of `--schema-registry`, if one is named; those that it had. Only over http: for a registry behind TLS
+/// the user is told what to delete.
+///
+/// # Errors
+/// When the registry is away or refuses.
+pub fn delete_subjects(settings: &Settings, subjects: &[String]) -> Result<Vec<String>, Failure> {
+    let Some(url) = settings.list("schema-registry").first() else {
+        return Ok(Vec::new());
+    };
+    if url.starts_with("https://") {
+        output::note(&format!(
+            "delete these subjects at {url} if nobody else uses them: {}",
+            subjects.join(", ")
+        ));
+        return Ok(Vec::new());
+    }
+    let mut client = Client::new(url)?;
+    if let Some(user) = settings.optional_text("schema-registry-user") {
+        client = client.with_basic(user, settings.text("schema-registry-password"));
+    }
+    let mut deleted = Vec::new();
+    for subject in subjects {
+        let answer = client.send("DELETE", &format!("/subjects/{subject}"), &[])?;
+        match answer.status {
+            404 => {}
+            _ => {
+                answer.json()?;
+                deleted.push(subject.clone());
+            }
+        }
+    }
+    Ok(deleted)
+}

@@ -1,0 +1,281 @@
+//! A running instance: engine and HTTP over a log and a registry. `run` and `dev` differ only in where these two are.
+//!
+//! ```text
+//! SQL files -> compile (waits for the registry) -> Engine (waits for Kafka) -> ready
+//!                                                     | published
+//!                                               HTTP: views, ingest, control
+//! ```
+
+mod control;
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub use settings::{engine_settings, kafka_settings};
+
+use super::settings::Settings;
+use super::sql_files::{CompileFailure, compile_all};
+use super::{Failure, output, signals};
+use crate::engine::{Engine, EngineParts, Instance, LogIngest, Published, Startup};
+use crate::formats::SchemaSource;
+use crate::http::{self, App, AppParts};
+use crate::log::Log;
+use crate::log::kafka::KafkaLog;
+use crate::sql::SourceFile;
+use crate::state::rocks::RocksStores;
+use crate::topology::Topology;
+
+/// Between two looks at the start of the engine: far below what a person notices.
+const LOOK: Duration = Duration::from_millis(5);
+/// Waits between two questions to a registry that is away: the first, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// A stop that takes longer is cut off: what is uncommitted is processed again at the next start.
+pub const STOP_WITHIN: Duration = Duration::from_millis(1_800);
+
+/// What an instance stands on.
+#[derive(Clone)]
+pub struct Ground {
+    /// Kafka.
+    pub log: Arc<KafkaLog>,
+    /// The schema registry.
+    pub schemas: Arc<dyn SchemaSource>,
+    /// Kafka's address, as shown.
+    pub kafka: String,
+    /// The registry's address, as shown.
+    pub registry: String,
+}
+
+/// An instance whose topologies are deployed.
+pub struct Running {
+    engine: Engine,
+    ground: Ground,
+    stop_http: oneshot::Sender<()>,
+    http: JoinHandle<std::io::Result<()>>,
+    address: SocketAddr,
+    _instance: Instance,
+}
+
+/// Locks the data directory. Before anything else writes into it.
+///
+/// # Errors
+/// When another process has it.
+pub fn lock(settings: &Settings) -> Result<Instance, Failure> {
+    Instance::open(&settings.path("data-dir")).map_err(Failure::Failed)
+}
+
+/// Compiles the files; waits as long as a registry that has to tell columns is away. `None`: asked to stop meanwhile.
+///
+/// # Errors
+/// All problems of all files.
+pub async fn compile(
+    files: Vec<SourceFile>,
+    schemas: &Arc<dyn SchemaSource>,
+    stop: &watch::Receiver<bool>,
+) -> Result<Option<Vec<Arc<Topology>>>, Failure> {
+    let files = Arc::new(files);
+    let mut wait = RETRY.0;
+    loop {
+        let (files, schemas) = (files.clone(), schemas.clone());
+        let compiled = tokio::task::spawn_blocking(move || compile_all(&files, &schemas)).await;
+        let reason = match compiled.map_err(Failure::failed)? {
+            Ok(topologies) => return Ok(Some(topologies)),
+            Err(CompileFailure::RegistryAway(reason)) => reason,
+            Err(CompileFailure::Diagnostics(all)) => {
+                let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
+                return Err(Failure::usage(format!(
+                    "the SQL files have errors; nothing was deployed\n\n{}",
+                    texts.join("\n\n")
+                )));
+            }
+        };
+        tracing::warn!(reason, "the schema registry is away; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY.1),
+            () = signals::stopped(stop) => return Ok(None),
+        }
+    }
+}
+
+impl Running {
+    /// Starts the engine and HTTP, and waits until all topologies are deployed. `None`: asked to stop meanwhile.
+    ///
+    /// # Errors
+    /// Everything that the user has to change; nothing was deployed then.
+    pub async fn start(
+        settings: &Settings,
+        instance: Instance,
+        ground: Ground,
+        topologies: Vec<Arc<Topology>>,
+        listener: (TcpListener, SocketAddr),
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Option<Self>, Failure> {
+        let log: Arc<dyn Log> = ground.log.clone();
+        let engine_settings = engine_settings(settings);
+        let parts = EngineParts {
+            log: log.clone(),
+            schemas: ground.schemas.clone(),
+            stores: Arc::new(RocksStores::new(
+                settings.path("data-dir").join("state"),
+                &settings::rocks(settings),
+            )),
+            settings: engine_settings.clone(),
+            instance: instance.id().to_owned(),
+        };
+        let engine = Engine::start(parts, topologies).map_err(Failure::failed)?;
+        let (listener, address) = listener;
+        let app = App::new(AppParts {
+            published: engine.published(),
+            ingest: Some(Arc::new(
+                LogIngest::start(log.clone(), ground.schemas.clone()).map_err(Failure::failed)?,
+            )),
+            app_id: engine_settings.app_id.clone(),
+            control: Arc::new(control::ByLog::new(log, ground.schemas.clone(), engine_settings)),
+            settings: settings::http(settings, address),
+        });
+        let (stop_http, stopped) = oneshot::channel::<()>();
+        let until = async move {
+            // Dropping the sender means the same.
+            let _ = stopped.await;
+        };
+        let http = tokio::spawn(http::serve(listener, app.clone(), until));
+        let running = Self {
+            engine,
+            ground,
+            stop_http,
+            http,
+            address,
+            _instance: instance,
+        };
+        match running.deployed(stop).await {
+            Ok(true) => {
+                app.set_deployed();
+                Ok(Some(running))
+            }
+            Ok(false) => {
+                running.stop().await;
+                Ok(None)
+            }
+            Err(failure) => {
+                running.stop().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Waits for the end of the start; false when asked to stop meanwhile.
+    async fn deployed(&self, stop: &watch::Receiver<bool>) -> Result<bool, Failure> {
+        loop {
+            match self.engine.startup() {
+                Startup::Started => return Ok(true),
+                Startup::Failed(problems) => {
+                    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                    return Err(Failure::usage(format!("nothing was deployed\n{}", texts.join("\n"))));
+                }
+                Startup::Starting | Startup::Waiting(_) if *stop.borrow() => return Ok(false),
+                Startup::Starting | Startup::Waiting(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// Waits until every task of every topology runs here, or a topology has stopped or is paused; at most `limit`.
+    pub async fn all_running(&self, limit: Duration, stop: &watch::Receiver<bool>) {
+        let published = self.engine.published();
+        let settled = || {
+            published
+                .topologies()
+                .iter()
+                .all(|topology| topology.all_running() || topology.status().reason().is_some())
+        };
+        let wait = async {
+            while !settled() && !*stop.borrow() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, wait).await;
+    }
+
+    /// What runs.
+    pub fn published(&self) -> Arc<Published> {
+        self.engine.published()
+    }
+
+    /// `http://127.0.0.1:8080`.
+    pub fn url(&self) -> String {
+        format!("http://{}", shown(self.address))
+    }
+
+    /// The addresses, as `--print-urls json` prints them.
+    pub fn urls_json(&self) -> String {
+        json!({ "http": self.url(), "kafka": self.ground.kafka, "registry": self.ground.registry }).to_string()
+    }
+
+    /// The addresses for people.
+    pub fn urls_text(&self) -> Vec<String> {
+        vec![
+            format!("http      {}", self.url()),
+            format!("kafka     {}", self.ground.kafka),
+            format!("registry  {}", self.ground.registry),
+        ]
+    }
+
+    /// Ends requests, commits, and stops; within [`STOP_WITHIN`], however things are.
+    pub async fn stop(self) {
+        let Self {
+            engine,
+            ground,
+            stop_http,
+            http,
+            _instance: instance,
+            ..
+        } = self;
+        drop(stop_http);
+        let end = async {
+            let ended = tokio::task::spawn_blocking(move || engine.stop()).await;
+            if ended.is_err() {
+                tracing::error!("the engine did not stop cleanly");
+            }
+            let _ = http.await;
+        };
+        if tokio::time::timeout(STOP_WITHIN, end).await.is_err() {
+            tracing::warn!("stopped before everything had ended; the next start takes care of it");
+        }
+        ground.log.shutdown();
+        // Closing librdkafka's clients takes up to a second, and the process is about to end. The lock ends with it.
+        std::mem::forget((ground, instance));
+    }
+}
+
+/// An address as others can use it.
+pub fn shown(address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    }
+}
+
+/// Runs a command's future to its end on a runtime of its own. Threads that still wait for something do not hold the process back.
+///
+/// # Errors
+/// The command's, or that the system gives no threads.
+pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Prints the addresses as the settings say, once everything runs.
+pub fn announce(settings: &Settings, running: &Running) {
+    if settings.optional_text("print-urls").is_some() {
+        output::line(&running.urls_json());
+    } else if !settings.flag("quiet") {
+        running.urls_text().iter().for_each(|line| output::line(line));
+    }
+}
