@@ -7,8 +7,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use base64::Engine as _;
-
 use super::Failure;
 
 /// Longest wait for one answer: a query's or a batch's time limit is well below it.
@@ -98,7 +96,10 @@ impl Client {
     }
 
     /// With basic authentication.
+    #[cfg(all(feature = "kafka", feature = "rocksdb"))]
     pub fn with_basic(mut self, user: &str, password: &str) -> Self {
+        use base64::Engine as _;
+
         let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         self.authorization = format!("authorization: Basic {token}\r\n");
         self

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::http_client::Client;
 use super::settings::Settings;
-use super::{Failure, output, schema_files};
+use super::{Failure, schema_files};
 use crate::formats::SchemaSource;
 
 /// A client of the registry of `--schema-registry`. Does not connect yet.
@@ -53,38 +52,4 @@ fn client(_: &Settings, _: &[String]) -> Result<Arc<dyn SchemaSource>, Failure> 
     Err(Failure::failed(
         "this program was built without the feature `kafka`: it cannot ask a schema registry",
     ))
-}
-
-/// Deletes subjects at the registry of `--schema-registry`, if one is named; those that it had. Only over http: for a registry behind TLS
-/// the user is told what to delete.
-///
-/// # Errors
-/// When the registry is away or refuses.
-pub fn delete_subjects(settings: &Settings, subjects: &[String]) -> Result<Vec<String>, Failure> {
-    let Some(url) = settings.list("schema-registry").first() else {
-        return Ok(Vec::new());
-    };
-    if url.starts_with("https://") {
-        output::note(&format!(
-            "delete these subjects at {url} if nobody else uses them: {}",
-            subjects.join(", ")
-        ));
-        return Ok(Vec::new());
-    }
-    let mut client = Client::new(url)?;
-    if let Some(user) = settings.optional_text("schema-registry-user") {
-        client = client.with_basic(user, settings.text("schema-registry-password"));
-    }
-    let mut deleted = Vec::new();
-    for subject in subjects {
-        let answer = client.send("DELETE", &format!("/subjects/{subject}"), &[])?;
-        match answer.status {
-            404 => {}
-            _ => {
-                answer.json()?;
-                deleted.push(subject.clone());
-            }
-        }
-    }
-    Ok(deleted)
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::http_client::Client;
 use super::running;
 use super::settings::Settings;
-use super::{Failure, registry};
+use super::{Failure, output, registry};
 use crate::engine::EngineSettings;
 use crate::engine::deploy::{DeployContext, DeployError};
 use crate::formats::SchemaSource;
@@ -55,4 +56,38 @@ pub fn failure(error: DeployError) -> Failure {
             Failure::failed(format!("Kafka or the registry is away: {reason} (--bootstrap-servers)"))
         }
     }
+}
+
+/// Deletes subjects at the registry of `--schema-registry`, if one is named; those that it had. Only over http: for a registry behind TLS
+/// the user is told what to delete.
+///
+/// # Errors
+/// When the registry is away or refuses.
+pub fn delete_subjects(settings: &Settings, subjects: &[String]) -> Result<Vec<String>, Failure> {
+    let Some(url) = settings.list("schema-registry").first() else {
+        return Ok(Vec::new());
+    };
+    if url.starts_with("https://") {
+        output::note(&format!(
+            "delete these subjects at {url} if nobody else uses them: {}",
+            subjects.join(", ")
+        ));
+        return Ok(Vec::new());
+    }
+    let mut client = Client::new(url)?;
+    if let Some(user) = settings.optional_text("schema-registry-user") {
+        client = client.with_basic(user, settings.text("schema-registry-password"));
+    }
+    let mut deleted = Vec::new();
+    for subject in subjects {
+        let answer = client.send("DELETE", &format!("/subjects/{subject}"), &[])?;
+        match answer.status {
+            404 => {}
+            _ => {
+                answer.json()?;
+                deleted.push(subject.clone());
+            }
+        }
+    }
+    Ok(deleted)
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{CommandSpec, Logs};
 use crate::cli::output::{self, Format};
 use crate::cli::steer::{self, Steering};
-use crate::cli::{Invocation, Outcome, registry};
+use crate::cli::{Invocation, Outcome};
 use crate::engine::deploy::operations;
 use crate::formats::subject_of;
 
@@ -59,7 +59,7 @@ fn run(invocation: &Invocation<'_>) -> Outcome {
             .iter()
             .flat_map(|topic| [subject_of(topic, true), subject_of(topic, false)])
             .collect();
-        subjects = registry::delete_subjects(&invocation.settings, &names)?;
+        subjects = steer::delete_subjects(&invocation.settings, &names)?;
     }
     match Format::of(&invocation.settings) {
         Format::Json => output::line(
