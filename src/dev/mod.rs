@@ -3,5 +3,4 @@
 pub mod broker;
 pub mod registry;
 pub mod sample;
-pub mod schemas_log;
 pub mod top;

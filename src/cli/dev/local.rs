@@ -11,10 +11,8 @@ use crate::cli::Failure;
 use crate::cli::running::{self, Ground, shown};
 use crate::cli::schema_files::{self, RegisterFailure};
 use crate::cli::settings::Settings;
-use crate::dev::broker::{Broker, BrokerConfig, BrokerHandle};
-use crate::dev::registry::{self, EmbeddedRegistry};
-use crate::dev::schemas_log::SchemasTopic;
-use crate::log::Log;
+use crate::dev::broker::{Broker, BrokerConfig, BrokerHandle, SharedLog};
+use crate::dev::registry::{self, BrokerLog, EmbeddedRegistry};
 use crate::log::kafka::KafkaLog;
 
 /// Longest wait for the registry's last requests.
@@ -43,14 +41,13 @@ impl Local {
         let broker = Broker::start(config).await.map_err(Failure::failed)?;
         let kafka = shown(broker.addr());
         let log = KafkaLog::new(running::kafka_settings(settings, &kafka)).map_err(Failure::usage)?;
-        let log = Arc::new(log);
-        let embedded = open_registry(log.clone(), settings).await?;
+        let embedded = open_registry(broker.log().clone(), settings).await?;
         let listener = TcpListener::bind(registry)
             .await
             .map_err(|error| taken("--registry", registry, &error))?;
         let registry = registry::serve(listener, embedded.clone()).map_err(Failure::failed)?;
         let ground = Ground {
-            log,
+            log: Arc::new(log),
             schemas: Arc::new(embedded),
             kafka,
             registry: format!("http://{}", shown(registry.address())),
@@ -72,12 +69,11 @@ impl Local {
 }
 
 /// Opens the registry over its topic and registers the directory of schemas.
-async fn open_registry(log: Arc<KafkaLog>, settings: &Settings) -> Result<EmbeddedRegistry, Failure> {
+async fn open_registry(log: Arc<SharedLog>, settings: &Settings) -> Result<EmbeddedRegistry, Failure> {
     let dir = settings.path("schemas");
     let open = move || {
-        let log: Arc<dyn Log> = log;
         let files = schema_files::read_dir(&dir).map_err(|problems| Failure::usage(problems.join("\n")))?;
-        let topic = SchemasTopic::open(log).map_err(Failure::failed)?;
+        let topic = BrokerLog::open(log).map_err(Failure::Failed)?;
         let registry = EmbeddedRegistry::open(Box::new(topic)).map_err(Failure::Failed)?;
         schema_files::register(&files, &registry).map_err(|failure| match failure {
             RegisterFailure::Problems(problems) => Failure::usage(problems.join("\n")),
