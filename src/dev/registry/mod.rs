@@ -14,6 +14,7 @@ mod commands;
 mod error;
 mod records;
 mod rest;
+mod serve;
 mod source;
 mod state;
 #[cfg(test)]
@@ -26,7 +27,8 @@ use parking_lot::{Mutex, RwLock};
 pub use broker_log::BrokerLog;
 pub use error::ApiError;
 pub use records::Record;
-pub use rest::{Handle, app, serve};
+pub use rest::app;
+pub use serve::{Handle, serve};
 pub use state::{Event, Mode, Registry, Stored};
 
 /// Where events are kept: the `_schemas` topic. Calls may block.

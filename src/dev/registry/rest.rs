@@ -1,9 +1,5 @@
 //! The REST API, as Confluent documents it. Handlers only take requests apart and put answers together.
 
-use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -13,9 +9,6 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use crate::formats::{Compatibility, SchemaReference};
 
@@ -462,56 +455,4 @@ pub fn app(registry: EmbeddedRegistry) -> Router {
         .fallback(|| async { ApiError::no_such_path() })
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .with_state(registry)
-}
-
-/// A registry that is being served. Dropping it stops at once; [`Handle::stop`] lets requests finish.
-pub struct Handle {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<io::Result<()>>,
-}
-
-impl Handle {
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Takes no more requests, and waits for those that are running.
-    ///
-    /// # Errors
-    /// When serving had failed.
-    pub async fn stop(mut self) -> io::Result<()> {
-        drop(self.stop.take());
-        match (&mut self.task).await {
-            Ok(result) => result,
-            Err(e) => Err(io::Error::other(e)),
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// Serves a registry.
-///
-/// # Errors
-/// When the listener has no address.
-pub fn serve(listener: TcpListener, registry: EmbeddedRegistry) -> io::Result<Handle> {
-    let address = listener.local_addr()?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let until = async move { drop(stopped.await) };
-    let task = tokio::spawn(run(listener, app(registry), until));
-    Ok(Handle {
-        address,
-        stop: Some(stop),
-        task,
-    })
-}
-
-async fn run(listener: TcpListener, app: Router, until: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    axum::serve(listener, app).with_graceful_shutdown(until).await
 }
