@@ -205,6 +205,13 @@ impl Expr {
         constant
     }
 
+    /// Whether its result depends on the wall clock.
+    pub fn reads_clock(&self) -> bool {
+        let mut reads = false;
+        self.walk(&mut |e| reads |= matches!(e, Self::Call(call) if call.function.reads_clock()));
+        reads
+    }
+
     /// Replaces value columns: `map(old position)` is what stands there instead.
     pub fn map_values(&mut self, map: &mut dyn FnMut(usize) -> Expr) {
         match self {

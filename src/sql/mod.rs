@@ -9,6 +9,7 @@
 
 pub mod ast;
 mod check;
+mod coerce;
 mod diagnostic;
 mod lex;
 pub mod parse;

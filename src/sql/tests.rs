@@ -197,7 +197,7 @@ fn errors_name_place_column_and_types() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sql/tests/errors.txt");
     let golden = std::fs::read_to_string(&path).unwrap();
     let mut now = String::new();
-    for case in golden.split("\n\n").filter(|c| !c.trim().is_empty()) {
+    for case in golden.split("\n\n").map(str::trim).filter(|c| !c.is_empty()) {
         let text: Vec<&str> = case.lines().filter(|l| !l.starts_with("! ")).collect();
         let statements: Vec<&str> = text.iter().copied().filter(|l| !l.starts_with('#')).collect();
         let found = errors(&statements.join("\n"));

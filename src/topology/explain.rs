@@ -55,6 +55,9 @@ fn sub_text(topology: &Topology, sub: &SubTopology, names: &dyn InternalNames, o
             format!(" <- {}", inputs.join(", "))
         };
         let _infallible = writeln!(out, "  {}{from}\n      {}", node.name, operator(topology, node, names));
+        if node.op.exprs().into_iter().any(Expr::reads_clock) {
+            out.push_str("      reads the wall clock: a replay gives other results\n");
+        }
     }
     for id in &sub.stores {
         let store = store_name(topology, *id);

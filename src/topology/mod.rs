@@ -124,6 +124,20 @@ pub enum Op {
     Sink(Sink),
 }
 
+impl Op {
+    /// The expressions that it evaluates.
+    pub fn exprs(&self) -> Vec<&Expr> {
+        match self {
+            Self::Source(_) | Self::StreamTableJoin(_) | Self::TableTableJoin(_) | Self::Sink(_) => Vec::new(),
+            Self::Filter(condition) => vec![condition],
+            Self::Project(values) => values.iter().collect(),
+            Self::SelectKey(select) => select.key.iter().chain(&select.value).collect(),
+            Self::Repartition(repartition) => repartition.key.iter().chain(&repartition.value).collect(),
+            Self::Aggregate(aggregate) => aggregate.calls.iter().flat_map(|call| &call.args).collect(),
+        }
+    }
+}
+
 /// Which topic a source reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceTopic {

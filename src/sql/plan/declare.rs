@@ -271,10 +271,14 @@ fn timestamp(relation: &Relation, with: &With, problems: &mut Vec<Problem>) -> T
     };
     match (&relation.schema.value[i].sql_type, &with.timestamp_format) {
         (SqlType::Bigint | SqlType::Timestamp, None) => TimestampFrom::Column(i),
-        (SqlType::String, Some(format)) => TimestampFrom::Parsed(i, format.value.as_str().into()),
+        (SqlType::String, Some(format)) => {
+            let problem = Problem::unsupported(format.span, "TIMESTAMP_FORMAT");
+            problems.push(problem.hint("TIMESTAMP takes a BIGINT or TIMESTAMP column"));
+            TimestampFrom::Record
+        }
         (SqlType::String, None) => {
             let problem = Problem::new(column.span, format!("the column {} is a STRING", column.value));
-            problems.push(problem.hint("add TIMESTAMP_FORMAT with the pattern of its times"));
+            problems.push(problem.hint("TIMESTAMP takes a BIGINT or TIMESTAMP column"));
             TimestampFrom::Record
         }
         (other, _) => {

@@ -7,7 +7,8 @@ use super::declare::{check_formats, topic_spec};
 use super::output::Output;
 use crate::expr::Expr;
 use crate::sql::ast::{Create, Emit, Name, Query, Statement, TableRef};
-use crate::sql::check::{Checker, convert};
+use crate::sql::check::Checker;
+use crate::sql::coerce::convert;
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::properties::{self, With};
 use crate::sql::scope::{Scope, ScopeColumn, ScopeRelation};
@@ -43,26 +44,7 @@ impl Planner<'_> {
         if output.kind != create.kind {
             return Err(wrong_kind(create.kind, output.kind, query, name.span));
         }
-        let source = self.known.get(&query.from.name.text).and_then(|k| k.relation);
-        let (key, value) = match source.map(|r| self.builder.relation_of(r)) {
-            Some(relation) => (relation.key_format.clone(), relation.value_format.clone()),
-            None => (SerdeSpec::key(Format::Kafka), SerdeSpec::value(Format::Json)),
-        };
-        // schema ids and names belong to the source's topic
-        let inherited = |spec: SerdeSpec| SerdeSpec {
-            schema_id: None,
-            full_name: None,
-            ..spec
-        };
-        let default_key = match key.format {
-            Format::None => {
-                let default = self.default_format("ksql.persistence.default.format.key");
-                SerdeSpec::key(default.unwrap_or(Format::Kafka))
-            }
-            _ => inherited(key),
-        };
-        let key = with.key_spec(&default_key, output.schema.key.len());
-        let value = with.value_spec(&inherited(value));
+        let (key, value) = self.formats(&with, query, output.schema.key.len());
         let mut problems = Vec::new();
         let place = with.key_format.as_ref().map_or(name.span, |f| f.span);
         check_formats(&output.schema, &key, &value, place, &mut problems);
@@ -99,6 +81,29 @@ impl Planner<'_> {
             known.node = (!through_topic).then_some(output.node);
         }
         Ok(())
+    }
+
+    /// How a derived relation of so many key columns is written: as its leftmost source, unless WITH says otherwise.
+    fn formats(&self, with: &With, query: &Query, keys: usize) -> (SerdeSpec, SerdeSpec) {
+        let source = self.known.get(&query.from.name.text).and_then(|k| k.relation);
+        let (key, value) = match source.map(|r| self.builder.relation_of(r)) {
+            Some(relation) => (relation.key_format.clone(), relation.value_format.clone()),
+            None => (SerdeSpec::key(Format::Kafka), SerdeSpec::value(Format::Json)),
+        };
+        // schema ids and names belong to the source's topic
+        let inherited = |spec: SerdeSpec| SerdeSpec {
+            schema_id: None,
+            full_name: None,
+            ..spec
+        };
+        let default_key = match key.format {
+            Format::None => {
+                let default = self.default_format("ksql.persistence.default.format.key");
+                SerdeSpec::key(default.unwrap_or(Format::Kafka))
+            }
+            _ => inherited(key),
+        };
+        (with.key_spec(&default_key, keys), with.value_spec(&inherited(value)))
     }
 
     pub(super) fn insert(&mut self, into: &Name, query: &Query, all: &[Statement]) -> Result<(), Problem> {
