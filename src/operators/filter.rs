@@ -20,15 +20,14 @@ impl Filter {
     }
 
     pub(super) fn process(&mut self, mut change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
-        let rows = [
-            (&mut change.old, change.old_timestamp),
-            (&mut change.new, change.timestamp),
-        ];
-        for (row, timestamp) in rows {
-            if let Some(value) = row
-                && !passes(&self.predicate, &change.key, value, timestamp, ctx.now)?
-            {
-                *row = None;
+        change.old = change.old.filter(|row| {
+            let passed = passes(&self.predicate, &change.key, row, change.old_timestamp, ctx.now);
+            passed.unwrap_or(false)
+        });
+        if let Some(row) = &change.new {
+            let passed = passes(&self.predicate, &change.key, row, change.timestamp, ctx.now);
+            if ctx.or_absent(passed)? != Some(true) {
+                change.new = None;
             }
         }
         debug_assert!(self.of_table || change.old.is_none(), "a stream has no old rows");

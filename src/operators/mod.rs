@@ -77,6 +77,10 @@ pub struct Context<'a> {
     pub dropped: &'a mut Vec<DropReason>,
     /// Values under construction; empty between calls.
     pub scratch: &'a mut Vec<Value>,
+    /// Held-back rows are being forwarded: there is no record to reject as a whole. See [`Self::or_absent`].
+    pub flushing: bool,
+    /// Why rows of this flush cannot be computed.
+    pub failed: &'a mut Vec<EvalError>,
 }
 
 impl Context<'_> {
@@ -94,6 +98,19 @@ impl Context<'_> {
         }
         Ok(Row::take(self.scratch))
     }
+
+    /// A new row that cannot be computed makes its record bad. At a flush the row is noted as failed and is absent from here on, which deletes it
+    /// downstream: it must not stay there as it was before. An old row that cannot be computed was absent already.
+    fn or_absent<T>(&mut self, computed: Result<T, EvalError>) -> Result<Option<T>, EvalError> {
+        match computed {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if self.flushing => {
+                self.failed.push(e);
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
 }
 
 /// Which input of a node a change comes from: 0, or 1 for the right side of a join.
@@ -105,8 +122,6 @@ pub enum Held {
     Slot(Slot),
     /// A change that is ready.
     Change(Box<Change>),
-    /// A key whose row cannot be computed.
-    Failed(Row, EvalError),
 }
 
 /// How a task runs a node, decided once from the plan.
@@ -198,7 +213,7 @@ impl Operator {
     /// Lists what it held back, in the order (timestamp, first written). Its inputs have been flushed.
     ///
     /// # Errors
-    /// The disk. A key whose row cannot be computed is listed as such.
+    /// The disk.
     pub fn flush(&mut self, ctx: &mut Context<'_>, held: &mut Vec<Held>) -> StoreResult<()> {
         match self {
             Self::Aggregate(op) => {
@@ -217,17 +232,12 @@ impl Operator {
     }
 
     /// Gives out one of the keys that [`Self::flush`] listed.
-    ///
-    /// # Errors
-    /// As [`Self::process`].
-    pub fn forward(&mut self, held: Held, ctx: &mut Context<'_>) -> Result<(), OpError> {
+    pub fn forward(&mut self, held: Held, ctx: &mut Context<'_>) {
         match (self, held) {
             (Self::Aggregate(op), Held::Slot(slot)) => op.forward(slot, ctx),
             (_, Held::Change(change)) => ctx.out.push(*change),
-            (_, Held::Failed(_, e)) => return Err(e.into()),
             (_, Held::Slot(_)) => unreachable!("only aggregates hold slots"),
         }
-        Ok(())
     }
 }
 

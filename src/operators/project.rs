@@ -16,11 +16,15 @@ impl Project {
     }
 
     pub(super) fn process(&mut self, mut change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
-        if let Some(row) = &mut change.old {
-            *row = ctx.eval(&self.exprs, &change.key, row, change.old_timestamp)?;
+        if let Some(row) = change.old.take() {
+            change.old = ctx.eval(&self.exprs, &change.key, &row, change.old_timestamp).ok();
         }
-        if let Some(row) = &mut change.new {
-            *row = ctx.eval(&self.exprs, &change.key, row, change.timestamp)?;
+        if let Some(row) = change.new.take() {
+            let computed = ctx.eval(&self.exprs, &change.key, &row, change.timestamp);
+            change.new = ctx.or_absent(computed)?;
+            if change.new.is_none() && change.old.is_none() {
+                return Ok(());
+            }
         }
         ctx.out.push(change);
         Ok(())

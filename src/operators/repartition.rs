@@ -3,7 +3,7 @@
 //! Of a table, the old row goes to its key and the new row to its own; where the two keys are the same, one change carries both, so that the
 //! group is never seen without the row (KIP-904).
 
-use crate::expr::Expr;
+use crate::expr::{EvalError, Expr};
 use crate::topology;
 use crate::types::{Change, Row, Timestamp, Value};
 
@@ -48,8 +48,26 @@ impl Repartition {
     }
 
     fn table(&self, change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
-        let old = self.row(&change, change.old.as_ref(), change.old_timestamp, ctx)?;
-        let new = self.row(&change, change.new.as_ref(), change.timestamp, ctx)?;
+        let old = change
+            .old
+            .as_ref()
+            .map(|row| self.row(&change.key, row, change.old_timestamp, ctx));
+        let old = old.and_then(Result::ok);
+        let new = match &change.new {
+            Some(row) => {
+                let computed = self.row(&change.key, row, change.timestamp, ctx);
+                ctx.or_absent(computed)?
+            }
+            None => None,
+        };
+        let mut grouped = |row: Option<(Row, Row)>| {
+            let lost = row.as_ref().is_some_and(|(key, _)| key.has_null());
+            if lost {
+                ctx.dropped.push(DropReason::NullKey);
+            }
+            row.filter(|_| !lost)
+        };
+        let (old, new) = (grouped(old), grouped(new));
         let Change {
             timestamp,
             old_timestamp,
@@ -82,21 +100,10 @@ impl Repartition {
         Ok(())
     }
 
-    /// New key and carried columns of a table's row; nothing for a row whose new key has a NULL, which belongs to no group.
-    fn row(
-        &self,
-        change: &Change,
-        row: Option<&Row>,
-        timestamp: Timestamp,
-        ctx: &mut Context<'_>,
-    ) -> Result<Option<(Row, Row)>, OpError> {
-        let Some(row) = row else { return Ok(None) };
-        let key = ctx.eval(&self.key, &change.key, row, timestamp)?;
-        if key.has_null() {
-            ctx.dropped.push(DropReason::NullKey);
-            return Ok(None);
-        }
-        let value = ctx.eval(&self.value, &change.key, row, timestamp)?;
-        Ok(Some((key, value)))
+    /// New key and carried columns of a table's row. One whose new key has a NULL belongs to no group.
+    fn row(&self, key: &Row, row: &Row, timestamp: Timestamp, ctx: &mut Context<'_>) -> Result<(Row, Row), EvalError> {
+        let new_key = ctx.eval(&self.key, key, row, timestamp)?;
+        let value = ctx.eval(&self.value, key, row, timestamp)?;
+        Ok((new_key, value))
     }
 }

@@ -5,7 +5,7 @@
 use crate::topology::{self, JoinKind};
 use crate::types::Change;
 
-use super::{Context, DropReason, Newest, OpError, Side, join_rows, lookup};
+use super::{Context, DropReason, Newest, OpError, Side, join_rows, table_plan::row_of};
 
 /// See the module.
 pub struct StreamTableJoin {
@@ -36,7 +36,7 @@ impl StreamTableJoin {
             ctx.dropped.push(DropReason::NullValue);
             return Ok(());
         };
-        let right = lookup(&self.plan.right, &mut Newest(ctx.buffer), &change.key, ctx.now)?;
+        let right = row_of(&self.plan.right, &mut Newest(ctx.buffer), &change.key, ctx.now)?;
         let widths = (self.left_width, self.right_width);
         if let Some(new) = join_rows(self.plan.kind, Some(left), right.row.as_ref(), widths) {
             ctx.out.push(Change {

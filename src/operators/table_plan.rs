@@ -112,44 +112,50 @@ impl RowReader for Committed<'_> {
 /// A table's row of a key.
 ///
 /// # Errors
-/// When a store cannot be read or an expression cannot be computed.
+/// When a store cannot be read.
 pub fn lookup<R: RowReader>(plan: &TablePlan, reader: &mut R, key: &Row, now: Timestamp) -> Result<Looked, OpError> {
+    Ok(row_of(plan, reader, key, now)?)
+}
+
+/// As [`lookup`]. A row that cannot be computed is not in the table: it went to the dead letters when it was made.
+pub(super) fn row_of<R: RowReader>(plan: &TablePlan, reader: &mut R, key: &Row, now: Timestamp) -> StoreResult<Looked> {
     match plan {
-        TablePlan::Store(store) => Ok(reader.read(*store, key)?),
+        TablePlan::Store(store) => reader.read(*store, key),
         TablePlan::Aggregate(aggregate) => {
             let mut looked = reader.read(aggregate.store, key)?;
             looked.row = looked.row.map(|state| result_row(aggregate, &state, &mut Vec::new()));
             Ok(looked)
         }
         TablePlan::Filter(input, predicate) => {
-            let mut looked = lookup(input, reader, key, now)?;
-            if let Some(row) = &looked.row
-                && !passes(predicate, key, row, looked.timestamp, now)?
-            {
-                looked.row = None;
-            }
+            let mut looked = row_of(input, reader, key, now)?;
+            let timestamp = looked.timestamp;
+            looked.row = looked
+                .row
+                .filter(|row| passes(predicate, key, row, timestamp, now).unwrap_or(false));
             Ok(looked)
         }
         TablePlan::Project(input, exprs) => {
-            let mut looked = lookup(input, reader, key, now)?;
-            if let Some(row) = &looked.row {
+            let mut looked = row_of(input, reader, key, now)?;
+            looked.row = looked.row.and_then(|row| {
                 let context = EvalContext {
                     key,
-                    value: row,
+                    value: &row,
                     timestamp: looked.timestamp,
                     now,
                 };
-                looked.row = Some(exprs.iter().map(|e| e.eval(&context)).collect::<Result<_, _>>()?);
-            }
+                exprs.iter().map(|e| e.eval(&context)).collect::<Result<_, _>>().ok()
+            });
             Ok(looked)
         }
         TablePlan::Join(left, right, kind, left_width, right_width) => {
-            let left = lookup(left, reader, key, now)?;
-            let right = lookup(right, reader, key, now)?;
-            let timestamp = larger(&left, &right);
+            let left = row_of(left, reader, key, now)?;
+            let right = row_of(right, reader, key, now)?;
             let widths = (*left_width, *right_width);
             let row = join_rows(*kind, left.row.as_ref(), right.row.as_ref(), widths);
-            Ok(Looked { row, timestamp })
+            Ok(Looked {
+                row,
+                timestamp: larger(&left, &right),
+            })
         }
     }
 }

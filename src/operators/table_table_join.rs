@@ -7,12 +7,11 @@
 //!
 //! The timestamp of a joined row is the larger of its sides'.
 
-use crate::expr::EvalError;
 use crate::state::StoreResult;
 use crate::topology::{self, JoinKind};
 use crate::types::{Change, Row, Timestamp};
 
-use super::{AtStart, Context, Held, Looked, Mode, Newest, OpError, Side, join_rows, lookup};
+use super::{AtStart, Context, Held, Looked, Mode, Newest, OpError, Side, join_rows, table_plan::row_of};
 
 /// See the module.
 pub struct TableTableJoin {
@@ -36,7 +35,7 @@ impl TableTableJoin {
             return Ok(());
         }
         let other_plan = if side == 0 { &self.plan.right } else { &self.plan.left };
-        let other = lookup(other_plan, &mut Newest(ctx.buffer), &change.key, ctx.now)?;
+        let other = row_of(other_plan, &mut Newest(ctx.buffer), &change.key, ctx.now)?;
         let joined = |row: Option<&Row>| {
             let other = other.row.as_ref();
             let (left, right) = if side == 0 { (row, other) } else { (other, row) };
@@ -66,12 +65,7 @@ impl TableTableJoin {
         let mut changes: Vec<Change> = Vec::new();
         for i in 0..ctx.buffer.pending(self.mode.pending).len() {
             let key = ctx.buffer.pending(self.mode.pending)[i].clone();
-            match self.held_change(&key, ctx) {
-                Ok(change) => changes.extend(change),
-                Err(OpError::Store(e)) => return Err(e),
-                Err(OpError::Eval(e)) => held.push(Held::Failed(key, e)),
-                Err(e @ OpError::NullKey) => held.push(Held::Failed(key, EvalError::new(e.to_string()))),
-            }
+            changes.extend(self.held_change(&key, ctx)?);
         }
         changes.sort_by_key(|change| change.timestamp);
         held.extend(changes.into_iter().map(|change| Held::Change(Box::new(change))));
@@ -79,14 +73,14 @@ impl TableTableJoin {
     }
 
     /// From the joined row at the start of the generation to the newest one.
-    fn held_change(&self, key: &Row, ctx: &mut Context<'_>) -> Result<Option<Change>, OpError> {
+    fn held_change(&self, key: &Row, ctx: &mut Context<'_>) -> StoreResult<Option<Change>> {
         let now = ctx.now;
-        let left = lookup(&self.plan.left, &mut AtStart(ctx.buffer), key, now)?;
-        let right = lookup(&self.plan.right, &mut AtStart(ctx.buffer), key, now)?;
+        let left = row_of(&self.plan.left, &mut AtStart(ctx.buffer), key, now)?;
+        let right = row_of(&self.plan.right, &mut AtStart(ctx.buffer), key, now)?;
         let old = self.join(left.row.as_ref(), right.row.as_ref());
         let old_timestamp = larger(&left, &right);
-        let left = lookup(&self.plan.left, &mut Newest(ctx.buffer), key, now)?;
-        let right = lookup(&self.plan.right, &mut Newest(ctx.buffer), key, now)?;
+        let left = row_of(&self.plan.left, &mut Newest(ctx.buffer), key, now)?;
+        let right = row_of(&self.plan.right, &mut Newest(ctx.buffer), key, now)?;
         let new = self.join(left.row.as_ref(), right.row.as_ref());
         if old.is_none() && new.is_none() {
             return Ok(None);

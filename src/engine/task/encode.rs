@@ -43,6 +43,14 @@ impl SinkCodec {
         )
         .map_err(|e| Failure::of_format(e, Reason::Unwritable))
     }
+
+    /// Deletes what stood there before a row that cannot be written.
+    pub fn encode_delete(&mut self, node: NodeId, change: Change, out: &mut Outbox) -> Result<(), Failure> {
+        match change.old {
+            Some(_) => self.encode(node, &Change { new: None, ..change }, out),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Appends a change to a repartition topic: the encoded key; a byte of flags, the old row after its timestamp and length (i64 and u32,

@@ -3,7 +3,7 @@
 use crate::engine::outbox::Dest;
 use crate::log::HeadersRef;
 use crate::operators::Held;
-use crate::types::{Row, Timestamp, encode_key, encode_row};
+use crate::types::{Change, Row, Timestamp, encode_key, encode_row};
 
 use super::error::{Failure, TaskError};
 use super::{InputRecord, Task, context};
@@ -46,7 +46,9 @@ impl Task {
     fn flush(&mut self, now: Timestamp) -> Result<(), TaskError> {
         for at in 0..self.nodes.len() {
             let mut held = std::mem::take(&mut self.work.held);
+            self.work.flushing = true;
             let result = self.flush_node(at, &mut held, now);
+            self.work.flushing = false;
             held.clear();
             self.work.held = held;
             result?;
@@ -62,39 +64,29 @@ impl Task {
         for held in held.drain(..) {
             let savepoint = self.buffer.savepoint();
             let mark = self.outbox.mark();
-            let forwarded = self.forward(at, held, now);
+            let ctx = &mut context(&mut self.buffer, &mut self.work, now);
+            self.nodes[at].operator.forward(held, ctx);
+            let Some(row) = self.work.out.first().map(HeldRow::new) else {
+                continue;
+            };
+            let forwarded = self.carry_on(at).and_then(|()| self.run_stack(now));
             self.count_drops(None);
-            let Err((failure, row)) = forwarded else { continue };
-            self.buffer.rollback_to(savepoint);
-            self.outbox.truncate(mark);
-            let node = self.clear_work();
-            self.bad_row(failure, node, &row)?;
+            match forwarded {
+                // branches that could compute the row have it, the others have deleted it
+                Ok(()) => {
+                    for (node, reason, message) in std::mem::take(&mut self.work.failures) {
+                        self.bad_row(Failure::Bad { reason, message }, node, &row)?;
+                    }
+                }
+                Err(failure) => {
+                    self.buffer.rollback_to(savepoint);
+                    self.outbox.truncate(mark);
+                    let node = self.clear_work();
+                    self.bad_row(failure, node, &row)?;
+                }
+            }
         }
         Ok(())
-    }
-
-    /// Forwards one held-back key through everything behind the node.
-    fn forward(&mut self, at: usize, held: Held, now: Timestamp) -> Result<(), (Failure, HeldRow)> {
-        self.work.node = at;
-        let mut row = HeldRow::default();
-        if let Held::Failed(key, _) = &held {
-            row.key = key.clone();
-        }
-        let ctx = &mut context(&mut self.buffer, &mut self.work, now);
-        let given = self.nodes[at].operator.forward(held, ctx);
-        if let Err(e) = given {
-            return Err((e.into(), row));
-        }
-        if let Some(change) = self.work.out.first() {
-            row = HeldRow {
-                key: change.key.clone(),
-                value: change.new.clone(),
-                timestamp: change.timestamp,
-            };
-        }
-        self.carry_on(at)
-            .and_then(|()| self.run_stack(now))
-            .map_err(|failure| (failure, row))
     }
 
     /// What becomes of a held-back row that could not be forwarded: its letter holds key and row in our own codecs.
@@ -125,12 +117,12 @@ struct HeldRow {
     timestamp: Timestamp,
 }
 
-impl Default for HeldRow {
-    fn default() -> Self {
+impl HeldRow {
+    fn new(change: &Change) -> Self {
         Self {
-            key: Row::empty(),
-            value: None,
-            timestamp: 0,
+            key: change.key.clone(),
+            value: change.new.clone(),
+            timestamp: change.timestamp,
         }
     }
 }

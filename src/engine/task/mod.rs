@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use crate::engine::BadRecord;
 pub use crate::engine::outbox::{Dest, Outbox, OutboxMark, Outgoing};
+use crate::expr::EvalError;
 use crate::formats::FormatError;
 use crate::log::HeadersRef;
 use crate::operators::{Context, DropReason, Held, Operator, Side};
@@ -107,6 +108,10 @@ struct Work {
     drops: Vec<(NodeId, DropReason)>,
     scratch: Vec<Value>,
     held: Vec<Held>,
+    failed: Vec<EvalError>,
+    /// Inside a flush; then what fails on the way of a row, and the node where it did.
+    flushing: bool,
+    failures: Vec<(usize, Reason, String)>,
     /// The node at work, for errors.
     node: usize,
 }
@@ -206,12 +211,25 @@ impl Task {
     fn carry_on(&mut self, at: usize) -> Result<(), Failure> {
         let work = &mut self.work;
         let node = &mut self.nodes[at];
-        work.drops
-            .extend(work.dropped.drain(..).map(|reason| (node.id, reason)));
+        if !work.dropped.is_empty() {
+            let dropped = work.dropped.drain(..);
+            work.drops.extend(dropped.map(|reason| (node.id, reason)));
+        }
+        if !work.failed.is_empty() {
+            let failed = work.failed.drain(..);
+            work.failures
+                .extend(failed.map(|e| (at, Reason::Expression, e.message)));
+        }
         match &mut node.exit {
             Exit::Sink(codec) => {
                 for change in work.out.drain(..) {
-                    codec.encode(node.id, &change, &mut self.outbox)?;
+                    match codec.encode(node.id, &change, &mut self.outbox) {
+                        Err(Failure::Bad { reason, message }) if work.flushing => {
+                            work.failures.push((at, reason, message));
+                            codec.encode_delete(node.id, change, &mut self.outbox)?;
+                        }
+                        result => result?,
+                    }
                 }
             }
             Exit::Repartition => {
@@ -243,6 +261,8 @@ impl Task {
         self.work.dropped.clear();
         self.work.drops.clear();
         self.work.scratch.clear();
+        self.work.failed.clear();
+        self.work.failures.clear();
         self.work.node
     }
 
@@ -426,6 +446,8 @@ fn context<'a>(buffer: &'a mut Buffer, work: &'a mut Work, now: Timestamp) -> Co
         out: &mut work.out,
         dropped: &mut work.dropped,
         scratch: &mut work.scratch,
+        flushing: work.flushing,
+        failed: &mut work.failed,
     }
 }
 

@@ -272,7 +272,11 @@ impl Builder {
 
     pub fn run_with(self, options: TaskOptions, partitions: i32) -> Local {
         let schemas: Arc<dyn SchemaSource> = Arc::new(MemoryRegistry::new());
-        let run = LocalRun::new(Arc::new(self.topology), options, &schemas, &BTreeMap::new(), partitions);
+        self.run_on(options, partitions, &schemas)
+    }
+
+    pub fn run_on(self, options: TaskOptions, partitions: i32, schemas: &Arc<dyn SchemaSource>) -> Local {
+        let run = LocalRun::new(self.topology(), options, schemas, &BTreeMap::new(), partitions);
         Local(run.expect("a topology without mistakes"))
     }
 

@@ -349,3 +349,45 @@ fn an_old_row_is_computed_with_its_own_time() {
         assert_eq!(run.view("all"), ["1=1,42@53"], "{emit:?}");
     }
 }
+
+#[test]
+fn with_the_registry_away_the_record_is_given_again() {
+    let mut b = Builder::new();
+    let t = b.table(0, "t", &[BIGINT]);
+    b.source_mut(t).value_format = SerdeSpec::value(Format::Avro);
+    b.sink(t, "out");
+    let registry = Arc::new(MemoryRegistry::new());
+    let text = r#"{"type": "record", "name": "T", "fields": [{"name": "V0", "type": "long"}]}"#;
+    let schema = registry
+        .register("t-value", &crate::formats::SchemaText::avro(text))
+        .unwrap();
+    let schemas: Arc<dyn SchemaSource> = registry.clone();
+    let mut run = b.run_on(TaskOptions::default(), 1, &schemas);
+    let mut key = Vec::new();
+    encode_key(&[Value::Bigint(1)], &mut key);
+    // magic byte, schema id, 5 in zigzag
+    let value = [&[0][..], &schema.id.to_be_bytes(), &[10]].concat();
+    let record = LocalRecord {
+        key: Some(key),
+        value: Some(value),
+        timestamp: 1,
+        headers: None,
+    };
+    run.0.send("t", None, record);
+    registry.set_away(true);
+    for _ in 0..2 {
+        let Err(LocalError::Task(TaskError::Retry(why))) = run.0.process_all() else {
+            panic!("it went on");
+        };
+        assert!(why.contains("registry"), "{why}");
+        assert!(
+            run.0
+                .tasks()
+                .all(|task| task.is_clean() && task.metrics().records_in == 0)
+        );
+    }
+    registry.set_away(false);
+    run.0.process_all().unwrap();
+    run.commit();
+    assert_eq!(run.read("out"), ["1=5@1"]);
+}
