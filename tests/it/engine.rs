@@ -10,7 +10,7 @@ use millstream::engine::deploy::{DeployContext, operations};
 use millstream::engine::golden::Case;
 use millstream::engine::{Engine, EngineParts, EngineSettings, Startup, TopologyStatus, threads};
 use millstream::expr::Expr;
-use millstream::formats::{MemoryRegistry, SchemaSource};
+use millstream::formats::{MemoryRegistry, SchemaSource, SchemaText};
 use millstream::log::sim::{SimLog, SimProcess};
 use millstream::log::{Log, partition_for_key};
 use millstream::state::memory::MemoryStores;
@@ -463,5 +463,26 @@ fn an_input_that_gains_partitions_stops_the_topology_until_it_is_replayed() {
     eventually("the result from the new partition", || {
         cluster.rated() == BTreeMap::from([(1, (2, 3.0))])
     });
+    engine.stop();
+}
+
+#[test]
+fn an_incompatible_schema_is_refused_before_anything_changes() {
+    let cluster = Cluster::new();
+    let before =
+        SchemaText::avro(r#"{"type": "record", "name": "v", "fields": [{"name": "WORD", "type": "boolean"}]}"#);
+    cluster.schemas.register("typed-value", &before).unwrap();
+    let sql = "sql\n  CREATE STREAM words (id BIGINT KEY, word STRING) WITH (KAFKA_TOPIC = 'words', KEY_FORMAT = 'KAFKA', \
+               VALUE_FORMAT = 'KAFKA', PARTITIONS = 2);\n  CREATE STREAM typed WITH (KAFKA_TOPIC = 'typed', VALUE_FORMAT = 'AVRO') AS \
+               SELECT id, LEN(word) AS word FROM words;\nend\n";
+    let topology = crate::golden::compile_case("typed", &Case::parse(sql).unwrap(), &cluster.schemas).unwrap();
+    let engine = cluster.start(&topology);
+    eventually("the refusal", || matches!(engine.startup(), Startup::Failed(_)));
+    let Startup::Failed(problems) = engine.startup() else {
+        panic!()
+    };
+    assert!(problems[0].message.contains("subject typed-value"), "{}", problems[0]);
+    assert_eq!(cluster.topics(), ["millstream.control", MOVIES, RATINGS]);
+    assert_eq!(cluster.schemas.latest("typed-value").unwrap().unwrap().version, 1);
     engine.stop();
 }

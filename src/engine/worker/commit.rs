@@ -27,6 +27,9 @@ const CALL_WAIT: Duration = Duration::from_millis(500);
 /// Positions that moved over markers only are committed after this, in milliseconds: nobody waits for them.
 const MARKERS_COMMIT_MS: i64 = 1_000;
 
+/// Failures of sending in a row after which a record is suspected.
+const SUSPECT_AFTER: u32 = 3;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Preparing,
@@ -136,12 +139,26 @@ impl Worker {
                     return Ok(progress);
                 }
                 Err(trouble) => {
+                    let sending = matches!(commit.phase, Phase::Sending | Phase::Flushing);
                     self.commit = Some(commit);
-                    return Err(trouble);
+                    return Err(if sending { self.suspect(trouble) } else { trouble });
                 }
             }
             progress = true;
         }
+    }
+
+    /// Sending that fails again and again is taken for the fault of a record: a broker refuses it, whatever the reason.
+    fn suspect(&mut self, trouble: Trouble) -> Trouble {
+        let Trouble::Recover(text) = trouble else {
+            return trouble;
+        };
+        self.send_failures += 1;
+        if self.send_failures < SUSPECT_AFTER {
+            return Trouble::Recover(text);
+        }
+        self.send_failures = 0;
+        Trouble::Poison(Reason::Unwritable, text)
     }
 
     fn prepare(&mut self, commit: &mut Commit, now: Timestamp) -> Result<Phase, Trouble> {
@@ -263,6 +280,7 @@ impl Worker {
             count(slot, &shared.published);
             slot.publish_positions();
         }
+        self.send_failures = 0;
         self.isolate = self.isolate.saturating_sub(1);
         if self.isolate == 0 {
             self.condemned = None;
@@ -274,9 +292,9 @@ impl Worker {
         Ok(())
     }
 
-    /// A record's results are larger than a topic takes. Alone in its transaction it is known to be the culprit and goes to the dead-letter
+    /// A record's results cannot be sent (mostly: they are larger than a topic takes). Alone in its transaction it is known to be the culprit and goes to the dead-letter
     /// topic; among others, the records of this transaction are processed again one at a time.
-    pub(super) fn isolate_poison(&mut self, reason: String) -> Result<(), Trouble> {
+    pub(super) fn isolate_poison(&mut self, kind: Reason, reason: String) -> Result<(), Trouble> {
         let taken: Vec<&TaskSlot> = self.tasks.iter().flatten().filter(|slot| slot.committing).collect();
         let moved = |slot: &&TaskSlot| {
             let ahead = slot
@@ -301,17 +319,22 @@ impl Worker {
                     .is_some_and(|c| c.tp == tp && c.offset == offset) =>
             {
                 return Err(Trouble::Stop(format!(
-                    "not even the dead letter of {tp}@{offset} can be written: {reason}; raise max.message.bytes of the dead-letter topic"
+                    "not even the dead letter of {tp}@{offset} can be written: {reason}; check the settings of the dead-letter topic, max.message.bytes above all"
                 )));
             }
             Some((tp, offset)) => {
-                tracing::warn!(%tp, offset, reason, "a record's results are too large: it goes to the dead-letter topic");
-                self.condemned = Some(Condemned { tp, offset, reason });
+                tracing::warn!(%tp, offset, reason, "the results of a record cannot be sent: it goes to the dead-letter topic");
+                self.condemned = Some(Condemned {
+                    tp,
+                    offset,
+                    kind,
+                    reason,
+                });
             }
             None => tracing::warn!(
                 records,
                 reason,
-                "looking for the record whose results are too large, one a transaction"
+                "looking for the record whose results cannot be sent, one a transaction"
             ),
         }
         self.isolate = self.isolate.max(records.unsigned_abs() as usize + 1);

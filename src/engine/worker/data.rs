@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::queue::{Choice, Flow, Queued};
-use super::super::task::{InputRecord, Reason};
+use super::super::task::InputRecord;
 use super::life::TaskLife;
 use super::slots::{Route, Routes, TakeError, TaskSlot};
 use super::trouble::Trouble;
@@ -274,7 +274,7 @@ fn give(route: Route, slot: &mut TaskSlot, parts: &Parts<'_>, pass: Pass<'_>, af
     };
     let condemned = pass.condemned.filter(|c| c.tp == tp && c.offset == parts.offset);
     let result = match condemned {
-        Some(condemned) => pass_by(slot, route.part, &record, &condemned.reason),
+        Some(condemned) => pass_by(slot, route.part, &record, condemned),
         None => slot.take(route.part, &record, pass.now),
     };
     match result {
@@ -291,10 +291,10 @@ fn give(route: Route, slot: &mut TaskSlot, parts: &Parts<'_>, pass: Pass<'_>, af
 }
 
 /// A record that made sending fail goes to the dead-letter topic instead of being processed.
-fn pass_by(slot: &mut TaskSlot, part: usize, record: &InputRecord<'_>, reason: &str) -> Result<(), TakeError> {
+fn pass_by(slot: &mut TaskSlot, part: usize, record: &InputRecord<'_>, condemned: &Condemned) -> Result<(), TakeError> {
     let Some(task) = &mut slot.task else { return Ok(()) };
     let source: NodeId = slot.inputs[part].sources[0];
-    task.dead_letter(source, record, Reason::TooLarge, reason)
+    task.dead_letter(source, record, condemned.kind, &condemned.reason)
         .map_err(TakeError::Task)?;
     slot.inputs[part].next = record.offset + 1;
     slot.taken += 1;

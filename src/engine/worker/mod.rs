@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use super::deployment::Deployment;
 use super::queue::QueueLimits;
-use super::task::TaskPlan;
+use super::task::{Reason, TaskPlan};
 use super::{EngineSettings, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
 use crate::log::{Fetcher, FetcherConfig, Log, Membership, MembershipConfig, MembershipEvent, TransactionalProducer};
 use crate::types::{Timestamp, TopicPartition};
@@ -121,6 +121,7 @@ struct Clients {
 struct Condemned {
     tp: TopicPartition,
     offset: i64,
+    kind: Reason,
     reason: String,
 }
 
@@ -151,6 +152,8 @@ pub struct Worker {
     /// Records that are still to be processed one a transaction.
     isolate: usize,
     condemned: Option<Condemned>,
+    /// Transactions in a row that failed while records were sent.
+    send_failures: u32,
     purge: BTreeMap<TopicPartition, i64>,
     next_purge: Timestamp,
     stop_at: Option<Timestamp>,
@@ -186,6 +189,7 @@ impl Worker {
             buffer_bytes: settings.buffer_bytes / settings.workers.max(1),
             isolate: 0,
             condemned: None,
+            send_failures: 0,
             purge: BTreeMap::new(),
             next_purge: 0,
             stop_at: None,

@@ -43,7 +43,7 @@ impl Worker {
                 self.recover(now);
                 self.retry_at = now + self.backoff.next_ms();
             }
-            Trouble::Poison(text) => match self.isolate_poison(text) {
+            Trouble::Poison(kind, text) => match self.isolate_poison(kind, text) {
                 Ok(()) => self.recover(now),
                 Err(Trouble::Stop(reason)) => self.fail(reason),
                 Err(_) => self.recover(now),

@@ -18,8 +18,11 @@ use crate::types::{Timestamp, TopicPartition};
 
 /// Changelog records taken from the fetcher at a time.
 const RESTORE_RECORDS: usize = 4_000;
-/// Restored rows are written to the store in batches of about this many bytes: large enough for speed, small in memory.
-const RESTORE_BATCH_BYTES: usize = 4 << 20;
+/// Restored rows are written to the store in batches of about this many bytes, over all tasks of a worker that are restored at the same time:
+/// large enough for speed, small in memory.
+const RESTORE_BATCH_BYTES: usize = 8 << 20;
+/// However many tasks are restored, a batch of one is at least so large.
+const LEAST_BATCH_BYTES: usize = 64 << 10;
 /// A store that another worker of this process has not put back yet is asked for again after this, in milliseconds.
 const STORE_RETRY_MS: i64 = 20;
 
@@ -123,11 +126,22 @@ impl Worker {
             })?;
         }
         let mut busy = given > 0;
+        let restoring = self
+            .tasks
+            .iter()
+            .flatten()
+            .filter(|slot| slot.restore.is_some())
+            .count();
+        let batch_bytes = (RESTORE_BATCH_BYTES / restoring.max(1)).max(LEAST_BATCH_BYTES);
         for at in 0..self.tasks.len() {
             let done = match (&mut self.tasks[at], &mut self.clients) {
-                (Some(slot), Some(clients)) if slot.life == TaskLife::Restoring => {
-                    advance_restore(slot, clients, &mut self.restore_routes, now, &self.shared)?
-                }
+                (Some(slot), Some(clients)) if slot.life == TaskLife::Restoring => advance_restore(
+                    slot,
+                    clients,
+                    &mut self.restore_routes,
+                    (now, batch_bytes),
+                    &self.shared,
+                )?,
                 _ => continue,
             };
             if done {
@@ -306,7 +320,7 @@ fn advance_restore(
     slot: &mut TaskSlot,
     clients: &mut Clients,
     routes: &mut super::slots::Routes,
-    now: Timestamp,
+    (now, batch_bytes): (Timestamp, usize),
     shared: &WorkerShared,
 ) -> Result<bool, Trouble> {
     let (Some(task), Some(restore)) = (&mut slot.task, &mut slot.restore) else {
@@ -340,7 +354,7 @@ fn advance_restore(
         restore.counted = (now, restore.records);
     }
     let moved = restore.stores.iter().any(|store| store.position > store.from);
-    if done || task.restored_bytes() >= RESTORE_BATCH_BYTES {
+    if done || task.restored_bytes() >= batch_bytes {
         note_restored(
             &mut slot.position,
             restore,
@@ -348,7 +362,7 @@ fn advance_restore(
             &shared.deployment.subs[slot.id.sub].fingerprint,
         );
     }
-    if task.restored_bytes() >= RESTORE_BATCH_BYTES || (done && moved) {
+    if task.restored_bytes() >= batch_bytes || (done && moved) {
         task.apply_restored(&slot.position)?;
         slot.unflushed = true;
         failpoint(Failpoint::MidRestore);

@@ -1,6 +1,6 @@
 //! What can go wrong in a step, by what the worker does about it.
 
-use super::super::task::TaskError;
+use super::super::task::{Reason, TaskError};
 use crate::formats::FormatError;
 use crate::log::LogError;
 use crate::state::StoreError;
@@ -16,8 +16,8 @@ pub(super) enum Trouble {
     Reopen(String),
     /// A store cannot be read or written: open it anew.
     Store(StoreError),
-    /// A record's results are larger than a topic takes: find out which record's.
-    Poison(String),
+    /// A record's results cannot be sent: find out which record's.
+    Poison(Reason, String),
     /// The user has to act: the topology stops.
     Stop(String),
 }
@@ -29,7 +29,7 @@ impl From<LogError> for Trouble {
             LogError::Retry(_) | LogError::Unknown(_) => Self::Wait(text),
             LogError::Abort(_) => Self::Recover(text),
             LogError::Fenced(_) => Self::Reopen(text),
-            LogError::TooLarge { .. } => Self::Poison(text),
+            LogError::TooLarge { .. } => Self::Poison(Reason::TooLarge, text),
             LogError::OutOfRange { tp, offset, low, high } => Self::Stop(format!(
                 "the next record to read of {tp} is offset {offset}, but the topic holds only offsets {low} to {high}: records were \
                  deleted before they were read, or the topic was made anew; rebuild from what is there with `millstream replay`"

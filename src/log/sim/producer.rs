@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Access, Call, TRANSACTION_TIMEOUT_MS, classify, max_message_bytes};
 use crate::log::core::groups::{GroupMember, OffsetEntry};
-use crate::log::core::{ProducerIdentity, Record};
+use crate::log::core::{ErrorCode, ProducerIdentity, Record};
 use crate::log::{
     Delivered, GroupMetadata, LogError, LogResult, OutRecord, Producer, TopicHandle, TransactionalProducer,
 };
@@ -169,7 +169,11 @@ impl TransactionalProducer for SimTransactional {
                     state.core.add_partitions_to_txn(&producer, &[partition], now)?;
                     state.core.append_as(&topic, place.1, batch, &producer, now)
                 };
-                done = Some(append().map_err(|e| classify(e, &topic)));
+                done = Some(append().map_err(|e| match e {
+                    // As a client does: whatever kept the record away, this transaction cannot be committed.
+                    ErrorCode::InvalidRecord => LogError::Abort(format!("{topic}: {e}")),
+                    other => classify(other, &topic),
+                }));
                 Ok(())
             });
             // An idempotent producer sends again what got no answer; what is in the log already is not taken twice.

@@ -153,6 +153,53 @@ fn idle_inputs_are_committed_again_every_day() {
     assert!(commits(&world) > before, "committed again");
 }
 
+/// Reason and place of each dead letter.
+fn letters(world: &World) -> Vec<(String, String)> {
+    let letters = world.records(&world.deployment().names.dead_letters());
+    let shown = letters.iter().map(|letter| {
+        let text = |name: &str| {
+            let headers = letter.headers.as_ref().unwrap();
+            let value = headers.iter().find(|(header, _)| &**header == name).unwrap().1.clone();
+            String::from_utf8(value.unwrap().to_vec()).unwrap()
+        };
+        (
+            text("millstream.reason"),
+            format!("{}@{}", text("millstream.topic"), text("millstream.offset")),
+        )
+    });
+    shown.collect()
+}
+
+#[test]
+fn a_record_that_the_broker_refuses_is_found_and_put_aside() {
+    let sql = "sql\n  CREATE STREAM words (id BIGINT KEY, word STRING) WITH (KAFKA_TOPIC = 'words', KEY_FORMAT = 'KAFKA', \
+               VALUE_FORMAT = 'KAFKA', PARTITIONS = 1);\n  CREATE STREAM loud WITH (KAFKA_TOPIC = 'loud', VALUE_FORMAT = 'KAFKA') AS \
+               SELECT id, UCASE(word) AS word FROM words;\nend\n";
+    let schemas: Arc<dyn SchemaSource> = Arc::new(MemoryRegistry::new());
+    let topology = crate::golden::compile_case("refused", &Case::parse(sql).unwrap(), &schemas).unwrap();
+    let mut world = World::with_schemas(8, topology, EngineSettings::default(), 1, schemas);
+    // Somebody made the output a compacted topic, which takes no record without key.
+    world
+        .log
+        .create_topic("loud", 1, &[("cleanup.policy", "compact")])
+        .unwrap();
+    world.settle();
+    let words = TopicPartition::new("words", 0);
+    for n in 0..10_i64 {
+        let key = n.to_be_bytes();
+        let key = (n != 6).then_some(&key[..]);
+        world
+            .log
+            .append(&words, key, Some(format!("word {n}").as_bytes()), n)
+            .unwrap();
+    }
+    world.settle();
+    assert_eq!(world.records("loud").len(), 9);
+    let letters = letters(&world);
+    assert_eq!((letters.len(), letters[0].1.as_str()), (1, "words@6"));
+    assert!(letters[0].0.starts_with("unwritable"), "{letters:?}");
+}
+
 #[test]
 fn the_record_whose_results_are_too_large_is_found_and_put_aside() {
     let settings = EngineSettings {
@@ -187,22 +234,10 @@ fn the_record_whose_results_are_too_large_is_found_and_put_aside() {
             expected(4, "renamed")
         ])
     );
-    let letters = world.records(&world.deployment().names.dead_letters());
-    let text = |name: &str| {
-        let headers = letters[0].headers.as_ref().unwrap();
-        let value = headers.iter().find(|(header, _)| &**header == name).unwrap().1.clone();
-        String::from_utf8(value.unwrap().to_vec()).unwrap()
-    };
+    let letters = letters(&world);
     assert_eq!(letters.len(), 1);
-    assert!(
-        text("millstream.reason").starts_with("too-large"),
-        "{}",
-        text("millstream.reason")
-    );
-    assert_eq!(
-        (text("millstream.topic"), text("millstream.offset")),
-        (MOVIES.to_string(), "4".to_string())
-    );
+    assert!(letters[0].0.starts_with("too-large"), "{letters:?}");
+    assert_eq!(letters[0].1, format!("{MOVIES}@4"));
     super::check_stores(&world);
 }
 

@@ -119,6 +119,11 @@ fn run(seed: u64) -> (World, Given) {
             let at = world.rng.below(world.processes.len());
             world.restart(at);
         }
+        if world.rng.chance(3) {
+            // Long enough for sessions and transactions to time out, or nearly so.
+            let ms = world.rng.below(15_000) as i64;
+            world.log.advance(ms);
+        }
         world.step();
     }
     world.settle();
