@@ -3,6 +3,8 @@
 #[cfg(feature = "kafka")]
 mod broker;
 mod broker_wire;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod dev;
 mod engine;
 mod golden;
 mod http;

@@ -1,0 +1,8 @@
+//! The built program end to end: `millstream dev` with its embedded broker, spoken to as users do: over HTTP, with `millstream load`
+//! and with a Kafka client.
+
+mod lifecycle;
+mod movies;
+mod orders;
+mod process;
+mod retail;
