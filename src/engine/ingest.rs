@@ -22,6 +22,10 @@ const MOST_WAITING_REQUESTS: usize = 256;
 const MOST_RECORDS_A_FLUSH: usize = 20_000;
 /// How long a flush may take before its outcome is called unknown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a topic takes unless it says something else (`max.message.bytes` of Kafka).
+const DEFAULT_MAX_BYTES: usize = 1_048_588;
+/// What a record takes beside its key, value and headers, at most: lengths, and the head of a batch of its own.
+const RECORD_OVERHEAD: usize = 120;
 /// How long partition counts and registered schemas are believed.
 const DEFINITIONS_FOR: Duration = Duration::from_secs(30);
 
@@ -126,6 +130,7 @@ impl Ingest for LogIngest {
 /// How a relation is written, as of a moment.
 struct Definition {
     partitions: i32,
+    max_bytes: usize,
     key: Option<Box<dyn Serializer>>,
     value: Box<dyn Serializer>,
     made: Instant,
@@ -254,6 +259,18 @@ impl Writer {
                 .as_ref()
                 .map(|row| write(&mut definition.value, row))
                 .transpose()?;
+            let headers = record.headers.iter().flat_map(|list| list.iter());
+            let headers: usize = headers
+                .map(|(name, bytes)| 20 + name.len() + bytes.as_ref().map_or(0, |b| b.len()))
+                .sum();
+            let bytes =
+                RECORD_OVERHEAD + headers + key.as_ref().map_or(0, Vec::len) + value.as_ref().map_or(0, Vec::len);
+            if bytes > definition.max_bytes {
+                let (topic, most) = (&relation.topic.name, definition.max_bytes);
+                return Err(IngestError::TooLarge(format!(
+                    "record {index} takes {bytes} bytes, topic {topic} takes {most}"
+                )));
+            }
             let partition = match &key {
                 Some(key) => partition_for_key(key, definition.partitions),
                 None => {
@@ -281,12 +298,21 @@ impl Writer {
                 relation.name
             )));
         };
+        let setting = self
+            .log
+            .admin()
+            .topic_config(topic, &["max.message.bytes"])
+            .map_err(away)?;
+        let max_bytes = setting.into_iter().find(|(name, _)| name == "max.message.bytes");
         let key = match relation.schema.key.is_empty() {
             true => None,
             false => Some(self.serializer(&relation.key_format, &relation.schema.key, true, topic)?),
         };
         Ok(Definition {
             partitions: info.partitions.max(1),
+            max_bytes: max_bytes
+                .and_then(|(_, bytes)| bytes.parse().ok())
+                .unwrap_or(DEFAULT_MAX_BYTES),
             key,
             value: self.serializer(&relation.value_format, &relation.schema.value, false, topic)?,
             made: Instant::now(),
@@ -459,6 +485,17 @@ mod tests {
             (first.value.as_deref(), first.timestamp),
             (Some(&1i64.to_be_bytes()[..]), 5)
         );
+
+        let small = relation("small");
+        sim.create_topic("small", 1, &[("max.message.bytes", "130")]).unwrap();
+        let records = vec![record(None, Some(1)), record(Some(1), Some(1))];
+        let error = ingest.write(&small, records).unwrap_err();
+        assert!(
+            matches!(&error, IngestError::TooLarge(m) if m.contains("record 1 takes 136 bytes")),
+            "{error}"
+        );
+        let tp = TopicPartition::new("small", 0);
+        assert!(sim.read(&tp, false).unwrap().is_empty(), "a part was written");
 
         let error = ingest
             .write(&relation("nowhere"), vec![record(None, Some(1))])

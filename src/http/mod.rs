@@ -8,6 +8,7 @@
 
 mod answer;
 mod control;
+mod docs;
 mod error;
 mod feed;
 mod guard;
@@ -28,6 +29,7 @@ mod views;
 mod tests;
 
 pub use control::{Control, ControlError, EngineControl};
+pub use docs::reference;
 pub use error::ApiError;
 pub use json_out::{Numbers, write_row, write_value};
 pub use metrics::{METRICS, Metric, MetricKind};

@@ -1,5 +1,8 @@
 //! Every route without a socket, over a topology made by hand; the feed and the shutdown through one.
 
+mod sockets;
+mod write;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -10,8 +13,6 @@ use axum::http::{Request, StatusCode, header};
 use axum::response::Response;
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use super::*;
@@ -354,108 +355,6 @@ async fn a_query_is_answered_with_columns_rows_and_position() {
 }
 
 #[tokio::test]
-async fn records_are_checked_and_written() {
-    let rig = rig();
-    let (_, streams) = rig.get("/v1/streams").await;
-    assert_eq!(streams["streams"][0]["writable"], json!(false));
-    assert_eq!(
-        streams["streams"][1]["formats"],
-        json!({"key": "KAFKA", "value": "JSON"})
-    );
-    let one = r#"{"key": 7, "value": {"amount": "1.5", "COUNT": 2, "tags": ["x", null], "at": "1970-01-01T00:00:01Z"},
-                  "timestamp": 12, "headers": {"a": "b", "c": {"base64": "AP8="}, "d": null}}"#;
-    let (status, answer) = rig.post("/v1/streams/incoming", one).await;
-    assert_eq!(
-        (status, answer),
-        (
-            StatusCode::OK,
-            json!({"positions": [{"topic": "incoming", "partition": 0, "offset": 0}]})
-        )
-    );
-    let record = rig.ingest.written.lock()[0].clone();
-    assert_eq!(record.key, Some(row([7i64.into()])));
-    let tags = Value::Array(vec!["x".into(), Value::Null].into());
-    let amount = Value::Decimal("1.500".parse().unwrap());
-    assert_eq!(
-        record.value,
-        Some(row([amount, 2.into(), tags, Value::Timestamp(1000)]))
-    );
-    assert_eq!((record.timestamp, record.headers.unwrap().len()), (12, 3));
-
-    // a batch; the key among the value's columns; a table's row deleted
-    let batch = r#"{"records": [{"value": {"ID": 1}}, {"key": {"id": "2"}, "value": {}}, {"value": {}}]}"#;
-    let (_, answer) = rig.post("/v1/streams/shop.INCOMING", batch).await;
-    assert_eq!(answer["positions"][2]["offset"], json!(3), "{answer}");
-    let keys: Vec<_> = rig.ingest.written.lock()[1..].iter().map(|r| r.key.clone()).collect();
-    assert_eq!(keys, [Some(row([1i64.into()])), Some(row([2i64.into()])), None]);
-    assert_eq!(
-        rig.post("/v1/streams/people", r#"{"key": 5, "value": null}"#).await.0,
-        StatusCode::OK
-    );
-    assert_eq!(rig.ingest.written.lock().last().unwrap().value, None);
-}
-
-#[tokio::test]
-async fn every_problem_of_a_batch_is_named_and_nothing_is_written() {
-    let rig = rig();
-    let batch = r#"{"records": [
-        {"value": {"COUNT": 2147483648, "AMOUNT": 1.2345, "NOPE": 1, "TAGS": [1]}},
-        {"value": null},
-        {"key": "x", "value": {"AT": "tomorrow"}, "timestamp": -1, "headers": {"h": 1}, "extra": 1},
-        7]}"#;
-    let answer = rig.post("/v1/streams/incoming", batch).await;
-    assert_eq!(code(&answer), (422, "invalid_record"));
-    let problems = answer.1["error"]["problems"].as_array().unwrap();
-    let paths: Vec<&str> = problems.iter().map(|p| p["path"].as_str().unwrap()).collect();
-    for path in [
-        "$.records[0].value.COUNT",
-        "$.records[0].value.AMOUNT",
-        "$.records[0].value.NOPE",
-        "$.records[0].value.TAGS[0]",
-        "$.records[1].value",
-        "$.records[2].key",
-        "$.records[2].value.AT",
-        "$.records[2].timestamp",
-        "$.records[2].headers.h",
-        "$.records[2].extra",
-        "$.records[3]",
-    ] {
-        assert!(paths.contains(&path), "{path} is not among {paths:?}");
-    }
-    assert!(rig.ingest.written.lock().is_empty());
-
-    assert_eq!(
-        code(&rig.post("/v1/streams/people", r#"{"value": {"NAME": "x"}}"#).await),
-        (422, "invalid_record")
-    );
-    assert_eq!(
-        code(&rig.post("/v1/streams/orders", r#"{"value": {}}"#).await),
-        (409, "derived")
-    );
-    assert_eq!(
-        code(&rig.post("/v1/streams/nothing", r#"{"value": {}}"#).await),
-        (404, "unknown_stream")
-    );
-    assert_eq!(
-        code(&rig.post("/v1/streams/down", r#"{"value": {}}"#).await),
-        (503, "log_unavailable")
-    );
-    assert_eq!(
-        code(&rig.post("/v1/streams/incoming", r#"{"records": []}"#).await),
-        (413, "too_many_records")
-    );
-    assert_eq!(
-        code(&rig.post("/v1/streams/incoming", "[1]").await),
-        (400, "bad_request")
-    );
-    let deep = format!(r#"{{"value": {{"TAGS": {}}}}}"#, "[".repeat(5_000));
-    assert_eq!(
-        code(&rig.post("/v1/streams/incoming", &deep).await),
-        (400, "bad_request")
-    );
-}
-
-#[tokio::test]
 async fn topologies_are_shown_paused_and_resumed() {
     let rig = rig();
     let (_, list) = rig.get("/v1/topologies").await;
@@ -570,7 +469,7 @@ async fn the_console_and_unknown_paths() {
 }
 
 #[tokio::test]
-async fn the_openapi_document_is_the_committed_one() {
+async fn the_openapi_document_and_the_reference_are_the_committed_ones() {
     let rig = rig();
     let (_, served) = rig.get("/openapi.json").await;
     assert_eq!(served, openapi());
@@ -579,132 +478,16 @@ async fn the_openapi_document_is_the_committed_one() {
             assert!(serde_json::from_str::<Json>(text).is_ok(), "{}: {text}", route.path);
         }
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
-    let now = format!("{:#}\n", openapi());
-    if std::env::var_os("MILLSTREAM_BLESS").is_some() {
-        std::fs::write(path, &now).unwrap();
-    }
-    let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        committed == now,
-        "docs/openapi.json is not what the routes say; run this test with MILLSTREAM_BLESS=1"
-    );
-}
-
-/// An event of a stream: its name and JSON.
-async fn next_event(stream: &mut TcpStream, read: &mut String) -> (String, Json) {
-    loop {
-        if let Some(end) = read.find("\n\n") {
-            let event: String = read.drain(..end + 2).collect();
-            let field = |name: &str| {
-                event
-                    .lines()
-                    .find_map(|l| l.strip_prefix(name))
-                    .map(|v| v.trim().to_string())
-            };
-            if let (Some(kind), Some(data)) = (field("event:"), field("data:")) {
-                return (kind, serde_json::from_str(&data).unwrap());
-            }
-            continue;
+    let openapi = format!("{:#}\n", openapi());
+    for (name, now) in [("docs/openapi.json", openapi), ("docs/http.md", reference())] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        if std::env::var_os("MILLSTREAM_BLESS").is_some() {
+            std::fs::write(&path, &now).unwrap();
         }
-        let mut bytes = [0; 4096];
-        let n = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut bytes))
-            .await
-            .unwrap()
-            .unwrap();
-        assert!(n > 0, "the stream ended: {read}");
-        // chunk sizes stand on lines of their own, between events
-        read.push_str(&String::from_utf8_lossy(&bytes[..n]).replace('\r', ""));
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == now,
+            "{name} is not what the routes say; run this test with MILLSTREAM_BLESS=1"
+        );
     }
-}
-
-async fn listen(
-    rig: &Rig,
-) -> (
-    std::net::SocketAddr,
-    tokio::sync::oneshot::Sender<()>,
-    tokio::task::JoinHandle<std::io::Result<()>>,
-) {
-    let (listener, address) = bind("127.0.0.1:0").await.unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let served = tokio::spawn(serve(listener, rig.app.clone(), async move {
-        let _: Result<(), _> = stopped.await;
-    }));
-    (address, stop, served)
-}
-
-#[tokio::test]
-async fn changes_are_pushed_and_a_shutdown_ends_the_feed() {
-    let mut rig = rig();
-    let (address, stop, served) = listen(&rig).await;
-    let taken = bind(&address.to_string()).await.unwrap_err();
-    assert!(taken.contains("in use") && taken.contains("--http"), "{taken}");
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(b"GET /v1/views/orders/changes HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        .await
-        .unwrap();
-    let mut read = String::new();
-    let (kind, first) = next_event(&mut stream, &mut read).await;
-    assert_eq!(
-        (
-            kind.as_str(),
-            first["rows"].as_array().unwrap().len(),
-            &first["complete"]
-        ),
-        ("snapshot", 4, &json!(true))
-    );
-    assert_eq!(first["position"], json!({"input": {"0": 3, "1": 1}}));
-    let (key, value) = order("dee", 4, "1.000", "CREATED");
-    rig.fake.commit(
-        1,
-        1,
-        &[(0, key, Some(value)), (0, row(["cy".into(), 3i64.into()]), None)],
-    );
-    let (kind, change) = next_event(&mut stream, &mut read).await;
-    assert_eq!(kind, "changes");
-    assert_eq!(
-        change,
-        json!({"changes": [
-            {"op": "delete", "key": {"CUSTOMER": "cy", "ID": 3}},
-            {"op": "upsert", "row": {"CUSTOMER": "dee", "ID": 4, "AMOUNT": serde_json::from_str::<Json>("1.000").unwrap(), "STATE": "CREATED"}}],
-            "position": {"input": {"1": 2}}})
-    );
-    stop.send(()).unwrap();
-    let (kind, last) = next_event(&mut stream, &mut read).await;
-    assert_eq!((kind.as_str(), &last["error"]["code"]), ("error", &json!("stopping")));
-    tokio::time::timeout(Duration::from_secs(2), served)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-}
-
-#[tokio::test]
-async fn a_websocket_gets_the_same() {
-    let mut rig = rig();
-    let (address, _stop, _served) = listen(&rig).await;
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let handshake = "GET /v1/views/orders/ws?snapshot=false HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-                     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stream.write_all(handshake.as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-    rig.fake.commit(0, 1, &[(0, row(["ann".into(), 1i64.into()]), None)]);
-    // a short text frame from a server: 0x81, then its length (126: two bytes follow), unmasked
-    assert_eq!(stream.read_u8().await.unwrap(), 0x81);
-    let length = match stream.read_u8().await.unwrap() {
-        126 => usize::from(stream.read_u16().await.unwrap()),
-        short => usize::from(short),
-    };
-    let mut text = vec![0; length];
-    stream.read_exact(&mut text).await.unwrap();
-    let message: Json = serde_json::from_slice(&text).unwrap();
-    assert_eq!(
-        message,
-        json!({"type": "changes", "changes": [{"op": "delete", "key": {"CUSTOMER": "ann", "ID": 1}}], "position": {"input": {"0": 4}}})
-    );
 }

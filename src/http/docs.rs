@@ -1,0 +1,90 @@
+//! The reference page of the interface, made from the tables of routes and metrics; `docs/http.md` is the snapshot that a test compares.
+
+use std::fmt::Write as _;
+
+use super::metrics::{METRICS, MetricKind};
+use super::routes::{ROUTES, Route};
+
+const HEAD: &str = "\
+# HTTP
+
+Made from the tables of routes and metrics (`src/http/routes.rs`, `src/http/metrics.rs`); `/openapi.json` says the same for programs, `/` is a page for
+people. It listens on loopback unless told otherwise (`--http HOST:PORT`). There is no login: put a proxy in front of an address that others reach.
+
+## What every answer says
+
+* **Only committed data.** Rows come from snapshots of what has been committed, and reading never makes a commit wait.
+* **Its position.** `\"position\": {\"topic\": {\"partition\": next offset}}` names the inputs that the rows reflect: every record below the offset, none from
+  it on, taken from the very snapshots that the rows came from. Behind a GROUP BY these are offsets of the internal repartition topic.
+* **Errors** are `{\"error\": {\"code\", \"message\", \"hint\"}}`; `code` is a stable word. A request with several problems names all of them, by JSON path, under `problems`.
+
+## Values in JSON
+
+| SQL | JSON |
+|---|---|
+| BOOLEAN, INTEGER | as they are |
+| BIGINT, DECIMAL | exact numbers, all digits and the scale kept; strings with `?numbers=string`, since a browser's numbers hold 53 bits |
+| DOUBLE | the shortest number that reads back the same; `\"NaN\"`, `\"Infinity\"`, `\"-Infinity\"` |
+| STRING | text |
+| BYTES | base64 |
+| DATE, TIME, TIMESTAMP | text, as in ksqlDB: `\"2020-02-29\"`, `\"23:59:59.999\"`, `\"2020-02-29T23:59:59.999\"` (UTC) |
+| ARRAY, MAP, STRUCT | array, object, object |
+
+Records that are written follow the same table; BIGINT and DECIMAL may be strings, a TIMESTAMP may be milliseconds. Names match regardless of case.
+
+## Examples
+
+```sh
+curl 127.0.0.1:8080/v1/views/rated_movies/rows/1
+curl '127.0.0.1:8080/v1/views/rated_movies/rows?from=10&to=20'
+curl 127.0.0.1:8080/v1/query -d '{\"sql\": \"SELECT title, rating FROM rated_movies ORDER BY rating DESC LIMIT 5\"}'
+curl 127.0.0.1:8080/v1/streams/ratings -d '{\"value\": {\"movie_id\": 1, \"rating\": 9.5, \"user_id\": 7}}'
+curl -N 127.0.0.1:8080/v1/views/rated_movies/changes
+```
+
+";
+
+/// The page.
+pub fn reference() -> String {
+    let mut page = HEAD.to_string();
+    page.push_str("## Routes\n");
+    for route in ROUTES {
+        write_route(route, &mut page);
+    }
+    page.push_str("\n## Metrics\n\nAt `/metrics`, in Prometheus' text format; counters count since the process started.\n\n| name | type | meaning |\n|---|---|---|\n");
+    for metric in METRICS {
+        let kind = match metric.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        };
+        // writing to a String cannot fail
+        let _: std::fmt::Result = writeln!(page, "| `{}` | {kind} | {} |", metric.name, metric.help);
+    }
+    page
+}
+
+fn write_route(route: &Route, page: &mut String) {
+    let _: std::fmt::Result = write!(
+        page,
+        "\n### `{} {}`\n\n{}. {}\n",
+        route.method, route.path, route.summary, route.about
+    );
+    if !route.params.is_empty() {
+        page.push_str("\n| parameter | meaning |\n|---|---|\n");
+        for param in route.params {
+            let _: std::fmt::Result = writeln!(page, "| `{}` | {} |", param.name, param.about);
+        }
+    }
+    for (what, example) in [("Body", route.body), ("Answer", route.example)] {
+        if let Some(example) = example {
+            let _: std::fmt::Result = write!(page, "\n{what}:\n\n```json\n{example}\n```\n");
+        }
+    }
+    if !route.errors.is_empty() {
+        page.push_str("\n| status | when |\n|---|---|\n");
+        for (status, when) in route.errors {
+            let _: std::fmt::Result = writeln!(page, "| {status} | {when} |");
+        }
+    }
+}
