@@ -69,7 +69,7 @@ impl Task {
             let Some(row) = self.work.out.first().map(HeldRow::new) else {
                 continue;
             };
-            let forwarded = self.carry_on(at).and_then(|()| self.run_stack(now));
+            let forwarded = self.carry_on(at).and_then(|next| self.run_rest(next, now));
             self.count_drops(None);
             match forwarded {
                 // branches that could compute the row have it, the others have deleted it

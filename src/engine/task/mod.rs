@@ -99,10 +99,13 @@ pub struct Task {
     work: Work,
 }
 
+/// A change on its way: the node and side that take it next.
+type Next = (usize, Side, Change);
+
 /// Memory that is used again for each record; empty between records.
 #[derive(Default)]
 struct Work {
-    stack: Vec<(usize, Side, Change)>,
+    stack: Vec<Next>,
     out: Vec<Change>,
     dropped: Vec<DropReason>,
     drops: Vec<(NodeId, DropReason)>,
@@ -192,23 +195,22 @@ impl Task {
     }
 
     /// Pushes a change through the operators until nothing is left to do, depth first, in order.
-    fn run(&mut self, first: (usize, Side, Change), now: Timestamp) -> Result<(), Failure> {
-        self.work.stack.push(first);
-        self.run_stack(now)
+    fn run(&mut self, first: Next, now: Timestamp) -> Result<(), Failure> {
+        self.run_rest(Some(first), now)
     }
 
-    fn run_stack(&mut self, now: Timestamp) -> Result<(), Failure> {
-        while let Some((at, side, change)) = self.work.stack.pop() {
+    fn run_rest(&mut self, mut next: Option<Next>, now: Timestamp) -> Result<(), Failure> {
+        while let Some((at, side, change)) = next.take().or_else(|| self.work.stack.pop()) {
             self.work.node = at;
             let ctx = &mut context(&mut self.buffer, &mut self.work, now);
             self.nodes[at].operator.process(side, change, ctx)?;
-            self.carry_on(at)?;
+            next = self.carry_on(at)?;
         }
         Ok(())
     }
 
-    /// Carries what a node gave out to its users, or encodes it.
-    fn carry_on(&mut self, at: usize) -> Result<(), Failure> {
+    /// Carries what a node gave out to its users, or encodes it. What comes next, unless it is on the stack.
+    fn carry_on(&mut self, at: usize) -> Result<Option<Next>, Failure> {
         let work = &mut self.work;
         let node = &mut self.nodes[at];
         if !work.dropped.is_empty() {
@@ -217,8 +219,8 @@ impl Task {
         }
         if !work.failed.is_empty() {
             let failed = work.failed.drain(..);
-            work.failures
-                .extend(failed.map(|e| (at, Reason::Expression, e.message)));
+            let failures = failed.map(|e| (at, Reason::Expression, e.message));
+            work.failures.extend(failures);
         }
         match &mut node.exit {
             Exit::Sink(codec) => {
@@ -237,12 +239,16 @@ impl Task {
                     encode_repartition(node.id, &change, &mut self.outbox);
                 }
             }
-            // the stack gives the last one back first
             Exit::Users(users) => {
+                // nearly always: one change for one user, which needs no stack
+                if let ([(user, side)], 0..=1) = (users.as_slice(), work.out.len()) {
+                    return Ok(work.out.pop().map(|change| (*user, *side, change)));
+                }
                 let Some(((first, first_side), others)) = users.split_first() else {
                     work.out.clear();
-                    return Ok(());
+                    return Ok(None);
                 };
+                // the stack gives the last one back first
                 for change in work.out.drain(..).rev() {
                     for (user, side) in others.iter().rev() {
                         work.stack.push((*user, *side, change.clone()));
@@ -251,7 +257,7 @@ impl Task {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Forgets half-done work; the node that was at it.
