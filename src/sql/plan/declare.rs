@@ -23,6 +23,10 @@ impl Planner<'_> {
                 known.relation = Some(relation);
                 known.timestamp = timestamp;
             }
+            if create.kind == RelationKind::Table {
+                // now rather than when a query reads it: stores are numbered in the order of statements, whatever reads them
+                self.node_of(&create.name.text);
+            }
         }
         Ok(())
     }
