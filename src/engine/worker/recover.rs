@@ -7,6 +7,7 @@ use super::slots::TaskSlot;
 use super::trouble::Trouble;
 use super::{TopologyStatus, Worker};
 use crate::log::LogError;
+use crate::state::StoreError;
 use crate::types::Timestamp;
 
 /// Longest wait for an abort in one call.
@@ -39,7 +40,7 @@ impl Worker {
             Trouble::Store(error) => {
                 tracing::error!(worker = self.index, %error, "a store failed; it is opened anew");
                 self.tell_waiting(&error.to_string());
-                self.drop_stores();
+                self.drop_stores(&error);
                 self.recover(now);
                 self.retry_at = now + self.backoff.next_ms();
             }
@@ -131,11 +132,23 @@ impl Worker {
         self.retry_at = now + FENCED_WAIT_MS;
     }
 
-    /// Stores that may be damaged in memory are closed; they hold committed rows only, so nothing is lost.
-    fn drop_stores(&mut self) {
+    /// Stores that may be damaged in memory are closed; they hold committed rows only, so nothing is lost. The one whose files are damaged is deleted.
+    fn drop_stores(&mut self, error: &StoreError) {
         for slot in self.tasks.iter_mut().flatten() {
-            if slot.task.take().is_some() {
-                self.shared.stores.forget(&self.shared.deployment.store_path(slot.id));
+            if slot.task.take().is_none() {
+                continue;
+            }
+            let path = self.shared.deployment.store_path(slot.id);
+            self.shared.stores.forget(&path);
+            if error.is_corrupt()
+                && error.place.ends_with(&path)
+                && let Err(trouble) = self.shared.rebuild_damaged(&path, error)
+            {
+                tracing::error!(
+                    path,
+                    ?trouble,
+                    "the damaged store cannot be deleted; delete its directory and restart"
+                );
             }
         }
     }

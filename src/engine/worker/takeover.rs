@@ -13,7 +13,7 @@ use super::trouble::Trouble;
 use super::{Clients, Worker, WorkerShared};
 use crate::log::Fetched;
 use crate::state::memory::MemoryStore;
-use crate::state::{ChangelogPosition, META_PREFIX, Store, StorePosition};
+use crate::state::{ChangelogPosition, META_PREFIX, Store, StoreError, StorePosition};
 use crate::types::{Timestamp, TopicPartition};
 
 /// Changelog records taken from the fetcher at a time.
@@ -221,6 +221,14 @@ fn no_clients() -> Trouble {
     Trouble::Reopen("the clients are not open".into())
 }
 
+impl WorkerShared {
+    /// A damaged store is deleted: everything that it held is in its changelogs.
+    pub(super) fn rebuild_damaged(&self, path: &str, error: &StoreError) -> Result<(), Trouble> {
+        tracing::warn!(path, %error, "the store is damaged; it is deleted and built anew from its changelogs");
+        Ok(self.stores.delete(path)?)
+    }
+}
+
 /// Opens a task's store; false while another worker of this process has it.
 fn open_store(shared: &WorkerShared, slot: &mut TaskSlot) -> Result<bool, Trouble> {
     let stateless = shared.deployment.subs[slot.id.sub].changelogs.is_empty();
@@ -228,7 +236,15 @@ fn open_store(shared: &WorkerShared, slot: &mut TaskSlot) -> Result<bool, Troubl
         // A database that holds nothing but a position is not worth its files.
         Box::new(MemoryStore::detached())
     } else {
-        match shared.stores.take(&shared.deployment.store_path(slot.id))? {
+        let path = shared.deployment.store_path(slot.id);
+        let taken = match shared.stores.take(&path) {
+            Err(error) if error.is_corrupt() => {
+                shared.rebuild_damaged(&path, &error)?;
+                shared.stores.take(&path)?
+            }
+            taken => taken?,
+        };
+        match taken {
             Some(store) => store,
             None => return Ok(false),
         }

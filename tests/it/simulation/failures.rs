@@ -130,6 +130,18 @@ fn a_lost_disk_is_restored_and_an_old_one_is_rebuilt() {
 }
 
 #[test]
+fn a_damaged_store_is_built_anew() {
+    let mut world = settled(9);
+    world.stop_all();
+    world.damage(0, "movies/g0/1_0");
+    rate(&world, 1, 5.0);
+    world.start_all(60_000);
+    world.settle();
+    assert_eq!(rated(&world)[&1], (3, 12.0, "one".into()));
+    super::check_stores(&world);
+}
+
+#[test]
 fn idle_inputs_are_committed_again_every_day() {
     let mut world = settled(5);
     let commits = |world: &World| {

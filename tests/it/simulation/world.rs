@@ -1,6 +1,7 @@
 //! A cluster and the processes of one application on it, stepped by one seed: whoever comes next, what goes wrong, when time passes.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream::engine::deploy::{DeployContext, DeployError, deploy};
@@ -10,16 +11,49 @@ use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{Faults, Rng, SimLog, SimProcess, SimRecord};
 use millstream::log::{Log, LogError};
 use millstream::state::memory::MemoryStores;
+use millstream::state::{Store, StoreError, StoreFactory, StoreResult};
 use millstream::topology::Topology;
 use millstream::types::TopicPartition;
 
 /// Virtual time begins here, in milliseconds since the epoch.
 const EPOCH: i64 = 1_700_000_000_000;
 
+/// A disk on which stores can be damaged.
+pub struct Disk {
+    stores: MemoryStores,
+    damaged: Mutex<BTreeSet<String>>,
+}
+
+impl Disk {
+    fn new() -> Self {
+        Self {
+            stores: MemoryStores::new().lose_unflushed(true),
+            damaged: Mutex::default(),
+        }
+    }
+}
+
+impl StoreFactory for Disk {
+    fn open(&self, task: &str) -> StoreResult<Box<dyn Store>> {
+        if self.damaged.lock().unwrap().contains(task) {
+            return Err(StoreError {
+                place: task.into(),
+                message: format!("{}a file is too short", StoreError::CORRUPT),
+            });
+        }
+        self.stores.open(task)
+    }
+
+    fn delete(&self, path: &str) -> StoreResult<()> {
+        self.damaged.lock().unwrap().remove(path);
+        self.stores.delete(path)
+    }
+}
+
 /// One process: its disk survives it.
 pub struct Process {
     name: String,
-    disk: Arc<MemoryStores>,
+    disk: Arc<Disk>,
     alive: Option<Alive>,
     /// When it starts again.
     starts_at: i64,
@@ -59,7 +93,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let process = |i: usize| Process {
             name: format!("p{i}"),
-            disk: Arc::new(MemoryStores::new().lose_unflushed(true)),
+            disk: Arc::new(Disk::new()),
             alive: None,
             starts_at: 0,
         };
@@ -154,7 +188,7 @@ impl World {
         let process = &mut self.processes[at];
         process.alive = None;
         let rng = &mut self.rng;
-        process.disk.crash(|_, batches| rng.below(batches + 1));
+        process.disk.stores.crash(|_, batches| rng.below(batches + 1));
         process.starts_at = self.log.now() + self.rng.below(12_000) as i64;
     }
 
@@ -281,7 +315,12 @@ impl World {
 
     /// The disk of a process is lost.
     pub fn lose_disk(&mut self, at: usize) {
-        self.processes[at].disk = Arc::new(MemoryStores::new().lose_unflushed(true));
+        self.processes[at].disk = Arc::new(Disk::new());
+    }
+
+    /// The files of a store are damaged.
+    pub fn damage(&mut self, at: usize, path: &str) {
+        self.processes[at].disk.damaged.lock().unwrap().insert(path.into());
     }
 
     /// Steps until the topology stops; its reason.
