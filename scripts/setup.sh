@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh           to build and run:   RocksDB and librdkafka are C++, bindings need libclang, TLS needs OpenSSL
 #   scripts/setup.sh kafka     also for tests against Apache Kafka: Java and Maven
+#   scripts/setup.sh browser   also for the test of the page: Chromium (the test skips without it)
 #   scripts/setup.sh compose   also for checking docker-compose.yml: docker-compose
 set -euo pipefail
 declare -A why=(
@@ -16,6 +17,8 @@ declare -A why=(
   [default-jdk-headless]="runs Apache Kafka and the Kafka Streams peer from their jars"
   [maven]="fetches those jars"
   [python3]="runs the benchmark"
+  [chromium]="tests the page as a person sees it"
+  [chromium-driver]="tests the page as a person sees it"
   [docker-compose]="checks docker-compose.yml"
 )
 wanted=(g++ make clang libclang-dev pkg-config libssl-dev zlib1g-dev)
@@ -26,9 +29,10 @@ for group in "$@"; do
     command -v mvn >/dev/null || wanted+=(maven)
     command -v python3 >/dev/null || wanted+=(python3)
     ;;
+  browser) wanted+=(chromium chromium-driver) ;;
   compose) wanted+=(docker-compose) ;;
   *)
-    echo "setup.sh: unknown group $group (kafka or compose)" >&2
+    echo "setup.sh: unknown group $group (kafka, browser or compose)" >&2
     exit 2
     ;;
   esac

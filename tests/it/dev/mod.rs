@@ -4,5 +4,6 @@
 mod lifecycle;
 mod movies;
 mod orders;
+mod page;
 mod process;
 mod retail;
