@@ -77,7 +77,7 @@ pub struct Context<'a> {
     pub dropped: &'a mut Vec<DropReason>,
     /// Values under construction; empty between calls.
     pub scratch: &'a mut Vec<Value>,
-    /// Held-back rows are being forwarded: there is no record to reject as a whole. See [`Self::or_absent`].
+    /// Held-back rows are being forwarded: there is no record to reject as a whole. See `or_absent`.
     pub flushing: bool,
     /// Why rows of this flush cannot be computed.
     pub failed: &'a mut Vec<EvalError>,

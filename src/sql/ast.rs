@@ -264,17 +264,17 @@ pub enum ExpressionKind {
     Compare(CompareOp, Box<Expression>, Box<Expression>),
     /// Arithmetic.
     Arithmetic(ArithmeticOp, Box<Expression>, Box<Expression>),
-    /// IS [NOT] NULL; the flag is NOT.
+    /// `IS [NOT] NULL`; the flag is NOT.
     IsNull(Box<Expression>, bool),
-    /// IS [NOT] DISTINCT FROM; the flag is NOT.
+    /// `IS [NOT] DISTINCT FROM`; the flag is NOT.
     IsDistinct(Box<Expression>, Box<Expression>, bool),
-    /// [NOT] IN (...).
+    /// `[NOT] IN (...)`.
     In(Box<Expression>, Vec<Expression>, bool),
-    /// [NOT] BETWEEN ... AND ....
+    /// `[NOT] BETWEEN ... AND ...`
     Between(Box<Expression>, Box<Expression>, Box<Expression>, bool),
-    /// [NOT] LIKE ... [ESCAPE 'c'].
+    /// `[NOT] LIKE ... [ESCAPE 'c']`.
     Like(Box<Expression>, Box<Expression>, Option<char>, bool),
-    /// CASE [operand] WHEN ... THEN ... [ELSE ...] END.
+    /// `CASE [operand] WHEN ... THEN ... [ELSE ...] END`.
     Case {
         /// Compared with each WHEN, if present.
         operand: Option<Box<Expression>>,

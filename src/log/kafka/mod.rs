@@ -7,7 +7,7 @@
 //! | `errors`, `deadline` | what a failure asks for; time |
 //! | `membership`, `fetcher`, `producer`, `admin` | the traits |
 //!
-//! *Invariants*: a call waits no longer than it says, or than [`admin`]'s limit; a broker that is away is [`crate::log::LogError::Retry`];
+//! *Invariants*: a call waits no longer than it says, or than `admin`'s limit; a broker that is away is [`crate::log::LogError::Retry`];
 //! dropping a client takes about a second at the most. Errors are classified once, in `errors`.
 
 mod admin;

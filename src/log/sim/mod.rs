@@ -1,4 +1,4 @@
-//! The simulated log: the traits of the log directly over [`core`](super::core), with virtual time and seeded faults.
+//! The simulated log: the traits of the log directly over [`super::core`], with virtual time and seeded faults.
 //!
 //! A [`SimLog`] is the cluster; [`SimLog::process`] gives the access of one process, which can be killed: nothing that it
 //! holds works any more, and the cluster learns of it only by time-outs, as with a real crash. Faults are drawn from the seed
