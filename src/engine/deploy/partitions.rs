@@ -323,12 +323,12 @@ impl Planner<'_> {
         for store in &self.topology.stores {
             add(self.names.changelog(&store.name).into(), plan.subs[store.sub]);
         }
-        add(self.names.tasks_topic().into(), plan.subs.iter().sum());
+        add(self.names.tasks_topic().into(), tasks(&plan.subs));
     }
 
     /// Internal topics of an earlier start must have the partitions that they would get now.
     fn check_internal(&mut self, plan: &PartitionPlan) {
-        let mut wanted: Vec<(Arc<str>, i32)> = vec![(self.names.tasks_topic().into(), plan.subs.iter().sum())];
+        let mut wanted: Vec<(Arc<str>, i32)> = vec![(self.names.tasks_topic().into(), tasks(&plan.subs))];
         let stores = self.topology.stores.iter();
         wanted.extend(stores.map(|store| (self.names.changelog(&store.name).into(), plan.subs[store.sub])));
         for sub in &self.topology.subs {
@@ -356,4 +356,9 @@ impl Planner<'_> {
             );
         }
     }
+}
+
+/// Partitions of the tasks topic. A file that only declares streams and tables has no task, and a topic has at least one partition.
+fn tasks(subs: &[i32]) -> i32 {
+    subs.iter().sum::<i32>().max(1)
 }

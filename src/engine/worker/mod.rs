@@ -399,7 +399,7 @@ impl Worker {
     fn add_task(&mut self, index: i32) {
         let deployment = self.shared.deployment.clone();
         let Some(id) = deployment.task(index) else {
-            tracing::warn!(
+            tracing::debug!(
                 index,
                 "the tasks topic has more partitions than there are tasks; the partition is ignored"
             );

@@ -7,3 +7,5 @@ mod orders;
 mod page;
 mod process;
 mod retail;
+mod run;
+mod steering;

@@ -70,28 +70,41 @@ pub struct Dev {
     pub http: String,
     /// `127.0.0.1:PORT` of the broker.
     pub kafka: String,
+    /// `http://127.0.0.1:PORT` of the registry.
+    pub registry: String,
     /// Time from the start to the line with the addresses.
     pub ready_after: Duration,
 }
 
-impl Dev {
-    /// Starts it on free ports and waits until it is ready.
-    pub fn start(data: &Path, arguments: &[&str]) -> Self {
+/// A process that has not said yet where it is; killed when dropped.
+pub struct Starting {
+    child: Option<Child>,
+    log: PathBuf,
+    began: Instant,
+}
+
+impl Starting {
+    /// Starts a command.
+    pub fn new(data: &Path, mut command: Command) -> Self {
         let began = Instant::now();
-        let mut child = dev_command(data, arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        let child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        Self {
+            child: Some(child),
+            log: data.join("log"),
+            began,
+        }
+    }
+
+    /// Waits for the line with its addresses.
+    pub fn ready(mut self) -> Dev {
+        let child = self.child.as_mut().expect("it was started");
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         out.read_line(&mut line).expect("a line");
-        let ready_after = began.elapsed();
+        let ready_after = self.began.elapsed();
         let urls: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
-            let status = child.wait();
-            panic!(
-                "instead of its addresses it printed {line:?} and ended with {status:?}; see {}",
-                data.join("log").display()
-            )
+            let (status, log) = (child.wait(), self.log.display());
+            panic!("instead of its addresses it printed {line:?} and ended with {status:?}; see {log}")
         });
         // What else it prints is nobody's business, but the pipe must not fill.
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
@@ -101,12 +114,34 @@ impl Dev {
                 .unwrap_or_else(|| panic!("no {key} in {urls}"))
                 .to_owned()
         };
-        Self {
-            child,
+        Dev {
             http: text("http"),
             kafka: text("kafka"),
+            registry: text("registry"),
             ready_after,
+            child: self.child.take().expect("it was started"),
         }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Dev {
+    /// Starts it on free ports and waits until it is ready.
+    pub fn start(data: &Path, arguments: &[&str]) -> Self {
+        Self::ready(data, dev_command(data, arguments))
+    }
+
+    /// Starts a command that prints its addresses once it is ready, and waits for them.
+    pub fn ready(data: &Path, command: Command) -> Self {
+        Starting::new(data, command).ready()
     }
 
     /// Answer of a GET or, with a body, a POST: status and JSON.
@@ -173,6 +208,15 @@ impl Dev {
             String::from_utf8_lossy(&output.stderr)
         );
         output
+    }
+
+    /// Runs a command that steers topologies: what it printed, and how it ended.
+    pub fn steer(&self, arguments: &[&str]) -> Output {
+        let mut command = millstream();
+        command
+            .args(arguments)
+            .args(["--bootstrap-servers", &self.kafka, "--output", "text"]);
+        command.output().expect("it runs")
     }
 
     /// Sends a signal and waits for the end: how it ended, and after what time.
