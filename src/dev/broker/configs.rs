@@ -44,6 +44,13 @@ struct Described {
     doc: &'static str,
 }
 
+/// A setting of the broker.
+enum BrokerValue {
+    Text(String),
+    Switch(bool),
+    Number(i64),
+}
+
 impl Server {
     fn describe_topic(&self, name: &str) -> Result<Vec<Described>> {
         let config = self.log.with(|core| core.topic(name).map(|t| t.config.clone()))?;
@@ -62,87 +69,83 @@ impl Server {
     }
 
     fn describe_broker(&self, id: &str) -> Result<Vec<Described>> {
+        use BrokerValue::{Number, Switch, Text};
         if !id.is_empty() && id != NODE_ID.to_string() {
             return Err(ErrorCode::InvalidRequest);
         }
         let config = self.log.with(|core| core.config().clone());
-        let setting = |name: &str, value: String, kind, doc| Described {
-            name: name.to_string(),
-            value,
-            source: FROM_BROKER,
-            kind,
-            doc,
-        };
-        let long = ValueKind::Long(0);
-        Ok(vec![
-            setting(
+        let listeners = format!("PLAINTEXT://{}:{}", self.host, self.port);
+        let heartbeat_ms = i64::from(config.consumer_heartbeat_ms);
+        let partitions = i64::from(self.auto_create_partitions);
+        let settings = [
+            (
                 "advertised.listeners",
-                format!("PLAINTEXT://{}:{}", self.host, self.port),
-                ValueKind::Text,
+                Text(listeners),
                 "Where clients reach the broker.",
             ),
-            setting(
+            (
                 "auto.create.topics.enable",
-                "true".into(),
-                ValueKind::Bool,
+                Switch(true),
                 "Topics are made when a client asks for them.",
             ),
-            setting("broker.id", NODE_ID.to_string(), ValueKind::Int(0), "The only node."),
-            setting(
-                "default.replication.factor",
-                "1".into(),
-                ValueKind::Int(1),
-                "One copy of everything.",
-            ),
-            setting(
+            ("broker.id", Number(i64::from(NODE_ID)), "The only node."),
+            ("default.replication.factor", Number(1), "One copy of everything."),
+            (
                 "group.consumer.heartbeat.interval.ms",
-                config.consumer_heartbeat_ms.to_string(),
-                ValueKind::Int(1),
+                Number(heartbeat_ms),
                 "Heartbeats of consumer groups (KIP-848).",
             ),
-            setting(
+            (
                 "group.consumer.session.timeout.ms",
-                config.consumer_session_ms.to_string(),
-                long,
+                Number(config.consumer_session_ms),
                 "Sessions of consumer groups (KIP-848).",
             ),
-            setting(
+            (
                 "group.initial.rebalance.delay.ms",
-                config.initial_rebalance_delay_ms.to_string(),
-                long,
-                "How long a new classic group waits for more members.",
+                Number(config.initial_rebalance_delay_ms),
+                "How long a new classic group waits for members.",
             ),
-            setting(
+            (
                 "log.segment.bytes",
-                config.journal.segment_bytes.to_string(),
-                long,
+                Number(config.journal.segment_bytes as i64),
                 "Size of a segment of the broker's journal.",
             ),
-            setting(
+            (
                 "num.partitions",
-                self.auto_create_partitions.to_string(),
-                ValueKind::Int(1),
+                Number(partitions),
                 "Partitions of topics made automatically.",
             ),
-            setting(
+            (
                 "offsets.retention.minutes",
-                "-1".into(),
-                ValueKind::Int(-1),
+                Number(-1),
                 "Committed offsets do not expire here.",
             ),
-            setting(
+            (
                 "transaction.max.timeout.ms",
-                config.max_transaction_timeout_ms.to_string(),
-                long,
+                Number(config.max_transaction_timeout_ms),
                 "Largest time-out of a transaction.",
             ),
-            setting(
+            (
                 "transactional.id.expiration.ms",
-                config.transactional_id_expiry_ms.to_string(),
-                long,
+                Number(config.transactional_id_expiry_ms),
                 "Idle transactional ids are forgotten after this.",
             ),
-        ])
+        ];
+        let described = settings.into_iter().map(|(name, value, doc)| {
+            let (value, kind) = match value {
+                Text(value) => (value, ValueKind::Text),
+                Switch(value) => (value.to_string(), ValueKind::Bool),
+                Number(value) => (value.to_string(), ValueKind::Long(-1)),
+            };
+            Described {
+                name: name.to_string(),
+                value,
+                source: FROM_BROKER,
+                kind,
+                doc,
+            }
+        });
+        Ok(described.collect())
     }
 
     pub(super) fn describe_configs(&self, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {

@@ -198,6 +198,9 @@ fn describe_partitions(
             .with_leader_epoch(0)
             .with_replica_nodes(vec![node()])
             .with_isr_nodes(vec![node()])
+            // Java's admin client cannot do without these lists.
+            .with_eligible_leader_replicas(Some(Vec::new()))
+            .with_last_known_elr(Some(Vec::new()))
     };
     let first = first.max(0);
     let end = topic.partition_count().min(first.saturating_add(room));

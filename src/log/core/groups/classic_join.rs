@@ -92,6 +92,16 @@ impl ClassicGroup {
     }
 }
 
+/// A join on its way.
+struct Joining<'a> {
+    token: u64,
+    member_id: String,
+    request: &'a JoinRequest,
+    generation: i32,
+    now_ms: i64,
+    delay_ms: i64,
+}
+
 fn new_member(request: &JoinRequest, now_ms: i64) -> ClassicMember {
     ClassicMember {
         instance_id: request.instance_id.clone(),
@@ -123,74 +133,21 @@ impl Core {
         };
         let delay_ms = self.config.initial_rebalance_delay_ms;
         let (group, generation, outputs) = self.classic_mut(&request.group)?;
-        match step {
-            Step::Promise => {
-                group
-                    .promised
-                    .insert(member_id.clone(), now_ms + request.session_timeout_ms);
-                let answer = JoinAnswer {
-                    error: Some(ErrorCode::MemberIdRequired),
-                    generation: -1,
-                    protocol_type: request.protocol_type,
-                    protocol: String::new(),
-                    leader: String::new(),
-                    member_id,
-                    members: Vec::new(),
-                };
-                outputs.push(Output::Joined {
-                    token,
-                    answer: Ok(answer),
-                });
-                return Ok(());
-            }
-            Step::Add => {
-                let first = group.members.is_empty();
-                group.promised.remove(&member_id);
-                group.protocol_type.clone_from(&request.protocol_type);
-                group.members.insert(
-                    member_id.clone(),
-                    ClassicMember {
-                        joining: Some(token),
-                        ..new_member(&request, now_ms)
-                    },
-                );
-                if group.state != ClassicState::PreparingRebalance {
-                    group.start_rebalance(now_ms, outputs);
-                }
-                if first {
-                    group.not_before_ms = now_ms + delay_ms;
-                }
-            }
-            Step::Replace(old_id) => {
-                if group.replace_static(&old_id, &member_id, &request, now_ms, outputs) {
-                    // Nothing that matters to the others has changed: it gets its old assignment back. It is told the
-                    // leader's old id, so that a leader that restarted does not assign again.
-                    let leader = if group.leader == member_id {
-                        old_id
-                    } else {
-                        group.leader.clone()
-                    };
-                    let answer = group.join_answer(&member_id, generation, &leader);
-                    outputs.push(Output::Joined {
-                        token,
-                        answer: Ok(answer),
-                    });
-                    return Ok(());
-                }
-                group.wait_for_join(&member_id, token, now_ms, outputs);
-            }
-            Step::Update => {
-                if let Some(answer) = group.rejoin(&member_id, &request, generation, now_ms) {
-                    outputs.push(Output::Joined {
-                        token,
-                        answer: Ok(answer),
-                    });
-                    return Ok(());
-                }
-                group.wait_for_join(&member_id, token, now_ms, outputs);
-            }
+        let joining = Joining {
+            token,
+            member_id,
+            request: &request,
+            generation,
+            now_ms,
+            delay_ms,
+        };
+        match group.take_step(step, joining, outputs) {
+            Some(answer) => outputs.push(Output::Joined {
+                token,
+                answer: Ok(answer),
+            }),
+            None => self.try_complete_join(&request.group, now_ms),
         }
-        self.try_complete_join(&request.group, now_ms);
         Ok(())
     }
 
@@ -278,6 +235,65 @@ impl Core {
 }
 
 impl ClassicGroup {
+    /// Carries out what was decided; `Some` is an answer that need not wait for the others.
+    fn take_step(&mut self, step: Step, joining: Joining<'_>, outputs: &mut Vec<Output>) -> Option<JoinAnswer> {
+        let Joining {
+            token,
+            member_id,
+            request,
+            generation,
+            now_ms,
+            delay_ms,
+        } = joining;
+        match step {
+            Step::Promise => {
+                let until = now_ms + request.session_timeout_ms;
+                self.promised.insert(member_id.clone(), until);
+                Some(JoinAnswer {
+                    error: Some(ErrorCode::MemberIdRequired),
+                    generation: -1,
+                    protocol_type: request.protocol_type.clone(),
+                    protocol: String::new(),
+                    leader: String::new(),
+                    member_id,
+                    members: Vec::new(),
+                })
+            }
+            Step::Add => {
+                let first = self.members.is_empty();
+                self.promised.remove(&member_id);
+                self.protocol_type.clone_from(&request.protocol_type);
+                self.members.insert(member_id.clone(), new_member(request, now_ms));
+                self.wait_for_join(&member_id, token, now_ms, outputs);
+                if first {
+                    self.not_before_ms = now_ms + delay_ms;
+                }
+                None
+            }
+            Step::Replace(old_id) => {
+                if !self.replace_static(&old_id, &member_id, request, now_ms, outputs) {
+                    self.wait_for_join(&member_id, token, now_ms, outputs);
+                    return None;
+                }
+                // Nothing that matters to the others has changed: it gets its old assignment back. It is told the
+                // leader's old id, so that a leader that restarted does not assign again.
+                let leader = if self.leader == member_id {
+                    old_id
+                } else {
+                    self.leader.clone()
+                };
+                Some(self.join_answer(&member_id, generation, &leader))
+            }
+            Step::Update => {
+                let answer = self.rejoin(&member_id, request, generation, now_ms);
+                if answer.is_none() {
+                    self.wait_for_join(&member_id, token, now_ms, outputs);
+                }
+                answer
+            }
+        }
+    }
+
     /// Puts a member among those that wait for the others, starting a rebalance where none is under way.
     fn wait_for_join(&mut self, member_id: &str, token: u64, now_ms: i64, outputs: &mut Vec<Output>) {
         if let Some(member) = self.members.get_mut(member_id)
