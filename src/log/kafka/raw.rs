@@ -193,12 +193,14 @@ impl Event {
 
     /// The event's code, its text, and whether the client is of no use after it.
     pub(super) fn error(&self) -> (Code, String, bool) {
-        // SAFETY: a live event; the text is copied
+        // Events are as large as their kind needs, and librdkafka reads the flag without asking: of a rebalance it lies beyond the allocation.
+        let has_flag = self.kind() == sys::RD_KAFKA_EVENT_ERROR;
+        // SAFETY: a live event, of the kind that has the flag where it is read; the text is copied
         unsafe {
             (
                 sys::rd_kafka_event_error(self.ptr()),
                 text(sys::rd_kafka_event_error_string(self.ptr())),
-                sys::rd_kafka_event_error_is_fatal(self.ptr()) != 0,
+                has_flag && sys::rd_kafka_event_error_is_fatal(self.ptr()) != 0,
             )
         }
     }
