@@ -32,14 +32,27 @@ impl Drop for Temp {
 }
 
 /// What the disk holds at this moment: what a crash of the process leaves.
+///
+/// RocksDB removes obsolete files in the background; a copy during which a file came or went is no picture of one moment, and is made again.
 fn crash_image(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_name() != "LOCK" {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    let listed = || {
+        let names = std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| name != "LOCK")
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    for _ in 0..100 {
+        drop(std::fs::remove_dir_all(to));
+        std::fs::create_dir_all(to).unwrap();
+        let before = listed();
+        let whole = before
+            .iter()
+            .all(|name| std::fs::copy(from.join(name), to.join(name)).is_ok());
+        if whole && listed() == before {
+            return;
         }
     }
+    panic!("{}: files come and go", from.display());
 }
 
 proptest! {
