@@ -162,6 +162,8 @@ struct Sent {
 
 impl Writer {
     fn run(&mut self, requests: &Receiver<Request>) {
+        // Connected before the first request comes; one that cannot be made now is made, or complained of, then.
+        self.producer = self.log.producer().ok();
         while let Ok(first) = requests.recv() {
             let mut records = first.records.len();
             let mut sent = Vec::new();

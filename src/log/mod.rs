@@ -70,6 +70,10 @@ pub trait Log: Send + Sync {
     fn transactional_producer(&self, transactional_id: &str) -> LogResult<Box<dyn TransactionalProducer>>;
     /// An idempotent producer without transactions.
     fn producer(&self) -> LogResult<Box<dyn Producer>>;
+    /// A producer for a few records that may be written twice, such as the last word about a key; it is ready sooner.
+    fn quick_producer(&self) -> LogResult<Box<dyn Producer>> {
+        self.producer()
+    }
 }
 
 /// How a worker joins its topology's group.

@@ -54,15 +54,18 @@ async fn serve(settings: &Settings, live: bool) -> Outcome {
     };
     logging::start(settings, log_file)?;
     let local = Local::start(settings, &data_dir).await?;
+    tracing::debug!("broker and registry are up");
     let Some(topologies) = running::compile(files, &local.ground.schemas, &stop).await? else {
         return Ok(());
     };
+    tracing::debug!("SQL is compiled");
     if !settings.flag("no-sample") {
         let (log, topologies) = (local.ground.log.clone(), topologies.clone());
         let partitions = i32::try_from(settings.integer("default-partitions")).unwrap_or(1);
         let create = move || create_topics(&*log, &topologies, partitions);
         tokio::task::spawn_blocking(create).await.map_err(Failure::failed)??;
     }
+    tracing::debug!("topics of the sample are there");
     let listener = http::bind(settings.text("http")).await.map_err(Failure::Failed)?;
     let started = Running::start(settings, instance, local.ground.clone(), topologies, listener, &stop).await?;
     if let Some(running) = started {

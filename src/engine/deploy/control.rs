@@ -206,7 +206,7 @@ pub fn write(
 ) -> LogResult<()> {
     let json = |record| serde_json::to_vec(record).map_err(|e| LogError::Fatal(format!("control record: {e}")));
     let value = record.map(json).transpose()?;
-    let mut producer = log.producer()?;
+    let mut producer = log.quick_producer()?;
     let tp = partition(settings);
     let topic = producer.topic(&tp.topic)?;
     producer.send(OutRecord {

@@ -64,11 +64,13 @@ pub(super) fn bring_up(
     let wanted: Vec<(Arc<Topology>, u32)> = (intents.iter())
         .filter_map(|intent| Some((intent.topology.clone(), intent.current?)))
         .collect();
+    tracing::debug!("the control topic is read");
     match deploy::check_all(&context, &wanted) {
         Ok(_) => {}
         Err(DeployError::Problems(more)) => problems.extend(more),
         Err(away) => return Err(away),
     }
+    tracing::debug!("all topologies are checked");
     if !problems.is_empty() {
         problems.sort();
         problems.dedup();
@@ -159,6 +161,7 @@ impl Supervisor {
         };
         if let Some(generation) = intent.current {
             let deployment = Arc::new(deploy::deploy(&self.parts.context(), &intent.topology, generation)?);
+            tracing::debug!(topology = name, "topics and schemas are there");
             let from = intent.record.as_ref().and_then(|record| record.from);
             let record = ControlRecord {
                 generation,
@@ -173,6 +176,7 @@ impl Supervisor {
             if intent.record.as_ref() != Some(&record) {
                 self.write_record(&name, record.clone())?;
             }
+            tracing::debug!(topology = name, "the control record is there");
             let paused = record.wanted == Wanted::Paused;
             let shared = self.worker_shared(&deployment, start_from(from), OutputMode::default())?;
             self.shared.published.insert(shared.published.clone());

@@ -131,6 +131,19 @@ impl Client {
         (code != raw::OK).then(|| (code, unsafe { raw::text(message.as_ptr()) }))
     }
 
+    /// Waits until a broker answers, or gives up quietly. A transactional client that begins to ask for its identity before there is a
+    /// connection comes back to it after half a second only.
+    pub(super) fn connect(&self, timeout: Duration) {
+        let mut metadata: *const sys::rd_kafka_metadata = std::ptr::null();
+        // SAFETY: a live client; without topics only brokers are asked for, and what comes is freed below
+        let code =
+            unsafe { sys::rd_kafka_metadata(self.ptr(), 0, std::ptr::null_mut(), &mut metadata, raw::millis(timeout)) };
+        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            // SAFETY: it was filled by the call above
+            unsafe { sys::rd_kafka_metadata_destroy(metadata) };
+        }
+    }
+
     /// Serves delivery reports and errors of the main queue without waiting.
     pub(super) fn serve(&self) {
         // SAFETY: a live client

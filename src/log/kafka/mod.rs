@@ -92,9 +92,12 @@ impl Log for KafkaLog {
     }
 
     fn producer(&self) -> LogResult<Box<dyn Producer>> {
-        Ok(Box::new(producer::KafkaProducer::new(
-            &self.settings,
-            self.closing.clone(),
-        )?))
+        let closing = self.closing.clone();
+        Ok(Box::new(producer::KafkaProducer::new(&self.settings, closing, true)?))
+    }
+
+    fn quick_producer(&self) -> LogResult<Box<dyn Producer>> {
+        let closing = self.closing.clone();
+        Ok(Box::new(producer::KafkaProducer::new(&self.settings, closing, false)?))
     }
 }

@@ -287,6 +287,7 @@ impl KafkaTransactions {
 
 impl TransactionalProducer for KafkaTransactions {
     fn init(&mut self, timeout: Duration) -> LogResult<()> {
+        self.core.client.connect(timeout);
         // SAFETY: a live client
         let error = unsafe { sys::rd_kafka_init_transactions(self.core.client.ptr(), millis(timeout)) };
         self.call("opening transactions", Phase::Before, error)
@@ -372,8 +373,13 @@ pub(super) struct KafkaProducer {
 }
 
 impl KafkaProducer {
-    pub(super) fn new(settings: &KafkaSettings, closing: Closing) -> LogResult<Self> {
-        let fixed = [("enable.idempotence", "true".to_owned())];
+    /// `idempotent`: a record is never written twice, at the price of waiting for the producer's identity first (librdkafka asks for it at once,
+    /// finds no connection yet, and comes back after half a second).
+    pub(super) fn new(settings: &KafkaSettings, closing: Closing, idempotent: bool) -> LogResult<Self> {
+        let fixed = [
+            ("enable.idempotence", idempotent.to_string()),
+            ("acks", "all".to_owned()),
+        ];
         Ok(Self {
             core: Core::new(settings, &fixed, closing)?,
             sent: Vec::new(),
