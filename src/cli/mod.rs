@@ -7,7 +7,6 @@ mod args;
 mod commands;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod dev;
-mod hint;
 mod http_client;
 mod load;
 mod logging;

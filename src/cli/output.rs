@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use super::settings::Settings;
-use crate::dev::top::DEFAULT_WIDTH;
+use crate::dev::top::DEFAULT_SIZE;
 
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,8 @@ pub fn progress_done() {
     }
 }
 
-/// Columns of the terminal on standard output.
-pub fn terminal_width() -> usize {
+/// Columns and lines of the terminal on standard output.
+pub fn terminal_size() -> (usize, usize) {
     let mut size = libc::winsize {
         ws_row: 0,
         ws_col: 0,
@@ -76,9 +76,9 @@ pub fn terminal_width() -> usize {
     };
     // SAFETY: the call writes a `winsize`, which outlives it.
     let asked = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    match (asked, size.ws_col) {
-        (0, columns) if columns > 0 => usize::from(columns),
-        _ => DEFAULT_WIDTH,
+    match (asked, size.ws_col, size.ws_row) {
+        (0, columns, lines) if columns > 0 && lines > 0 => (columns.into(), lines.into()),
+        _ => DEFAULT_SIZE,
     }
 }
 

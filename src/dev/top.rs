@@ -17,16 +17,18 @@ pub struct Top {
     pub footer: Vec<String>,
 }
 
-/// The most that a terminal of unknown size is trusted with.
-pub const DEFAULT_WIDTH: usize = 80;
+/// Columns and lines that a terminal of unknown size is trusted with.
+pub const DEFAULT_SIZE: (usize, usize) = (80, 24);
 
 /// Cells of the longest bar.
 const BAR: usize = 20;
 
 impl Top {
-    /// The text of the list, at most `width` characters a line. `drawn` lines of the last drawing are gone over.
-    pub fn draw(&self, width: usize, drawn: usize) -> (String, usize) {
-        let lines = self.lines(width.max(20));
+    /// The text of the list, for a terminal of so many columns and lines. `drawn` lines of the last drawing are gone over; how many there are
+    /// now. What does not fit is left out from below: a list longer than the terminal could not be drawn over.
+    pub fn draw(&self, (columns, height): (usize, usize), drawn: usize) -> (String, usize) {
+        let mut lines = self.lines(columns.max(20));
+        lines.truncate(height.saturating_sub(1).max(1));
         let mut text = String::new();
         if drawn > 0 {
             // Writing to a String cannot fail.
@@ -105,12 +107,12 @@ mod tests {
             records_per_second: 63.7,
             footer: vec!["http://127.0.0.1:8080".into()],
         };
-        let (first, lines) = top.draw(DEFAULT_WIDTH, 0);
+        let (first, lines) = top.draw(DEFAULT_SIZE, 0);
         assert_eq!(lines, 5);
         assert!(first.contains("The Amber [2J Lantern") && first.contains("8.250") && first.contains("CREATED 3"));
-        assert!(!first.contains('A'.to_string().as_str()) || !first.starts_with("\x1b["));
-        let (second, _) = top.draw(DEFAULT_WIDTH, lines);
+        let (second, _) = top.draw(DEFAULT_SIZE, lines);
         assert!(second.starts_with("\x1b[5A"));
+        assert_eq!(top.draw((80, 4), 0).1, 3);
     }
 
     #[test]

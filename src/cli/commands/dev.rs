@@ -61,8 +61,7 @@ async fn serve(settings: &Settings, live: bool) -> Outcome {
     tracing::debug!("SQL is compiled");
     if !settings.flag("no-sample") {
         let (log, topologies) = (local.ground.log.clone(), topologies.clone());
-        let partitions = i32::try_from(settings.integer("default-partitions")).unwrap_or(1);
-        let create = move || create_topics(&*log, &topologies, partitions);
+        let create = move || create_topics(&*log, &topologies);
         tokio::task::spawn_blocking(create).await.map_err(Failure::failed)??;
     }
     tracing::debug!("topics of the sample are there");
@@ -94,11 +93,17 @@ async fn serve(settings: &Settings, live: bool) -> Outcome {
 
 /// What stands below the live list.
 fn footer(running: &Running) -> Vec<String> {
-    let url = running.url();
+    let (url, program) = (
+        running.url(),
+        std::env::args().next().unwrap_or_else(|| "millstream".to_owned()),
+    );
     let mut lines = vec![String::new()];
     lines.extend(running.urls_text());
-    lines.push(format!("try       curl {url}/v1/views/RATED_MOVIES/rows?limit=3"));
-    lines.push("          millstream query 'SELECT * FROM orders_by_state'".to_owned());
+    lines.push(format!("try       curl '{url}/v1/views/RATED_MOVIES/rows?limit=3'"));
+    lines.push(format!(
+        "          {program} query --url {url} 'SELECT * FROM orders_by_state'"
+    ));
+    lines.push(format!("          {url}/ in a browser"));
     lines.push("stop      Ctrl-C".to_owned());
     lines
 }

@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Those of the log.
-pub fn create_topics(log: &dyn Log, topologies: &[Arc<Topology>], default_partitions: i32) -> Result<(), Failure> {
+pub fn create_topics(log: &dyn Log, topologies: &[Arc<Topology>]) -> Result<(), Failure> {
     let topics: Vec<NewTopic> = TOPICS
         .iter()
         .filter_map(|topic| {
@@ -35,7 +35,7 @@ pub fn create_topics(log: &dyn Log, topologies: &[Arc<Topology>], default_partit
                 .find(|r| &*r.name == topic.relation)?;
             Some(NewTopic {
                 name: relation.topic.name.to_string(),
-                partitions: relation.topic.partitions.unwrap_or(default_partitions),
+                partitions: relation.topic.partitions.unwrap_or(1),
                 replicas: 1,
                 config: topic
                     .config

@@ -39,7 +39,7 @@ impl LiveList {
             let mut drawn = 0;
             while !told.load(Ordering::Relaxed) {
                 let top = list.read();
-                let (text, lines) = top.draw(output::terminal_width(), drawn);
+                let (text, lines) = top.draw(output::terminal_size(), drawn);
                 if told.load(Ordering::Relaxed) {
                     return;
                 }

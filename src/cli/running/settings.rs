@@ -70,6 +70,7 @@ pub fn http(settings: &Settings, address: SocketAddr) -> HttpSettings {
             result_bytes: settings.bytes("query-max-bytes"),
             time: settings.duration("query-timeout"),
         },
+        concurrent_queries: settings.integer("query-max-concurrent").unsigned_abs() as usize,
         local_only: address.ip().is_loopback(),
         ..HttpSettings::default()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::file::{self, Entry};
 use super::{Kind, SETTINGS, Setting, Settings, setting};
-use crate::cli::hint::nearest;
+use crate::sql::nearest;
 
 /// Where a value came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -199,7 +199,7 @@ fn is_foreign(name: &str) -> bool {
 }
 
 fn hint(name: &str, known: &[&str]) -> String {
-    match nearest(name, known) {
+    match nearest(name, known.iter().copied()) {
         Some(near) => format!("; did you mean `{near}`?"),
         None => "; `millstream help` and docs/settings.md list them".to_owned(),
     }

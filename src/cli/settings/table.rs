@@ -246,14 +246,6 @@ pub const SETTINGS: &[Setting] = &[
         commands: RUN,
     },
     Setting {
-        name: "default-partitions",
-        kind: Kind::Integer { min: 1, max: 10_000 },
-        default: Some("4"),
-        value_name: "N",
-        help: "Partitions of a declared topic that does not exist and whose statement does not say PARTITIONS.",
-        commands: ENGINE,
-    },
-    Setting {
         name: "internal-replication",
         kind: Kind::Integer { min: -1, max: 100 },
         default: Some("-1"),
@@ -300,6 +292,14 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("1000000"),
         value_name: "N",
         help: "Rows that one query may look at; a query that needs more gets an error.",
+        commands: ENGINE,
+    },
+    Setting {
+        name: "query-max-concurrent",
+        kind: Kind::Integer { min: 1, max: 1024 },
+        default: Some("8"),
+        value_name: "N",
+        help: "Queries and pages that are read at a time; others wait their turn.",
         commands: ENGINE,
     },
     Setting {

@@ -133,3 +133,68 @@ fn the_first_answer_comes_quickly() {
     assert!(dev.ready_after < Duration::from_secs(20), "{:?}", dev.ready_after);
     dev.stop();
 }
+
+/// The commands that ask a running instance or the registry.
+#[test]
+fn commands_answer_in_text_and_in_json() {
+    let data = TempDir::new("commands");
+    let dev = Dev::start(&data.0, &["--no-sample"]);
+    dev.post("orders", &[json!({ "order_id": 1, "customer_id": 1, "product": "Lamp", "quantity": 1, "amount": "12345678901234.567", "state": "CREATED" })]);
+    wait_for("the order", || {
+        dev.try_query("SELECT * FROM current_orders")
+            .filter(|rows| rows.len() == 1)
+    });
+    let run = |arguments: &[&str]| {
+        let output = millstream().args(arguments).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (
+            output.status.code(),
+            text,
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (code, text, _) = run(&[
+        "query",
+        "SELECT order_id, amount FROM current_orders",
+        "--url",
+        &dev.http,
+        "--output",
+        "text",
+    ]);
+    assert_eq!(
+        (code, text.as_str()),
+        (
+            Some(0),
+            "ORDER_ID  AMOUNT\n--------  ------------------\n       1  12345678901234.567\n1 row\n"
+        )
+    );
+    let (_, json, _) = run(&["query", "SELECT order_id FROM current_orders", "--url", &dev.http]);
+    assert!(
+        json.starts_with("{\"columns\"") && json.contains("\"position\""),
+        "{json}"
+    );
+    let (code, _, complaint) = run(&["query", "SELECT nothing FROM current_orders", "--url", &dev.http]);
+    assert_eq!(code, Some(1));
+    assert!(
+        complaint.contains("NOTHING") && complaint.contains("^^^"),
+        "{complaint}"
+    );
+
+    let registry = ["--schema-registry", &dev.registry];
+    let (code, text, _) = run(&[["schemas", "check", "--output", "text"].as_slice(), &registry].concat());
+    assert_eq!((code, text.contains("compatible")), (Some(0), true), "{text}");
+    let changed = data.0.join("ratings-value.avsc");
+    let schema = r#"{"type":"record","name":"Rating","namespace":"io.millstream.sample","fields":[{"name":"stars","type":"int"}]}"#;
+    std::fs::write(&changed, schema).expect("written");
+    let file = changed.to_str().expect("a path");
+    for action in ["check", "register"] {
+        let (code, text, _) = run(&[["schemas", action, file, "--output", "text"].as_slice(), &registry].concat());
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("stars"), "the difference is named: {text}");
+    }
+    let (code, text, complaint) = run(&[["check", "--output", "text"].as_slice(), &registry].concat());
+    assert_eq!(code, Some(0), "{text}{complaint}");
+    let (_, plan, _) = run(&["explain", "--output", "text"]);
+    assert!(plan.contains("millstream.ratings.RATING_COUNTS.changelog"), "{plan}");
+    dev.stop();
+}
