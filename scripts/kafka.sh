@@ -28,10 +28,12 @@ POM
 
 format() {
   local id class
+  # the first letter is ours: an id that begins with a hyphen reads as an option
   id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')
+  id=M${id:1}
   # the tool moved between packages in 3.x
   for class in kafka.tools.StorageTool org.apache.kafka.tools.StorageTool; do
-    if java -cp "$1/*" "$class" format -t "$id" -c "$2" >"$3" 2>&1; then return; fi
+    if java -cp "$1/*" "$class" format -t "$id" -c "$2" >>"$3" 2>&1; then return; fi
   done
   cat "$3" >&2
   return 1
