@@ -159,3 +159,26 @@ pub(crate) fn kind_of(value: &crate::types::Value) -> &'static str {
 
 /// A name that many errors and programs share.
 pub(crate) type Name = Arc<str>;
+
+/// A JSON value in an error, cut when long.
+pub(crate) fn shown(json: &serde_json::Value) -> String {
+    match json {
+        serde_json::Value::String(s) => quoted(s),
+        other => {
+            let text = other.to_string();
+            match text.char_indices().nth(80) {
+                Some((end, _)) => format!("{}...", &text[..end]),
+                None => text,
+            }
+        }
+    }
+}
+
+/// A double as JSON: what is no JSON number becomes the word that Java writes for it.
+pub(crate) fn double_json(x: f64) -> serde_json::Value {
+    match serde_json::Number::from_f64(x) {
+        Some(n) => n.into(),
+        None if x.is_nan() => "NaN".into(),
+        None => if x < 0.0 { "-Infinity" } else { "Infinity" }.into(),
+    }
+}

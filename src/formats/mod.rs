@@ -10,6 +10,7 @@
 //! never taken for bad data.
 
 mod avro;
+mod case_json;
 #[cfg(feature = "kafka")]
 pub mod client;
 mod delimited;
@@ -21,6 +22,7 @@ mod memory;
 mod none;
 mod scalar;
 mod source;
+mod wire;
 
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ use crate::types::{Column, Decimal, Format, SerdeSpec, Value};
 pub use avro::canonical::canonical as canonical_avro;
 pub use avro::check_schema as check_avro_schema;
 pub use avro::compat::{CompatibilityLevel, check as check_avro_compatibility};
+pub use case_json::{CaseCodec, case_schema, schema_type_of, schemas_equal};
 pub use error::{FormatError, Mismatch};
 pub use memory::MemoryRegistry;
 pub use source::{

@@ -16,6 +16,7 @@ mod defaults;
 mod infer;
 mod input;
 mod output;
+pub(super) mod plain_json;
 mod read;
 pub(crate) mod schema;
 #[cfg(test)]
@@ -29,12 +30,10 @@ use rustc_hash::FxHashMap;
 use crate::types::{Column, Format, SerdeSpec, Value};
 
 use super::source::{RegisteredSchema, RegistryError, SchemaSource};
+use super::wire::{self, HEADER_BYTES};
 use super::{Deserializer, FormatError, Serializer};
 pub(super) use infer::{columns_of, sink_schema};
 use schema::AvroSchema;
-
-/// A zero byte and the schema id.
-const HEADER_BYTES: usize = 5;
 
 /// Whether the only column stands for the whole record.
 fn is_bare(spec: &SerdeSpec, columns: &[Column]) -> bool {
@@ -127,10 +126,7 @@ impl AvroDeserializer {
 
 impl Deserializer for AvroDeserializer {
     fn deserialize(&mut self, bytes: &[u8], out: &mut Vec<Value>) -> Result<(), FormatError> {
-        let id = match bytes.first_chunk::<HEADER_BYTES>() {
-            Some([0, id @ ..]) => u32::from_be_bytes(*id),
-            _ => return Err(not_wire_format(bytes)),
-        };
+        let (id, _) = wire::split(Format::Avro, bytes)?;
         let index = match self.last {
             Some((last, index)) if last == id => index,
             _ => self.program_of(id)?,
@@ -140,22 +136,6 @@ impl Deserializer for AvroDeserializer {
             Err(e) => Err(e.clone()),
         }
     }
-}
-
-#[cold]
-fn not_wire_format(bytes: &[u8]) -> FormatError {
-    let found = match bytes {
-        [b'{' | b'[' | b'"', ..] => "text that looks like JSON".to_string(),
-        [0, ..] => format!("{} bytes in all", bytes.len()),
-        [first, ..] => format!("a first byte of {first}"),
-        [] => "no bytes".to_string(),
-    };
-    FormatError::data(
-        Format::Avro,
-        "a zero byte and a schema id (the registry's wire format)",
-        found,
-    )
-    .at(0)
 }
 
 /// Writes rows with one registered schema.

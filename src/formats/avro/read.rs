@@ -326,7 +326,7 @@ fn decimal(bytes: &[u8], from_scale: u8, precision: u8, scale: u8) -> std::resul
 }
 
 /// A big-endian two's-complement integer of any length that fits 128 bits.
-fn integer_of(bytes: &[u8]) -> Option<i128> {
+pub(super) fn integer_of(bytes: &[u8]) -> Option<i128> {
     let negative = bytes.first().is_some_and(|b| b & 0x80 != 0);
     let fill = if negative { 0xff } else { 0 };
     let extra = bytes.len().saturating_sub(16);

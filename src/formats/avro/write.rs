@@ -364,7 +364,7 @@ fn unwritable(expected: &str, found: impl Into<String>) -> FormatError {
 }
 
 /// Writes the items of an array or map as one block, and its end.
-fn blocks(n: usize, out: &mut Vec<u8>, items: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+pub(super) fn blocks(n: usize, out: &mut Vec<u8>, items: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
     if n > 0 {
         output::long(n as i64, out);
         items(out)?;
@@ -373,7 +373,7 @@ fn blocks(n: usize, out: &mut Vec<u8>, items: impl FnOnce(&mut Vec<u8>) -> Resul
     Ok(())
 }
 
-fn write_decimal(
+pub(super) fn write_decimal(
     d: crate::types::Decimal,
     size: Option<usize>,
     precision: u8,
