@@ -80,6 +80,9 @@ impl fmt::Display for Expr {
                 write!(f, "MAP({entries})")
             }
             Self::Call(call) => write!(f, "{}({})", call.function.name, list(&call.args)),
+            // v0 to v(n-1) are the parameters in the body, the captured values come after them
+            Self::Lambda(l) => write!(f, "({} params, {}) => {}", l.params, list(&l.captures), l.body),
+            Self::NonNull(a) => write!(f, "{a}!"),
         }
     }
 }

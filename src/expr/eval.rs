@@ -87,6 +87,15 @@ impl Expr {
                     .collect::<Result<_, EvalError>>()?,
             ),
             Self::Call(call) => call.eval(row)?,
+            // functions ask their call for the lambda itself
+            Self::Lambda(_) => Value::Null,
+            Self::NonNull(a) => {
+                let value = a.get(row)?;
+                if value.is_null() {
+                    return Err(EvalError::null_operand());
+                }
+                return Ok(value);
+            }
         };
         Ok(Cow::Owned(value))
     }

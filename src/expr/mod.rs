@@ -12,6 +12,7 @@ mod compare;
 mod display;
 mod eval;
 pub mod functions;
+mod lambda;
 mod like;
 mod time_text;
 
@@ -20,6 +21,7 @@ pub use arithmetic::{ArithmeticOp, arithmetic_type};
 pub use cast::{can_cast, cast_value, common_type, decimal_of, double_to_string, widens};
 pub use compare::{CompareOp, comparable};
 pub use functions::{FunctionCall, Signature};
+pub use lambda::Lambda;
 pub use like::LikePattern;
 pub use time_text::{date_to_string, parse_date, parse_time, parse_timestamp, time_to_string, timestamp_to_string};
 
@@ -44,6 +46,8 @@ pub struct EvalContext<'a> {
 pub struct EvalError {
     /// What happened, with the values concerned.
     pub message: String,
+    /// Not a bad row: a NULL that makes the lambda's call NULL, see [`Expr::NonNull`]. Never leaves the call.
+    null_operand: bool,
 }
 
 impl EvalError {
@@ -51,6 +55,14 @@ impl EvalError {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            null_operand: false,
+        }
+    }
+
+    fn null_operand() -> Self {
+        Self {
+            message: String::new(),
+            null_operand: true,
         }
     }
 }
@@ -106,6 +118,10 @@ pub enum Expr {
     Struct(Vec<Expr>),
     /// A scalar function.
     Call(FunctionCall),
+    /// A lambda, as an argument of a function that calls it.
+    Lambda(Box<Lambda>),
+    /// Inside a lambda: a value that, being NULL, makes the whole call NULL. In ksqlDB arithmetic in lambdas is so.
+    NonNull(Box<Expr>),
 }
 
 impl Expr {
@@ -114,7 +130,9 @@ impl Expr {
         match self {
             Self::Literal(_) | Self::Key(_) | Self::Value(_) | Self::Rowtime => {}
             Self::Not(a) | Self::Negate(a) | Self::IsNull(a) | Self::Like(a, _) | Self::Cast(a, _) => f(a),
-            Self::Field(a, _) => f(a),
+            Self::Field(a, _) | Self::NonNull(a) => f(a),
+            // the body reads the lambda's frame, not the row
+            Self::Lambda(lambda) => lambda.captures.iter().for_each(f),
             Self::Compare(_, a, b) | Self::Arithmetic(_, a, b, _) | Self::IsDistinct(a, b) => {
                 f(a);
                 f(b);
@@ -148,7 +166,9 @@ impl Expr {
         match self {
             Self::Literal(_) | Self::Key(_) | Self::Value(_) | Self::Rowtime => {}
             Self::Not(a) | Self::Negate(a) | Self::IsNull(a) | Self::Like(a, _) | Self::Cast(a, _) => f(a),
-            Self::Field(a, _) => f(a),
+            Self::Field(a, _) | Self::NonNull(a) => f(a),
+            // the body reads the lambda's frame, not the row
+            Self::Lambda(lambda) => lambda.captures.iter_mut().for_each(f),
             Self::Compare(_, a, b) | Self::Arithmetic(_, a, b, _) | Self::IsDistinct(a, b) => {
                 f(a);
                 f(b);
@@ -200,6 +220,7 @@ impl Expr {
         self.walk(&mut |e| match e {
             Self::Key(_) | Self::Value(_) | Self::Rowtime => constant = false,
             Self::Call(call) if call.function.reads_clock() => constant = false,
+            Self::Lambda(lambda) if lambda.body.reads_clock() => constant = false,
             _ => {}
         });
         constant
@@ -208,7 +229,13 @@ impl Expr {
     /// Whether its result depends on the wall clock.
     pub fn reads_clock(&self) -> bool {
         let mut reads = false;
-        self.walk(&mut |e| reads |= matches!(e, Self::Call(call) if call.function.reads_clock()));
+        self.walk(&mut |e| {
+            reads |= match e {
+                Self::Call(call) => call.function.reads_clock(),
+                Self::Lambda(lambda) => lambda.body.reads_clock(),
+                _ => false,
+            }
+        });
         reads
     }
 

@@ -3,6 +3,7 @@
 use super::ast::{Expression, ExpressionKind, Name};
 use super::coerce::{all_of_one_type, cast, compare, convert, fold, literal_value, operand, operand_type, unify};
 use super::diagnostic::{Problem, Span};
+use super::lambda::Frames;
 use super::scope::Scope;
 use crate::expr::functions::{self, FunctionCall};
 use crate::expr::{AGGREGATES, AggregateCall, ArithmeticOp, CompareOp, Expr, LikePattern, arithmetic_type, widens};
@@ -47,6 +48,8 @@ pub struct Checker<'a> {
     scope: &'a Scope,
     /// Where aggregate functions are collected; `None`: they are not allowed, because of ...
     aggregates: Result<&'a mut Aggregates, &'static str>,
+    /// The lambdas around the place that is being checked.
+    pub(super) frames: Frames,
 }
 
 /// Whether a name is that of an aggregate function.
@@ -60,6 +63,7 @@ impl<'a> Checker<'a> {
         Self {
             scope,
             aggregates: Err(place),
+            frames: Frames::default(),
         }
     }
 
@@ -68,6 +72,7 @@ impl<'a> Checker<'a> {
         Self {
             scope,
             aggregates: Ok(aggregates),
+            frames: Frames::default(),
         }
     }
 
@@ -101,8 +106,11 @@ impl<'a> Checker<'a> {
         match &e.kind {
             ExpressionKind::Literal(literal) => literal_value(literal, e.span),
             ExpressionKind::Column(qualifier, name) => {
+                if let (None, Some((param, sql_type))) = (qualifier, self.frames.param(&name.text)) {
+                    return Ok((param, Some(sql_type)));
+                }
                 let column = &self.scope.columns[self.scope.resolve(qualifier.as_ref(), name)?];
-                Ok((column.expr.clone(), Some(column.sql_type.clone())))
+                Ok((self.frames.of_row(column.expr.clone()), Some(column.sql_type.clone())))
             }
             ExpressionKind::Not(a) => boolean(Expr::Not(self.condition(a, "the operand of NOT")?.into())),
             ExpressionKind::Negate(a) => {
@@ -164,7 +172,11 @@ impl<'a> Checker<'a> {
             }
             ExpressionKind::Struct(fields) => self.structure(fields),
             ExpressionKind::Call(name, args) => self.call(name, args, e.span),
-            ExpressionKind::Lambda(..) => Err(Problem::unsupported(e.span, "lambda functions")),
+            ExpressionKind::Lambda(..) => Err(Problem::new(
+                e.span,
+                "a lambda stands only as the argument of a function",
+            )
+            .hint("TRANSFORM, FILTER and REDUCE take lambdas")),
         }
     }
 
@@ -236,7 +248,13 @@ impl<'a> Checker<'a> {
             convert(a.expr, &left, a.sql_type.as_ref()),
             convert(b.expr, &right, b.sql_type.as_ref()),
         );
-        Ok((Expr::Arithmetic(op, a.into(), b.into(), result.clone()), Some(result)))
+        let computed = Expr::Arithmetic(op, a.into(), b.into(), result.clone());
+        // as in ksqlDB, where it is the NULL of one element that makes the whole call NULL
+        let computed = match self.frames.inside() && result.is_numeric() {
+            true => Expr::NonNull(computed.into()),
+            false => computed,
+        };
+        Ok((computed, Some(result)))
     }
 
     fn is_in(&mut self, a: &Expression, all: &[Expression], span: Span) -> Checked<Expr> {
@@ -383,6 +401,9 @@ impl<'a> Checker<'a> {
             let problem = Problem::new(name.span, format!("there is no function {}", name.text));
             return Err(problem.nearest(&name.text, known));
         }
+        if args.iter().any(|a| matches!(a.kind, ExpressionKind::Lambda(..))) {
+            return self.call_with_lambdas(&signatures, args, span);
+        }
         let args = args.iter().map(|a| self.check(a)).collect::<Checked<Vec<_>>>()?;
         let types: Vec<_> = args.iter().map(|a| a.sql_type.clone()).collect();
         let resolved = functions::resolve(&signatures, &types).map_err(|why| Problem::new(span, why))?;
@@ -415,7 +436,8 @@ impl<'a> Checker<'a> {
             aggregates.calls.push((call, span));
             aggregates.calls.len() - 1
         });
-        Ok((Expr::Value(aggregates.width + at), Some(sql_type)))
+        let result = Expr::Value(aggregates.width + at);
+        Ok((self.frames.of_row(result), Some(sql_type)))
     }
 }
 

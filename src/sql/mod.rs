@@ -11,6 +11,7 @@ pub mod ast;
 mod check;
 mod coerce;
 mod diagnostic;
+mod lambda;
 mod lex;
 pub mod parse;
 mod plan;

@@ -1,5 +1,6 @@
 //! Compiled files as text: plans, schemas and errors. `MILLSTREAM_BLESS=1` writes the plans anew.
 
+mod functions;
 mod write_topic;
 
 use std::path::Path;

@@ -2,16 +2,30 @@
 //!
 //! A function is a few [`Signature`]s of one name. NULL in gives NULL out unless a signature says [`Nulls::Seen`].
 
+/// The table of a family: `"NAME"(parameters) -> result, code, doc, [examples] .marks();` for each signature.
+macro_rules! functions {
+    ($($name:literal($($param:expr),*) -> $returns:expr, $eval:expr, $doc:expr,
+       [$($example:literal => $gives:literal),* $(,)?] $(.$mark:ident($($arg:expr)?))*;)*) => {
+        pub(super) const FUNCTIONS: &[Signature] = &[
+            $(Signature::new($name, &[$($param),*], $returns, $eval, $doc)
+                .examples(&[$(($example, $gives)),*])
+                $(.$mark($($arg)?))*),*
+        ];
+    };
+}
+
 mod collection;
 mod conditional;
+mod lambda;
 mod math;
 mod resolve;
 mod string;
 mod time;
 
+use super::lambda::Closure;
 use super::{EvalContext, EvalError, Expr};
 use crate::types::{SqlType, Timestamp, Value};
-pub use resolve::{Resolved, resolve};
+pub use resolve::{Arg, Chosen, Resolved, choose, resolve};
 
 /// What a parameter takes, or a function gives.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,6 +56,8 @@ pub enum Ty {
     Array(&'static Ty),
     /// MAP.
     Map(&'static Ty, &'static Ty),
+    /// A lambda from these types to this one.
+    Lambda(&'static [Ty], &'static Ty),
 }
 
 /// The type of a result.
@@ -69,6 +85,18 @@ pub struct CallContext<'a> {
     pub now: Timestamp,
     /// The type of the result.
     pub sql_type: &'a SqlType,
+    row: &'a EvalContext<'a>,
+    args: &'a [Expr],
+}
+
+impl<'a> CallContext<'a> {
+    /// The lambda that stands at an argument's position.
+    fn lambda(&self, at: usize) -> Result<Closure<'a>, EvalError> {
+        match self.args.get(at) {
+            Some(Expr::Lambda(lambda)) => Closure::new(lambda, self.row),
+            _ => Err(EvalError::new(format!("argument {} is no lambda", at + 1))),
+        }
+    }
 }
 
 /// A function's code. It gets exactly the declared number of arguments, or more of the last if variadic.
@@ -90,6 +118,8 @@ pub struct Signature {
     pub eval: Eval,
     /// A sentence for the manual.
     pub doc: &'static str,
+    /// Calls and what they give, both as SQL expressions.
+    pub examples: &'static [(&'static str, &'static str)],
 }
 
 impl Signature {
@@ -102,7 +132,13 @@ impl Signature {
             nulls: Nulls::Pass,
             eval,
             doc,
+            examples: &[],
         }
+    }
+
+    const fn examples(mut self, examples: &'static [(&'static str, &'static str)]) -> Self {
+        self.examples = examples;
+        self
     }
 
     const fn variadic(mut self) -> Self {
@@ -157,6 +193,10 @@ impl std::fmt::Display for Ty {
             Self::Any(letter) => write!(f, "{letter}"),
             Self::Array(item) => write!(f, "ARRAY<{item}>"),
             Self::Map(key, value) => write!(f, "MAP<{key}, {value}>"),
+            Self::Lambda(params, result) => {
+                let params: Vec<_> = params.iter().map(ToString::to_string).collect();
+                write!(f, "({}) => {result}", params.join(", "))
+            }
         }
     }
 }
@@ -167,6 +207,7 @@ pub const FAMILIES: &[(&str, &[Signature])] = &[
     ("Numbers", math::FUNCTIONS),
     ("Conditions and NULL", conditional::FUNCTIONS),
     ("Collections", collection::FUNCTIONS),
+    ("Lambdas", lambda::FUNCTIONS),
     ("Dates and times", time::FUNCTIONS),
 ];
 
@@ -225,7 +266,6 @@ pub const NOT_YET: &[&str] = &[
     "EXP",
     "EXPLODE",
     "EXTRACTJSONFIELD",
-    "FILTER",
     "FORMAT_DATE",
     "FORMAT_TIME",
     "FORMAT_TIMESTAMP",
@@ -257,7 +297,6 @@ pub const NOT_YET: &[&str] = &[
     "POWER",
     "RADIANS",
     "RANDOM",
-    "REDUCE",
     "REGEXP_EXTRACT",
     "REGEXP_EXTRACT_ALL",
     "REGEXP_REPLACE",
@@ -280,7 +319,6 @@ pub const NOT_YET: &[&str] = &[
     "TOPKDISTINCT",
     "TO_BYTES",
     "TO_JSON_STRING",
-    "TRANSFORM",
     "TRUNC",
     "URL_DECODE_PARAM",
     "URL_ENCODE_PARAM",
@@ -328,15 +366,21 @@ impl FunctionCall {
         let pass = self.function.nulls == Nulls::Pass;
         for (slot, arg) in args.iter_mut().zip(&self.args) {
             *slot = arg.eval(row)?;
-            if pass && slot.is_null() {
+            if pass && slot.is_null() && !matches!(arg, Expr::Lambda(_)) {
                 return Ok(Value::Null);
             }
         }
         let context = CallContext {
             now: row.now,
             sql_type: &self.sql_type,
+            row,
+            args: &self.args,
         };
-        (self.function.eval)(args, &context)
+        match (self.function.eval)(args, &context) {
+            // only a lambda of this call can have met it: elsewhere it is never raised
+            Err(e) if e.null_operand => Ok(Value::Null),
+            result => result,
+        }
     }
 }
 

@@ -1,0 +1,133 @@
+//! Calls with lambdas: the parameters' types follow from the other arguments, and the columns that a body reads are captured, so that the compiled
+//! lambda stands alone (see `expr::Lambda`).
+
+use std::sync::Arc;
+
+use super::ast::{Expression, ExpressionKind, Name};
+use super::check::{Checker, Typed};
+use super::coerce::convert;
+use super::diagnostic::{Problem, Span};
+use crate::expr::functions::{self, Arg, FunctionCall, Signature};
+use crate::expr::{Expr, Lambda};
+use crate::types::SqlType;
+
+/// The lambdas around the place that is being checked, the outermost first.
+#[derive(Default)]
+pub(super) struct Frames(Vec<Frame>);
+
+#[derive(Default)]
+struct Frame {
+    params: Vec<(Arc<str>, SqlType)>,
+    captures: Vec<Expr>,
+}
+
+impl Frames {
+    /// Whether there is any.
+    pub(super) fn inside(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// The parameter of that name, as seen from the innermost lambda.
+    pub(super) fn param(&mut self, name: &str) -> Option<(Expr, SqlType)> {
+        let found = self.0.iter().enumerate().rev().find_map(|(depth, frame)| {
+            let at = frame.params.iter().position(|(param, _)| &**param == name)?;
+            Some((depth, at, frame.params[at].1.clone()))
+        });
+        let (depth, at, sql_type) = found?;
+        Some((self.capture(depth + 1, Expr::Value(at)), sql_type))
+    }
+
+    /// Something of the row, as seen from the innermost lambda.
+    pub(super) fn of_row(&mut self, expr: Expr) -> Expr {
+        self.capture(0, expr)
+    }
+
+    fn capture(&mut self, from: usize, mut expr: Expr) -> Expr {
+        for frame in &mut self.0[from..] {
+            let at = frame
+                .captures
+                .iter()
+                .position(|known| *known == expr)
+                .unwrap_or_else(|| {
+                    frame.captures.push(expr);
+                    frame.captures.len() - 1
+                });
+            expr = Expr::Value(frame.params.len() + at);
+        }
+        expr
+    }
+}
+
+impl Checker<'_> {
+    pub(super) fn call_with_lambdas(
+        &mut self,
+        signatures: &[&'static Signature],
+        args: &[Expression],
+        span: Span,
+    ) -> Result<(Expr, Option<SqlType>), Problem> {
+        let mut values: Vec<Option<Typed>> = Vec::with_capacity(args.len());
+        let mut given = Vec::with_capacity(args.len());
+        for arg in args {
+            if let ExpressionKind::Lambda(params, _) = &arg.kind {
+                given.push(Arg::Lambda(params.len()));
+                values.push(None);
+            } else {
+                let value = self.check(arg)?;
+                given.push(Arg::Value(value.sql_type.clone()));
+                values.push(Some(value));
+            }
+        }
+        let mut chosen = functions::choose(signatures, given).map_err(|why| Problem::new(span, why))?;
+        let mut lambdas = Vec::new();
+        for (at, arg) in args.iter().enumerate() {
+            if let ExpressionKind::Lambda(names, body) = &arg.kind {
+                let types = chosen.lambda_params(at).map_err(|why| Problem::new(arg.span, why))?;
+                let (body, captures) = self.body(names, types, body)?;
+                let to = chosen
+                    .lambda_result(at, body.sql_type.as_ref())
+                    .map_err(|why| Problem::new(body.span, why))?;
+                lambdas.push(Expr::Lambda(Box::new(Lambda {
+                    params: names.len(),
+                    captures,
+                    body: convert(body.expr, &to, body.sql_type.as_ref()),
+                })));
+            }
+        }
+        let resolved = chosen.finish().map_err(|why| Problem::new(span, why))?;
+        let mut lambdas = lambdas.into_iter();
+        let args = values
+            .into_iter()
+            .zip(&resolved.params)
+            .filter_map(|(value, to)| match value {
+                Some(value) => Some(convert(value.expr, to, value.sql_type.as_ref())),
+                None => lambdas.next(),
+            });
+        let call = FunctionCall {
+            function: resolved.function,
+            args: args.collect(),
+            sql_type: resolved.sql_type.clone(),
+        };
+        Ok((Expr::Call(call), Some(resolved.sql_type)))
+    }
+
+    /// Checks a lambda's body; the captures go with it.
+    fn body(&mut self, names: &[Name], types: Vec<SqlType>, body: &Expression) -> Result<(Typed, Vec<Expr>), Problem> {
+        for (i, name) in names.iter().enumerate() {
+            let twice = names[..i].iter().any(|earlier| earlier.text == name.text);
+            if twice || self.frames.param(&name.text).is_some() {
+                let problem = Problem::new(
+                    name.span,
+                    format!("the lambda's parameter {} is there already", name.text),
+                );
+                return Err(problem.hint("give each parameter a name of its own, also in lambdas inside lambdas"));
+            }
+        }
+        self.frames.0.push(Frame {
+            params: names.iter().map(|name| name.text.clone()).zip(types).collect(),
+            captures: Vec::new(),
+        });
+        let checked = self.check(body);
+        let frame = self.frames.0.pop().unwrap_or_default();
+        Ok((checked?, frame.captures))
+    }
+}
