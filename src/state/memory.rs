@@ -205,6 +205,16 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn scan_back(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> StoreResult<()> {
+        let rows = self.with(|database| database.newest.rows.clone())?;
+        for (key, value) in range(&rows, from, to).rev() {
+            if !each(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, writes: &mut dyn Iterator<Item = Write>, position: &StorePosition) -> StoreResult<()> {
         let lossy = self.lossy;
         self.with(|database| {

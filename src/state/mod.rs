@@ -78,6 +78,8 @@ pub trait Store: Send {
     fn get(&self, key: &[u8], out: &mut Vec<u8>) -> StoreResult<bool>;
     /// Walks keys from `from` (inclusive) to `to` (exclusive; `None`: no end) in order, until `each` returns false.
     fn scan(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> StoreResult<()>;
+    /// The same backwards: from the last key below `to` down to `from`.
+    fn scan_back(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> StoreResult<()>;
     /// Applies writes and the position in one atomic batch.
     fn apply(&mut self, writes: &mut dyn Iterator<Item = Write>, position: &StorePosition) -> StoreResult<()>;
     /// The position of the last batch; `None` for a new store.

@@ -219,6 +219,7 @@ fn table_specs(topology: &Topology, sub: SubId, held: &[bool]) -> Vec<TableSpec>
         store,
         keep_start: keep.contains(&store),
         value: topology.stores[usize::from(store)].value.clone(),
+        ordered: false,
     };
     topology.subs[sub].stores.iter().map(spec).collect()
 }

@@ -39,6 +39,8 @@ pub struct TableSpec {
     pub keep_start: bool,
     /// Types of the row's columns.
     pub value: Vec<SqlType>,
+    /// Keep uncommitted keys in order, for a store that is scanned while records are processed.
+    pub ordered: bool,
 }
 
 /// A loaded key of a store. Valid until the next [`Buffer::begin`] or [`Buffer::abort`].
@@ -184,12 +186,17 @@ impl Buffer {
 
     /// Marks the entry as written by this generation and returns its table and the generation before.
     fn dirty(&mut self, slot: Slot) -> u32 {
-        let filling = self.filling;
+        let (filling, committed) = (self.filling, self.committed);
         let table = table_of(&mut self.tables, slot.store);
         let entry = &mut table.entries[slot.index as usize];
         let generation = entry.generation;
         if generation != filling {
             entry.generation = filling;
+            if generation <= committed
+                && let Some(order) = &mut table.order
+            {
+                order.insert(encoded(&entry.key), slot.index);
+            }
             if table.keep_start {
                 entry.start = entry.row.clone().map(|row| (row, entry.timestamp));
             }
@@ -346,7 +353,19 @@ impl Buffer {
         self.store.apply(writes, position)?;
         self.committed += 1;
         self.frozen_bytes = 0;
+        let committed = self.committed;
         for table in self.tables.iter_mut().flatten() {
+            let frozen = std::mem::take(&mut table.frozen);
+            if let Some(order) = &mut table.order {
+                for &index in &frozen {
+                    let entry = &table.entries[index as usize];
+                    if entry.generation <= committed {
+                        order.remove(encoded(&entry.key).as_slice());
+                    }
+                }
+            }
+            // its memory is used again
+            table.frozen = frozen;
             table.frozen.clear();
         }
         Ok(())
@@ -357,6 +376,9 @@ impl Buffer {
         self.undo.clear();
         self.undo_values.clear();
         for table in self.tables.iter_mut().flatten() {
+            if let Some(order) = &mut table.order {
+                order.clear();
+            }
             let dirty = std::mem::take(&mut table.dirty);
             let frozen = std::mem::take(&mut table.frozen);
             for index in frozen.into_iter().chain(dirty) {
@@ -422,6 +444,13 @@ fn table_of(tables: &mut [Option<Table>], store: u16) -> &mut Table {
     tables[usize::from(store)]
         .as_mut()
         .expect("a store of this sub-topology")
+}
+
+/// The encoded key.
+fn encoded(key: &Row) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    crate::types::encode_key(key, &mut bytes);
+    bytes
 }
 
 fn pending_bytes(key: &Row) -> usize {

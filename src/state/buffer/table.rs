@@ -1,5 +1,7 @@
 //! The rows of one store in memory: a slab of entries and an index of keys, so that lists of entries are lists of numbers.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 
 use crate::types::{Row, SqlType, Timestamp};
@@ -48,6 +50,8 @@ pub(super) struct Table {
     /// Written by the frozen generation.
     pub frozen: Vec<u32>,
     pub keep_start: bool,
+    /// The uncommitted keys in order, encoded, where the store is scanned while records are processed.
+    pub order: Option<BTreeMap<Vec<u8>, u32>>,
     /// No column has a size that varies, so that a change in place needs no counting.
     pub fixed_size: bool,
     hand: usize,
@@ -62,6 +66,7 @@ impl Table {
             dirty: Vec::new(),
             frozen: Vec::new(),
             keep_start: spec.keep_start,
+            order: spec.ordered.then(BTreeMap::new),
             fixed_size: spec.value.iter().all(has_fixed_size),
             hand: 0,
         }
@@ -129,6 +134,9 @@ impl Table {
     /// Drops all entries; nothing of it is dirty.
     pub fn clear(&mut self) {
         debug_assert!(self.dirty.is_empty() && self.frozen.is_empty());
+        if let Some(order) = &mut self.order {
+            order.clear();
+        }
         self.index.clear();
         self.entries.clear();
         self.free.clear();

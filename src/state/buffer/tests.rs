@@ -8,10 +8,15 @@ use crate::state::memory::MemoryStore;
 const STORE: u16 = 2;
 
 fn buffer(cache_bytes: usize) -> Buffer {
+    buffer_in_order(cache_bytes, false)
+}
+
+fn buffer_in_order(cache_bytes: usize, ordered: bool) -> Buffer {
     let spec = TableSpec {
         store: STORE,
         keep_start: true,
         value: vec![SqlType::Bigint],
+        ordered,
     };
     Buffer::new(Box::new(MemoryStore::detached()), &[spec], 1, cache_bytes)
 }
@@ -219,8 +224,8 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
-    fn it_is_a_map_with_generations(steps in steps(), cache in prop_oneof![Just(0usize), Just(1500), Just(usize::MAX)]) {
-        let mut buffer = buffer(cache);
+    fn it_is_a_map_with_generations(steps in steps(), cache in prop_oneof![Just(0usize), Just(1500), Just(usize::MAX)], ordered: bool) {
+        let mut buffer = buffer_in_order(cache, ordered);
         let mut model = Model::default();
         for step in &steps {
             model.step(&mut buffer, step);
@@ -232,6 +237,14 @@ proptest! {
                 true
             }).unwrap();
             prop_assert_eq!(&scanned, &model.newest, "scan after {:?}", step);
+            let (from, to) = ([Value::Bigint(3)], [Value::Bigint(9)]);
+            let mut back = Vec::new();
+            buffer.scan_back(STORE, &encoded(&from.into()), Some(&encoded(&to.into())), &mut |key, _, _| {
+                back.push(key[0].clone());
+                back.len() < 4
+            }).unwrap();
+            let expected: Vec<Value> = model.newest.range(3..9).rev().take(4).map(|(k, _)| Value::Bigint(*k)).collect();
+            prop_assert_eq!(back, expected, "backwards after {:?}", step);
             for n in 0..12 {
                 prop_assert_eq!(read(&mut buffer, n), model.newest.get(&n).copied(), "key {} after {:?}", n, step);
                 let slot = buffer.load(STORE, &key(n)).unwrap();

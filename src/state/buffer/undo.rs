@@ -6,7 +6,7 @@
 use crate::types::{Row, Timestamp};
 
 use super::table::Entry;
-use super::{Buffer, PendingId, Slot, pending_bytes, table_of};
+use super::{Buffer, PendingId, Slot, encoded, pending_bytes, table_of};
 
 /// What a record did, to take it back.
 pub(super) struct Undo {
@@ -67,7 +67,7 @@ impl Buffer {
     }
 
     fn unwrite(&mut self, slot: Slot, generation: u32, timestamp: Timestamp, restore: impl FnOnce(&mut Entry)) {
-        let filling = self.filling;
+        let (filling, committed) = (self.filling, self.committed);
         let table = table_of(&mut self.tables, slot.store);
         let entry = &mut table.entries[slot.index as usize];
         restore(entry);
@@ -77,6 +77,11 @@ impl Buffer {
             // this write was the first of the generation, so it stands last in the list
             entry.generation = generation;
             entry.start = None;
+            if generation <= committed
+                && let Some(order) = &mut table.order
+            {
+                order.remove(encoded(&entry.key).as_slice());
+            }
             let undone = table.dirty.pop();
             debug_assert_eq!(undone, Some(slot.index));
             self.filling_bytes -= before;

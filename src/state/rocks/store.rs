@@ -184,6 +184,10 @@ impl Store for RocksStore {
         self.database.scan(ReadOptions::default(), from, to, false, each)
     }
 
+    fn scan_back(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> StoreResult<()> {
+        self.database.scan(ReadOptions::default(), from, to, true, each)
+    }
+
     fn apply(&mut self, writes: &mut dyn Iterator<Item = Write>, position: &StorePosition) -> StoreResult<()> {
         let mut batch = WriteBatch::default();
         for (key, value) in writes {
