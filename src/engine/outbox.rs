@@ -182,6 +182,11 @@ impl Outbox {
         self.arena.len() + self.records.len() * RECORD_BYTES
     }
 
+    /// Bytes that it holds, in use or not.
+    pub fn capacity_bytes(&self) -> usize {
+        self.arena.capacity() + self.records.capacity() * RECORD_BYTES
+    }
+
     /// Forgets the records; keeps the memory for the next ones.
     pub fn clear(&mut self) {
         self.arena.clear();

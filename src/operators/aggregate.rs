@@ -17,6 +17,7 @@ use super::{Context, DropReason, Held, Mode, OpError};
 pub struct Aggregate {
     plan: topology::Aggregate,
     hold: bool,
+    wants_old: bool,
     /// Argument values of all calls, side by side.
     args: Vec<Value>,
 }
@@ -32,6 +33,7 @@ impl Aggregate {
         Self {
             plan,
             hold: mode.hold,
+            wants_old: mode.wants_old,
             args: Vec::new(),
         }
     }
@@ -188,7 +190,10 @@ impl Aggregate {
     pub(super) fn forward(&self, slot: Slot, ctx: &mut Context<'_>) {
         let buffer = &*ctx.buffer;
         let start = buffer.start_row(slot);
-        let old = start.map(|(state, _)| result_row(&self.plan, state, ctx.scratch));
+        let old = start.map(|(state, _)| match self.wants_old {
+            true => result_row(&self.plan, state, ctx.scratch),
+            false => Row::empty(),
+        });
         let new = buffer.row(slot).map(|state| result_row(&self.plan, state, ctx.scratch));
         if old.is_some() || new.is_some() {
             ctx.out.push(Change {

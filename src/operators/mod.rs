@@ -131,6 +131,8 @@ pub struct Mode {
     pub hold: bool,
     /// The set of keys that a join forwards at the flush.
     pub pending: PendingId,
+    /// Somebody downstream reads the old rows of its changes. Else only whether there is one counts, and any row may stand for it.
+    pub wants_old: bool,
 }
 
 /// A node at work.
@@ -167,7 +169,7 @@ impl Operator {
         match &node.op {
             Op::Source(source) => Self::Source(source::Source::new(source.store, node.kind == RelationKind::Table)),
             Op::Filter(predicate) => Self::Filter(filter::Filter::new(predicate.clone(), of_table)),
-            Op::Project(exprs) => Self::Project(project::Project::new(exprs.clone())),
+            Op::Project(exprs) => Self::Project(project::Project::new(exprs.clone(), mode.wants_old)),
             Op::SelectKey(select) => Self::SelectKey(select_key::SelectKey::new(select, width(0))),
             Op::Repartition(repartition) => {
                 Self::Repartition(repartition::Repartition::new(repartition, of_table, width(0)))

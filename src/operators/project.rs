@@ -8,15 +8,18 @@ use super::{Context, OpError};
 /// See the module.
 pub struct Project {
     exprs: Vec<Expr>,
+    wants_old: bool,
 }
 
 impl Project {
-    pub(super) fn new(exprs: Vec<Expr>) -> Self {
-        Self { exprs }
+    pub(super) fn new(exprs: Vec<Expr>, wants_old: bool) -> Self {
+        Self { exprs, wants_old }
     }
 
     pub(super) fn process(&mut self, mut change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
-        if let Some(row) = change.old.take() {
+        if self.wants_old
+            && let Some(row) = change.old.take()
+        {
             change.old = ctx.eval(&self.exprs, &change.key, &row, change.old_timestamp).ok();
         }
         if let Some(row) = change.new.take() {

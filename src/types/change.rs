@@ -1,7 +1,7 @@
 //! Rows and the one event between operators.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::Value;
 
@@ -18,7 +18,8 @@ pub struct Row(Arc<[Value]>);
 impl Row {
     /// A row without columns.
     pub fn empty() -> Self {
-        Self(Arc::from([]))
+        static EMPTY: LazyLock<Row> = LazyLock::new(|| Row(Arc::from([])));
+        EMPTY.clone()
     }
 
     /// Takes the values out of `scratch` with a single allocation; `scratch` keeps its capacity.

@@ -78,8 +78,8 @@ enum Exit {
     Repartition,
 }
 
-/// A spare outbox that has grown beyond this is given back to the system, in bytes: commits are far smaller but for bursts.
-const KEPT_OUTBOX_BYTES: usize = 8 << 20;
+/// A spare outbox that has grown beyond this is given back to the system, in bytes: each task of a process may have had its burst.
+const KEPT_OUTBOX_BYTES: usize = 256 << 10;
 
 /// One sub-topology for one partition. See the module.
 pub struct Task {
@@ -358,7 +358,7 @@ impl Task {
     }
 
     fn keep_spare(&mut self, mut outbox: Outbox) {
-        if outbox.bytes() > KEPT_OUTBOX_BYTES {
+        if outbox.capacity_bytes() > KEPT_OUTBOX_BYTES {
             outbox = Outbox::new();
         }
         outbox.clear();

@@ -98,6 +98,7 @@ impl TaskPlan {
                 mode: Mode {
                     hold: held[id],
                     pending,
+                    wants_old: false,
                 },
                 users: topology.nodes.iter().flat_map(users).collect(),
                 headers: false,
@@ -115,6 +116,10 @@ impl TaskPlan {
                 | Op::TableTableJoin(_) => nodes[at].users.iter().any(|&(user, _)| nodes[user].headers),
             };
             nodes[at].headers = reaches;
+            nodes[at].mode.wants_old = nodes[at]
+                .users
+                .iter()
+                .any(|&(user, _)| reads_old(&topology, &nodes[user]));
         }
         let plan = Self {
             tables: table_specs(&topology, sub, &held),
@@ -190,6 +195,23 @@ fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
         };
     }
     held
+}
+
+/// Whether a node reads the old rows of the changes that come in, for itself or for those behind it.
+fn reads_old(topology: &Topology, node: &PlanNode) -> bool {
+    match topology.nodes[node.id].op {
+        // a delete is written where there was a row, whatever it held
+        Op::Sink(_) => false,
+        Op::Project(_) => node.mode.wants_old,
+        // held back, it reads the rows of its inputs by itself
+        Op::TableTableJoin(_) => !node.mode.hold,
+        Op::Filter(_)
+        | Op::SelectKey(_)
+        | Op::Repartition(_)
+        | Op::Aggregate(_)
+        | Op::StreamTableJoin(_)
+        | Op::Source(_) => true,
+    }
 }
 
 /// Whether one record can change both sides of a join: each side's change would then meet the other side as it was or as it will be, whichever

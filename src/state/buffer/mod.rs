@@ -338,8 +338,11 @@ impl Buffer {
             std::mem::swap(&mut table.frozen, &mut table.dirty);
         }
         for pending in &mut self.pending {
+            let room = 2 * pending.order.len();
             pending.keys.clear();
             pending.order.clear();
+            pending.keys.shrink_to(room);
+            pending.order.shrink_to(room);
         }
         self.undo.clear();
         self.undo_values.clear();
@@ -421,6 +424,7 @@ impl Buffer {
             }
             self.total_bytes -= table.step_clock(committed);
         }
+        self.tables.iter_mut().flatten().for_each(Table::shrink);
     }
 
     /// The store below.

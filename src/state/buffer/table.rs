@@ -30,6 +30,9 @@ pub(super) struct Entry {
 /// What an entry takes beside its rows: itself, and its place in the index at a typical load.
 const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * size_of::<(Row, u32)>();
 
+/// A table of fewer entries keeps its memory.
+const KEPT_ENTRIES: usize = 1024;
+
 impl Entry {
     /// Counts its bytes anew.
     pub fn recount(&mut self) -> usize {
@@ -128,6 +131,33 @@ impl Table {
                 }
             }
             _ => 0,
+        }
+    }
+
+    /// Gives memory back after a burst. Indices change: nobody but the table's own lists may hold one.
+    pub fn shrink(&mut self) {
+        let live = self.entries.len() - self.free.len();
+        if self.entries.len() < KEPT_ENTRIES || live > self.entries.len() / 4 {
+            return;
+        }
+        let mut moved = vec![u32::MAX; self.entries.len()];
+        let mut kept = Vec::with_capacity(2 * live);
+        for (old, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if !entry.free {
+                moved[old] = kept.len() as u32;
+                kept.push(entry);
+            }
+        }
+        self.entries = kept;
+        self.free = Vec::new();
+        self.hand = 0;
+        self.index.shrink_to(2 * live);
+        self.index
+            .values_mut()
+            .for_each(|index| *index = moved[*index as usize]);
+        for list in [&mut self.dirty, &mut self.frozen] {
+            list.iter_mut().for_each(|index| *index = moved[*index as usize]);
+            list.shrink_to(2 * live);
         }
     }
 

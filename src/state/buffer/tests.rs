@@ -159,6 +159,26 @@ enum Step {
     Abort,
 }
 
+#[test]
+fn a_burst_gives_its_memory_back() {
+    let mut buffer = buffer(0);
+    for n in 0..10_000 {
+        buffer.begin();
+        write(&mut buffer, n, Some(n));
+    }
+    assert!(buffer.table(STORE).entries.capacity() >= 10_000);
+    commit(&mut buffer);
+    for n in 0..1_000 {
+        buffer.begin();
+        write(&mut buffer, 20_000 + n, Some(n));
+    }
+    assert!(buffer.table(STORE).entries.capacity() < 5_000);
+    commit(&mut buffer);
+    for (n, value) in [(0, 0), (9_999, 9_999), (20_000, 0), (20_999, 999)] {
+        assert_eq!(read(&mut buffer, n), Some(value));
+    }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let write = || (0..12i64, proptest::option::weighted(0.8, 0..1000i64));
     let step = prop_oneof![
