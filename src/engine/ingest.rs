@@ -448,6 +448,7 @@ mod tests {
             value_format: SerdeSpec::value(Format::Kafka),
             derived: false,
             sql: "CREATE STREAM ...".into(),
+            headers: Vec::new(),
         }
     }
 

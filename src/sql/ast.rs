@@ -62,8 +62,69 @@ pub enum StatementKind {
     Set(String, String),
     /// `UNSET 'name'`.
     Unset(String),
+    /// `ALTER STREAM | TABLE name ADD COLUMN a type, ...`.
+    Alter {
+        /// Stream or table.
+        kind: RelationKind,
+        /// Which one.
+        name: Name,
+        /// The new columns, all of the value.
+        columns: Vec<ColumnDef>,
+    },
+    /// `CREATE TYPE [IF NOT EXISTS] name AS type`: the parser puts the type in place of the name from here on.
+    CreateType {
+        /// No error if it exists.
+        if_not_exists: bool,
+        /// The new name.
+        name: Name,
+        /// What it stands for.
+        sql_type: SqlType,
+    },
+    /// `DROP TYPE [IF EXISTS] name`.
+    DropType {
+        /// No error if it does not exist.
+        if_exists: bool,
+        /// The name.
+        name: Name,
+    },
+    /// `DEFINE name = 'value'`: the parser puts the value in place of `${name}` from here on.
+    Define(Name, String),
+    /// `UNDEFINE name`.
+    Undefine(Name),
+    /// `ASSERT [NOT EXISTS] TOPIC | SCHEMA ...`.
+    Assert(Assert),
     /// A query by itself.
     Query(Box<Query>),
+}
+
+/// What must hold outside the file before it is deployed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assert {
+    /// NOT EXISTS.
+    pub absent: bool,
+    /// What is looked for.
+    pub what: Asserted,
+    /// TIMEOUT, in milliseconds.
+    pub timeout_ms: Option<u64>,
+}
+
+/// The object of an ASSERT.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asserted {
+    /// `TOPIC name [WITH (PARTITIONS = n, REPLICAS = n)]`; the name is as written.
+    Topic {
+        /// The topic.
+        name: Name,
+        /// WITH.
+        with: Vec<Property>,
+    },
+    /// `SCHEMA [SUBJECT name] [ID n]`; the name is as written.
+    Schema {
+        /// The subject.
+        subject: Option<Name>,
+        /// The id.
+        id: Option<u32>,
+    },
 }
 
 /// CREATE, with columns or AS SELECT.

@@ -137,7 +137,11 @@ impl fmt::Display for Diagnostic {
 /// The known name with the least edits from a wanted one, if it is near enough to be a typo.
 pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let upper = wanted.to_uppercase();
-    let allowed = (wanted.chars().count() / 3).clamp(1, 3);
+    // of one or two letters anything would be near
+    let allowed = match wanted.chars().count() {
+        0..=2 => return None,
+        n => (n / 3).clamp(1, 3),
+    };
     known
         .into_iter()
         .map(|name| (distance(&upper, &name.to_uppercase()), name))

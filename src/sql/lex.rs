@@ -1,7 +1,7 @@
-//! Tokens with their places. The tokens come from `sqlparser`; here they get byte ranges and the few kinds that our grammar knows.
-
-use sqlparser::dialect::Dialect;
-use sqlparser::tokenizer::{Location, Token, Tokenizer};
+//! Tokens with their places, by the lexical rules of ksqlDB's grammar.
+//!
+//! Our own rather than a library's: strings have no escapes but a doubled quote, no prefixes (`x'..'`, `n'..'`) and no dollar quotes, and
+//! `${name}` is a token. What starts no token becomes a [`Kind::Symbol`] that no rule takes, so that only its statement is wrong.
 
 use super::diagnostic::{Problem, Span};
 
@@ -16,6 +16,8 @@ pub enum Kind {
     Number(String),
     /// A string, unescaped.
     String(String),
+    /// `${name}`: a variable of DEFINE.
+    Variable(String),
     /// An operator or punctuation.
     Symbol(String),
     /// After the last token.
@@ -31,76 +33,66 @@ pub struct Lexeme {
     pub span: Span,
 }
 
-/// ksqlDB's identifiers: letters, digits, `_` and `@`; back quotes or double quotes around others.
-#[derive(Debug)]
-struct Ksql;
-
-impl Dialect for Ksql {
-    fn is_identifier_start(&self, c: char) -> bool {
-        c.is_alphabetic() || c == '_' || c == '@'
-    }
-
-    fn is_identifier_part(&self, c: char) -> bool {
-        self.is_identifier_start(c) || c.is_ascii_digit()
-    }
-}
-
-/// Finds bytes for lines and columns that do not decrease, in one pass over the text.
-struct Cursor<'a> {
-    rest: std::str::Chars<'a>,
-    at: Location,
-    byte: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(text: &'a str) -> Self {
-        Self {
-            rest: text.chars(),
-            at: Location { line: 1, column: 1 },
-            byte: 0,
-        }
-    }
-
-    fn byte(&mut self, wanted: Location) -> usize {
-        while (self.at.line, self.at.column) < (wanted.line, wanted.column) {
-            let Some(c) = self.rest.next() else {
-                break;
-            };
-            self.byte += c.len_utf8();
-            self.at = match c {
-                '\n' => Location {
-                    line: self.at.line + 1,
-                    column: 1,
-                },
-                _ => Location {
-                    line: self.at.line,
-                    column: self.at.column + 1,
-                },
-            };
-        }
-        self.byte
-    }
-}
+/// Operators of two characters; all others have one.
+const PAIRS: &[&str] = &["<>", "!=", "<=", ">=", ":=", "->", "=>", "||", "::"];
 
 /// Splits a text into tokens, with an [`Kind::End`] last.
 ///
 /// # Errors
-/// For a string, comment or quoted name without its end, and characters that start no token.
+/// For a string, comment or quoted name without its end.
 pub fn tokens(text: &str) -> Result<Vec<Lexeme>, Problem> {
-    let mut places = Cursor::new(text);
-    let mut found = Vec::new();
-    let result = Tokenizer::new(&Ksql, text).tokenize_with_location_into_buf(&mut found);
-    if let Err(error) = result {
-        let start = Cursor::new(text).byte(error.location);
-        return Err(Problem::new(Span { start, end: start + 1 }, error.message));
-    }
-    let mut all = Vec::with_capacity(found.len() + 1);
-    for token in found {
-        let span = Span {
-            start: places.byte(token.span.start),
-            end: places.byte(token.span.end),
+    let mut all = Vec::new();
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        let start = at;
+        let rest = &text[at..];
+        let kind = if c.is_whitespace() || c == '\u{feff}' {
+            at += c.len_utf8();
+            continue;
+        } else if rest.starts_with("--") {
+            at += rest.find('\n').unwrap_or(rest.len());
+            continue;
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            let Some(end) = comment.find("*/") else {
+                return Err(unended(start, 2, "comment", "*/"));
+            };
+            at += end + 4;
+            continue;
+        } else if matches!(c, '\'' | '"' | '`') {
+            let what = if c == '\'' { "string" } else { "quoted name" };
+            let Some((inner, len)) = quoted(rest, c) else {
+                return Err(unended(start, 1, what, c.encode_utf8(&mut [0; 4])));
+            };
+            at += len;
+            if c == '\'' {
+                Kind::String(inner)
+            } else {
+                Kind::Quoted(inner)
+            }
+        } else if is_name_start(c) {
+            at += rest.find(|c| !is_name_part(c)).unwrap_or(rest.len());
+            Kind::Word(text[start..at].into())
+        } else if let Some(name) = variable(rest) {
+            at += name.len() + 3;
+            Kind::Variable(name.into())
+        } else if c.is_ascii_digit() || (c == '.' && follows_no_name(&all) && starts_with_digit(&rest[1..])) {
+            let len = number(rest);
+            let tail = rest[len..].find(|c| !is_name_part(c)).unwrap_or(rest.len() - len);
+            at += len + tail;
+            // `1st` is one token and no number, as in ksqlDB
+            let text = text[start..at].to_string();
+            if tail == 0 {
+                Kind::Number(text)
+            } else {
+                Kind::Symbol(text)
+            }
+        } else {
+            let pair = PAIRS.iter().find(|pair| rest.starts_with(**pair));
+            at += pair.map_or(c.len_utf8(), |pair| pair.len());
+            Kind::Symbol(text[start..at].into())
         };
-        push(token.token, span, &mut all);
+        let span = Span { start, end: at };
+        all.push(Lexeme { kind, span });
     }
     let end = text.trim_end().len();
     all.push(Lexeme {
@@ -110,25 +102,87 @@ pub fn tokens(text: &str) -> Result<Vec<Lexeme>, Problem> {
     Ok(all)
 }
 
-fn push(token: Token, span: Span, all: &mut Vec<Lexeme>) {
-    let kind = match token {
-        Token::Whitespace(_) | Token::EOF => return,
-        Token::Word(word) if word.quote_style.is_some() => Kind::Quoted(word.value),
-        Token::Word(word) => Kind::Word(word.value),
-        Token::Number(digits, _) => Kind::Number(digits),
-        Token::SingleQuotedString(s) => Kind::String(s),
-        // the end of two nested types: ARRAY<ARRAY<INT>>
-        Token::ShiftRight => {
-            let middle = span.start + 1;
-            for (start, end) in [(span.start, middle), (middle, span.end)] {
-                all.push(Lexeme {
-                    kind: Kind::Symbol(">".into()),
-                    span: Span { start, end },
-                });
-            }
-            return;
-        }
-        other => Kind::Symbol(other.to_string()),
+fn unended(start: usize, len: usize, what: &str, end: &str) -> Problem {
+    let span = Span {
+        start,
+        end: start + len,
     };
-    all.push(Lexeme { kind, span });
+    Problem::new(span, format!("the {what} that begins here has no end")).hint(format!("{end} ends it"))
+}
+
+/// Whether a name can begin with it.
+pub fn is_name_start(c: char) -> bool {
+    c.is_alphabetic() || c == '_'
+}
+
+fn is_name_part(c: char) -> bool {
+    is_name_start(c) || c.is_ascii_digit() || c == '@'
+}
+
+/// What is between quotes, doubled ones made single, and how long it is with its quotes.
+fn quoted(rest: &str, quote: char) -> Option<(String, usize)> {
+    let mut inner = String::new();
+    let mut from = 1;
+    loop {
+        let end = from + rest[from..].find(quote)?;
+        inner.push_str(&rest[from..end]);
+        if !rest[end + 1..].starts_with(quote) {
+            return Some((inner, end + 1));
+        }
+        inner.push(quote);
+        from = end + 2;
+    }
+}
+
+fn variable(rest: &str) -> Option<&str> {
+    let inner = rest.strip_prefix("${")?;
+    let name = &inner[..inner.find('}')?];
+    let good = name.starts_with(is_name_start) && name.chars().all(is_name_part);
+    good.then_some(name)
+}
+
+fn starts_with_digit(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// `a.5` is no number, `(.5` is.
+fn follows_no_name(before: &[Lexeme]) -> bool {
+    !matches!(
+        before.last().map(|l| &l.kind),
+        Some(Kind::Word(_) | Kind::Quoted(_) | Kind::Variable(_))
+    )
+}
+
+/// How long the number is that a text begins with: digits, a point, digits, an exponent.
+fn number(text: &str) -> usize {
+    let digits = |from: usize| {
+        let rest = &text[from..];
+        from + rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())
+    };
+    let mut end = digits(0);
+    if text[end..].starts_with('.') {
+        end = digits(end + 1);
+    }
+    if text[end..].starts_with(['e', 'E']) {
+        let sign = usize::from(text[end + 1..].starts_with(['+', '-']));
+        if starts_with_digit(&text[end + 1 + sign..]) {
+            end = digits(end + 1 + sign);
+        }
+    }
+    end
+}
+
+/// The variables of a text `..${name}..` put in; unknown ones stay.
+pub fn substitute(text: &str, value: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        out.push_str(&rest[..at]);
+        let here = &rest[at..];
+        let known = variable(here).and_then(|name| Some((value(name)?, name.len() + 3)));
+        let len = known.as_ref().map_or(2, |(_, len)| *len);
+        out.push_str(known.as_ref().map_or("${", |(value, _)| value));
+        rest = &here[len..];
+    }
+    out + rest
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::ast::*;
-use super::parse::is_reserved;
+use super::parse::{SOFT, is_reserved};
 use crate::topology::JoinKind;
 use crate::types::SqlType;
 
@@ -13,7 +13,7 @@ pub fn name(text: &str) -> String {
         .chars()
         .enumerate()
         .all(|(i, c)| c.is_ascii_uppercase() || c == '_' || (i > 0 && c.is_ascii_digit()));
-    if plain && !text.is_empty() && !is_reserved(text) {
+    if plain && !text.is_empty() && !is_reserved(text) && !SOFT.contains(&text) {
         text.to_string()
     } else {
         format!("`{}`", text.replace('`', "``"))
@@ -74,6 +74,51 @@ impl Display for Statement {
             StatementKind::Set(name, value) => write!(f, "SET {} = {}", string(name), string(value)),
             StatementKind::Unset(name) => write!(f, "UNSET {}", string(name)),
             StatementKind::Query(query) => write!(f, "{query}"),
+            StatementKind::Alter { kind, name, columns } => {
+                let added: Vec<_> = columns.iter().map(|c| format!("ADD COLUMN {c}")).collect();
+                write!(f, "ALTER {kind} {name} {}", added.join(", "))
+            }
+            StatementKind::CreateType {
+                if_not_exists,
+                name,
+                sql_type: to,
+            } => {
+                let exists = if *if_not_exists { "IF NOT EXISTS " } else { "" };
+                write!(f, "CREATE TYPE {exists}{name} AS {}", sql_type(to))
+            }
+            StatementKind::DropType { if_exists, name } => {
+                write!(f, "DROP TYPE {}{name}", if *if_exists { "IF EXISTS " } else { "" })
+            }
+            StatementKind::Define(name, value) => write!(f, "DEFINE {name} = {}", string(value)),
+            StatementKind::Undefine(name) => write!(f, "UNDEFINE {name}"),
+            StatementKind::Assert(assert) => write!(f, "{assert}"),
+        }
+    }
+}
+
+impl Display for Assert {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.absent { "ASSERT NOT EXISTS" } else { "ASSERT" })?;
+        match &self.what {
+            Asserted::Topic { name, with } => {
+                write!(f, " TOPIC {}", string(&name.text))?;
+                if !with.is_empty() {
+                    write!(f, " WITH ({})", list(with))?;
+                }
+            }
+            Asserted::Schema { subject, id } => {
+                f.write_str(" SCHEMA")?;
+                if let Some(subject) = subject {
+                    write!(f, " SUBJECT {}", string(&subject.text))?;
+                }
+                if let Some(id) = id {
+                    write!(f, " ID {id}")?;
+                }
+            }
+        }
+        match self.timeout_ms {
+            Some(ms) => write!(f, " TIMEOUT {ms} MILLISECONDS"),
+            None => Ok(()),
         }
     }
 }

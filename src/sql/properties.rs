@@ -188,6 +188,14 @@ pub fn read(with: &[Property], derived: bool, problems: &mut Vec<Problem>) -> Wi
             }
         }
     }
+    let named = |name: &str| with.iter().find(|p| &*p.name.text == name);
+    if let (Some(_), Some(other)) = (named("FORMAT"), named("KEY_FORMAT").or(named("VALUE_FORMAT"))) {
+        let message = format!(
+            "FORMAT sets the formats of keys and values: {} beside it is one too many",
+            other.name.text
+        );
+        problems.push(Problem::new(other.name.span, message).hint("leave one of them out"));
+    }
     read
 }
 

@@ -22,11 +22,26 @@ pub struct NodeRef(pub(super) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelationRef(pub(super) usize);
 
-/// Names and types of the pseudo columns that a source offers after its own.
+/// Names and types of the pseudo columns that every source offers after its own.
 pub const PSEUDO_COLUMNS: [(PseudoColumn, &str, SqlType); 2] = [
     (PseudoColumn::Partition, "ROWPARTITION", SqlType::Integer),
     (PseudoColumn::Offset, "ROWOFFSET", SqlType::Bigint),
 ];
+
+/// What a source of a relation offers behind its value columns: columns of headers, then [`PSEUDO_COLUMNS`].
+pub(super) fn surroundings(relation: &Relation) -> Vec<(PseudoColumn, Column)> {
+    let headers = relation.headers.iter().map(|column| {
+        let from = column
+            .header
+            .clone()
+            .map_or(PseudoColumn::Headers, PseudoColumn::Header);
+        (from, Column::new(column.name.clone(), column.sql_type()))
+    });
+    let pseudo = PSEUDO_COLUMNS
+        .into_iter()
+        .map(|(from, name, t)| (from, Column::new(name, t)));
+    headers.chain(pseudo).collect()
+}
 
 /// An operator with all its columns.
 #[derive(Clone, Debug)]
@@ -74,6 +89,8 @@ pub struct Builder {
     pub(super) nodes: Vec<LogicalNode>,
     pub(super) views: Vec<(usize, usize)>,
     pub(super) properties: Vec<(String, String)>,
+    pub(super) inserts: Vec<super::Insert>,
+    pub(super) asserts: Vec<super::Assert>,
 }
 
 impl Builder {
@@ -85,7 +102,19 @@ impl Builder {
             nodes: Vec::new(),
             views: Vec::new(),
             properties: Vec::new(),
+            inserts: Vec::new(),
+            asserts: Vec::new(),
         }
+    }
+
+    /// A record to write once, at the first deployment.
+    pub fn insert(&mut self, insert: super::Insert) {
+        self.inserts.push(insert);
+    }
+
+    /// Something that must hold before a deployment.
+    pub fn assert(&mut self, assert: super::Assert) {
+        self.asserts.push(assert);
     }
 
     /// `SET` properties of the file.
@@ -137,8 +166,9 @@ impl Builder {
     pub fn source(&mut self, relation: RelationRef, timestamp: TimestampFrom, store: Option<Arc<str>>) -> NodeRef {
         let of = &self.relations[relation.0];
         let (name, kind, mut schema) = (of.name.clone(), of.kind, of.schema.clone());
-        let pseudo = PSEUDO_COLUMNS.iter().map(|(_, name, t)| Column::new(*name, t.clone()));
-        schema.value.extend(pseudo);
+        schema
+            .value
+            .extend(surroundings(of).into_iter().map(|(_, column)| column));
         let store = (kind == RelationKind::Table).then(|| store.unwrap_or_else(|| name.clone()));
         let op = Logical::Source {
             relation: relation.0,
@@ -316,6 +346,8 @@ impl Builder {
             stores: stores.into_iter().map(|(store, _)| store).collect(),
             views,
             properties: self.properties,
+            inserts: self.inserts,
+            asserts: self.asserts,
         };
         for sub in 0..topology.subs.len() {
             topology.subs[sub].partitioned_like = partitioning(&topology, sub)?;

@@ -42,6 +42,57 @@ pub struct Topology {
     pub views: Vec<View>,
     /// `SET 'name' = 'value'` of the file.
     pub properties: Vec<(String, String)>,
+    /// `INSERT INTO ... VALUES` of the file, in order: written once, when it is deployed first.
+    pub inserts: Vec<Insert>,
+    /// `ASSERT` of the file: what must hold before it is deployed.
+    pub asserts: Vec<Assert>,
+}
+
+/// A record of `INSERT INTO ... VALUES`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Insert {
+    /// The relation whose topic it is written to.
+    pub relation: Arc<str>,
+    /// The key's columns; `None`: a record without key.
+    pub key: Option<crate::types::Row>,
+    /// The value's columns.
+    pub value: crate::types::Row,
+    /// ROWTIME, if given; by default the moment of writing.
+    pub timestamp: Option<crate::types::Timestamp>,
+}
+
+/// An `ASSERT` of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assert {
+    /// NOT EXISTS.
+    pub absent: bool,
+    /// What is looked for.
+    pub what: Asserted,
+    /// How long to wait for it, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// The statement as written.
+    pub sql: Arc<str>,
+}
+
+/// The object of an `ASSERT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asserted {
+    /// A topic, and what it must have.
+    Topic {
+        /// Its name.
+        name: Arc<str>,
+        /// PARTITIONS.
+        partitions: Option<i32>,
+        /// REPLICAS.
+        replicas: Option<i16>,
+    },
+    /// A registered schema.
+    Schema {
+        /// Its subject.
+        subject: Option<Arc<str>>,
+        /// Its id.
+        id: Option<u32>,
+    },
 }
 
 /// A stream or table: its columns and where its records are.
@@ -63,6 +114,35 @@ pub struct Relation {
     pub derived: bool,
     /// The statement as written, for `explain` and the views' descriptions.
     pub sql: Arc<str>,
+    /// Columns that come from the records' headers; they stand behind those of the value.
+    pub headers: Vec<HeaderColumn>,
+}
+
+/// A column of a record's headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderColumn {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `HEADER('key')`: the last value of this header, as BYTES. `None`: `HEADERS`, all of them as an ARRAY of STRUCT.
+    pub header: Option<Arc<str>>,
+}
+
+impl HeaderColumn {
+    /// Its type.
+    pub fn sql_type(&self) -> crate::types::SqlType {
+        use crate::types::{SqlType, StructField};
+        let field = |name: &str, sql_type| StructField {
+            name: name.into(),
+            sql_type,
+        };
+        match self.header {
+            Some(_) => SqlType::Bytes,
+            None => {
+                let fields = [field("KEY", SqlType::String), field("VALUE", SqlType::Bytes)];
+                SqlType::Array(SqlType::Struct(fields.into()).into())
+            }
+        }
+    }
 }
 
 /// A topic that a relation stands on.
@@ -171,12 +251,16 @@ pub struct Source {
 }
 
 /// Columns that come from the record's surroundings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PseudoColumn {
     /// `ROWPARTITION`, INTEGER.
     Partition,
     /// `ROWOFFSET`, BIGINT.
     Offset,
+    /// All headers: see [`HeaderColumn`].
+    Headers,
+    /// The last header of this name: see [`HeaderColumn`].
+    Header(Arc<str>),
 }
 
 /// Where a record's event time comes from.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::builder::{Builder, Logical, LogicalNode, PSEUDO_COLUMNS};
+use super::builder::{Builder, Logical, LogicalNode, surroundings};
 use super::{
     Aggregate, JoinKind, Node, NodeId, Op, Repartition, SelectKey, Sink, Source, SourceTopic, StoreId, StoreSpec,
     StreamTableJoin, TablePlan, TableTableJoin, TimestampFrom,
@@ -133,6 +133,7 @@ impl<'a> Wiring<'a> {
         let node = &self.builder.nodes[id];
         let relation = &self.builder.relations[relation];
         let own = relation.schema.value.len();
+        let around = surroundings(relation);
         let kept: Vec<usize> = self.needed[id].iter().copied().collect();
         let schema = RelationSchema {
             key: relation.schema.key.clone(),
@@ -147,7 +148,7 @@ impl<'a> Wiring<'a> {
             pseudo: kept
                 .iter()
                 .filter(|i| **i >= own)
-                .map(|i| PSEUDO_COLUMNS[*i - own].0)
+                .map(|i| around[*i - own].0.clone())
                 .collect(),
             key_format: relation.key_format.clone(),
             value_format: relation.value_format.clone(),

@@ -35,6 +35,7 @@ pub(crate) fn relation(name: &str, kind: RelationKind, schema: RelationSchema, f
         value_format: SerdeSpec::value(formats.1),
         derived: false,
         sql: format!("CREATE {kind} {name} ...;").into(),
+        headers: Vec::new(),
     }
 }
 
@@ -67,6 +68,8 @@ pub(crate) fn topology(name: &str, view: &str, schema: RelationSchema, plan: Tab
             sub: 0,
         }],
         properties: Vec::new(),
+        inserts: Vec::new(),
+        asserts: Vec::new(),
     }
 }
 

@@ -51,7 +51,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rdkafka", &["src/log/kafka"]),
     ("rocksdb", &["src/state/rocks"]),
     ("kafka_protocol", &["src/dev/broker", "src/log/core"]),
-    ("sqlparser", &["src/sql"]),
     ("clap", &["src/cli"]),
     ("axum", &["src/http", "src/dev/registry"]),
 ];

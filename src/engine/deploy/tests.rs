@@ -30,6 +30,7 @@ fn relation(name: &str, topic: &str, partitions: Option<i32>) -> Relation {
         value_format: SerdeSpec::value(Format::Kafka),
         derived: false,
         sql: "".into(),
+        headers: Vec::new(),
     }
 }
 
@@ -104,6 +105,8 @@ fn topology() -> Topology {
         stores: vec![],
         views: vec![],
         properties: vec![],
+        inserts: Vec::new(),
+        asserts: Vec::new(),
     }
 }
 

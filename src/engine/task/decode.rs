@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::formats::{self, Deserializer, FormatError, SchemaSource};
 use crate::topology::{PseudoColumn, Source, SourceTopic, TimestampFrom};
-use crate::types::{Change, Row, Timestamp, Value, decode_key, decode_row};
+use crate::types::{Change, Headers, Row, Timestamp, Value, decode_key, decode_row};
 
 use super::InputRecord;
 use super::error::{Failure, Reason};
@@ -127,6 +127,8 @@ impl External {
                     scratch.push(match pseudo {
                         PseudoColumn::Partition => Value::Integer(record.partition),
                         PseudoColumn::Offset => Value::Bigint(record.offset),
+                        PseudoColumn::Headers => all_headers(&record.headers.to_headers()),
+                        PseudoColumn::Header(name) => last_header(&record.headers.to_headers(), name),
                     });
                 }
                 Some(Row::take(scratch))
@@ -134,6 +136,24 @@ impl External {
         };
         Ok(Change::record(key, new, timestamp))
     }
+}
+
+/// `HEADERS`: each header as STRUCT<KEY STRING, VALUE BYTES>, in order.
+fn all_headers(headers: &Headers) -> Value {
+    let header = |(name, value): &(Arc<str>, Option<Arc<[u8]>>)| {
+        let bytes = value.clone().map_or(Value::Null, Value::Bytes);
+        Value::Struct([Value::String(name.clone()), bytes].into())
+    };
+    Value::Array(headers.iter().flat_map(|all| all.iter()).map(header).collect())
+}
+
+/// `HEADER('name')`: the value of the last header of this name; NULL if there is none.
+fn last_header(headers: &Headers, name: &str) -> Value {
+    let mut all = headers.iter().flat_map(|all| all.iter()).rev();
+    let found = all.find(|(known, _)| &**known == name);
+    found
+        .and_then(|(_, value)| value.clone())
+        .map_or(Value::Null, Value::Bytes)
 }
 
 fn time_of(value: &Value) -> Result<Timestamp, Failure> {

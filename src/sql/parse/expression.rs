@@ -16,6 +16,23 @@ mod power {
     pub const MULTIPLY: u8 = 6;
 }
 
+/// A unit of time that ksqlDB reserves, and so takes without quotes as an argument: `DATEADD(DAYS, 1, d)`.
+fn interval_unit(kind: &Kind) -> Option<String> {
+    const UNITS: &[&str] = &[
+        "YEARS",
+        "MONTHS",
+        "DAYS",
+        "HOURS",
+        "MINUTES",
+        "SECONDS",
+        "MILLISECONDS",
+        "MILLISECOND",
+    ];
+    let Kind::Word(word) = kind else { return None };
+    let word = word.to_uppercase();
+    UNITS.contains(&word.as_str()).then_some(word)
+}
+
 impl Parser<'_> {
     pub(super) fn expression(&mut self) -> Parsed<Expression> {
         self.deeper(|p| p.binary(0))
@@ -68,6 +85,15 @@ impl Parser<'_> {
             if let Some(predicate) = self.predicate(&mut left)? {
                 return Ok(Some(predicate));
             }
+        }
+        if above < power::ADD && self.is_symbol("||") {
+            let name = Name {
+                text: "CONCAT".into(),
+                span: self.span(),
+            };
+            self.advance();
+            let args = vec![*left(), *self.right(power::ADD)?];
+            return Ok(Some(ExpressionKind::Call(name, args)));
         }
         let arithmetic = match self.peek() {
             Kind::Symbol(s) if above < power::ADD => match s.as_str() {
@@ -239,7 +265,7 @@ impl Parser<'_> {
             }
             Kind::Word(word) => self.word(&word.to_uppercase())?,
             Kind::Quoted(_) => self.column_or_call()?,
-            Kind::Symbol(_) | Kind::End => return Err(self.expected("an expression")),
+            Kind::Variable(_) | Kind::Symbol(_) | Kind::End => return Err(self.expected("an expression")),
         };
         Ok(Expression {
             kind,
@@ -260,6 +286,17 @@ impl Parser<'_> {
             "ARRAY" if opens(self, "[") => return self.array(),
             "MAP" if opens(self, "(") => return self.map(),
             "STRUCT" if opens(self, "(") => return self.structure(),
+            // DATE '2020-01-01'
+            "DATE" | "TIME" | "TIMESTAMP" if matches!(self.ahead(1), Kind::String(_)) => {
+                let to = self.sql_type()?;
+                let span = self.span();
+                let text = self.string("a time in quotes")?;
+                let literal = Expression {
+                    kind: ExpressionKind::Literal(Literal::String(text)),
+                    span,
+                };
+                return Ok(ExpressionKind::Cast(literal.into(), to));
+            }
             // REPLACE and others are functions and words of statements
             _ if is_reserved(word) && !opens(self, "(") => {
                 let problem = self.expected("an expression");
@@ -313,6 +350,15 @@ impl Parser<'_> {
         let is = |kind: &Kind, symbol: &str| matches!(kind, Kind::Symbol(s) if s == symbol);
         let is_name = |kind: &Kind| matches!(kind, Kind::Word(_) | Kind::Quoted(_));
         let start = self.span();
+        if let (Some(unit), Kind::Symbol(after)) = (interval_unit(self.peek()), self.ahead(1))
+            && matches!(after.as_str(), "," | ")")
+        {
+            self.advance();
+            return Ok(Expression {
+                kind: ExpressionKind::Literal(Literal::String(unit)),
+                span: start,
+            });
+        }
         let params = if is_name(self.peek()) && is(self.ahead(1), "=>") {
             vec![self.name("a parameter")?]
         } else {

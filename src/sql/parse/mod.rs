@@ -7,63 +7,30 @@
 
 mod expression;
 mod query;
+mod script;
 mod statement;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::ast::{Expression, Name, Query, Statement};
 use super::diagnostic::{Problem, Span};
 use super::lex::{self, Kind, Lexeme};
+use crate::types::SqlType;
 
 /// How deep parentheses, types and operators may nest. Each level takes stack in every pass over the tree, and a thread has 2 MiB.
 const MAX_DEPTH: usize = 120;
 
-/// Words that end an expression or a relation's name, so that they cannot be names without quotes.
+/// Words that cannot be names without quotes. ksqlDB reserves more, which hurts nobody to take as names.
 const RESERVED: &[&str] = &[
-    "AND",
-    "AS",
-    "BETWEEN",
-    "BY",
-    "CASE",
-    "CAST",
-    "CREATE",
-    "CROSS",
-    "DISTINCT",
-    "DROP",
-    "ELSE",
-    "EMIT",
-    "END",
-    "EXISTS",
-    "FALSE",
-    "FROM",
-    "FULL",
-    "GROUP",
-    "HAVING",
-    "IN",
-    "INNER",
-    "INSERT",
-    "INTO",
-    "IS",
-    "JOIN",
-    "LEFT",
-    "LIKE",
-    "LIMIT",
-    "NOT",
-    "NULL",
-    "ON",
-    "OR",
-    "ORDER",
-    "OUTER",
-    "PARTITION",
-    "RIGHT",
-    "SELECT",
-    "THEN",
-    "TRUE",
-    "VALUES",
-    "WHEN",
-    "WHERE",
-    "WINDOW",
-    "WITH",
+    "AND", "AS", "BETWEEN", "BY", "CASE", "CAST", "CREATE", "DISTINCT", "DROP", "ELSE", "END", "EXISTS", "FALSE",
+    "FROM", "FULL", "GROUP", "HAVING", "IN", "INNER", "INSERT", "INTO", "IS", "JOIN", "LEFT", "LIKE", "LIMIT", "NOT",
+    "NULL", "ON", "OR", "OUTER", "RIGHT", "SELECT", "THEN", "TRUE", "VALUES", "WHEN", "WHERE", "WINDOW", "WITH",
     "WITHIN",
 ];
+
+/// Words that are names but where a clause can begin: after a relation or an expression without AS they are no alias.
+pub const SOFT: &[&str] = &["ADD", "CROSS", "EMIT", "ESCAPE", "GRACE", "ORDER", "PARTITION"];
 
 /// Whether a word must be quoted to be a name.
 pub fn is_reserved(word: &str) -> bool {
@@ -84,6 +51,7 @@ pub fn statements(text: &str) -> (Vec<Statement>, Vec<Problem>) {
         if parser.peek() == &Kind::End {
             return (all, problems);
         }
+        parser.put_in_variables();
         match parser.statement() {
             Ok(statement) => all.push(statement),
             Err(problem) => {
@@ -117,11 +85,26 @@ pub fn expression(text: &str) -> Parsed<Expression> {
     Ok(expression)
 }
 
+/// A type as SQL writes it, for the tests of other rooms and post-conditions of cases.
+///
+/// # Errors
+/// The first problem.
+pub fn sql_type(text: &str) -> Parsed<SqlType> {
+    let mut parser = Parser::new(text)?;
+    let sql_type = parser.sql_type()?;
+    parser.end()?;
+    Ok(sql_type)
+}
+
 struct Parser<'a> {
     text: &'a str,
     tokens: Vec<Lexeme>,
     at: usize,
     depth: usize,
+    /// What DEFINE has defined so far.
+    variables: BTreeMap<String, String>,
+    /// What CREATE TYPE has created so far.
+    types: BTreeMap<Arc<str>, SqlType>,
 }
 
 impl<'a> Parser<'a> {
@@ -131,7 +114,42 @@ impl<'a> Parser<'a> {
             tokens: lex::tokens(text)?,
             at: 0,
             depth: 0,
+            variables: BTreeMap::new(),
+            types: BTreeMap::new(),
         })
+    }
+
+    /// Puts the values of variables into the statement that begins here.
+    fn put_in_variables(&mut self) {
+        if self.variables.is_empty() {
+            return;
+        }
+        let ends = |l: &Lexeme| l.kind == Kind::End || matches!(&l.kind, Kind::Symbol(s) if s == ";");
+        let len = self.tokens[self.at..].iter().position(ends).unwrap_or(0);
+        let variables = &self.variables;
+        let value = |name: &str| variables.get(&name.to_uppercase()).cloned();
+        let mut made = Vec::with_capacity(len);
+        for token in &self.tokens[self.at..self.at + len] {
+            match &token.kind {
+                Kind::String(text) if text.contains("${") => made.push(Lexeme {
+                    kind: Kind::String(lex::substitute(text, &value)),
+                    span: token.span,
+                }),
+                Kind::Variable(name) => match value(name).map(|text| lex::tokens(&text)) {
+                    // what a value is made of stands where the variable stood
+                    Some(Ok(tokens)) => {
+                        let tokens = tokens.into_iter().filter(|t| t.kind != Kind::End);
+                        made.extend(tokens.map(|t| Lexeme {
+                            kind: t.kind,
+                            span: token.span,
+                        }));
+                    }
+                    Some(Err(_)) | None => made.push(token.clone()),
+                },
+                _ => made.push(token.clone()),
+            }
+        }
+        self.tokens.splice(self.at..self.at + len, made);
     }
 
     fn peek(&self) -> &Kind {
@@ -216,6 +234,12 @@ impl<'a> Parser<'a> {
             Kind::Quoted(word) => format!("`{word}`"),
             Kind::Number(number) => number.clone(),
             Kind::String(s) => format!("'{s}'"),
+            Kind::Variable(name) => {
+                let problem = Problem::new(self.span(), format!("the variable {name} is not defined"));
+                return problem
+                    .hint(format!("DEFINE {name} = '...'; before it"))
+                    .nearest(name, self.variables.keys().map(String::as_str));
+            }
             Kind::Symbol(symbol) => format!("'{symbol}'"),
             Kind::End => "the end of the text".into(),
         };
@@ -286,6 +310,30 @@ impl<'a> Parser<'a> {
         };
         self.advance();
         Ok(name)
+    }
+
+    /// Whether a name without AS can stand here: not where a clause begins.
+    fn alias_follows(&self) -> bool {
+        match self.peek() {
+            Kind::Quoted(_) => true,
+            Kind::Word(word) => {
+                let soft = SOFT.iter().any(|soft| soft.eq_ignore_ascii_case(word));
+                let clause = soft && matches!(self.ahead(1), Kind::Word(_) | Kind::String(_));
+                !is_reserved(word) && !clause
+            }
+            _ => false,
+        }
+    }
+
+    /// The name of a topic or subject: quoted as a string it stays as written, as a word too (topics do not fold).
+    fn resource(&mut self, what: &str) -> Parsed<Name> {
+        let span = self.span();
+        let text = match self.peek() {
+            Kind::String(text) | Kind::Quoted(text) | Kind::Word(text) if !text.is_empty() => text.as_str().into(),
+            _ => return Err(self.expected(what)),
+        };
+        self.advance();
+        Ok(Name { text, span })
     }
 
     fn string(&mut self, what: &str) -> Parsed<String> {

@@ -1,6 +1,6 @@
 //! SELECT and its clauses.
 
-use super::{Parsed, Parser, is_reserved};
+use super::{Parsed, Parser};
 use crate::sql::ast::{Emit, Expression, Join, Query, Raw, SelectItem, TableRef};
 use crate::sql::diagnostic::Problem;
 use crate::sql::lex::Kind;
@@ -125,7 +125,7 @@ impl Parser<'_> {
             });
         }
         let expression = self.expression()?;
-        let named = matches!(self.peek(), Kind::Quoted(_)) || matches!(self.peek(), Kind::Word(w) if !is_reserved(w));
+        let named = self.alias_follows();
         let alias = if self.take_word("AS") || named {
             Some(self.name("a column's name")?)
         } else {
@@ -154,7 +154,7 @@ impl Parser<'_> {
             }
             topology = Some(before);
         }
-        let named = matches!(self.peek(), Kind::Quoted(_)) || matches!(self.peek(), Kind::Word(w) if !is_reserved(w));
+        let named = self.alias_follows();
         let alias = if self.take_word("AS") || named {
             Some(self.name("an alias")?)
         } else {
@@ -238,6 +238,7 @@ impl Parser<'_> {
             Kind::Number(n) => n.clone(),
             Kind::String(s) => format!("'{}'", s.replace('\'', "''")),
             Kind::Symbol(s) => s.clone(),
+            Kind::Variable(v) => format!("${{{v}}}"),
             Kind::End => String::new(),
         });
         Raw {

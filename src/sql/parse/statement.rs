@@ -17,8 +17,6 @@ const INTERACTIVE: &[&str] = &[
     "PAUSE",
     "RESUME",
     "RUN",
-    "DEFINE",
-    "UNDEFINE",
 ];
 
 impl Parser<'_> {
@@ -45,6 +43,9 @@ impl Parser<'_> {
         if self.take_word("DROP") {
             return self.drop();
         }
+        if let Some(statement) = self.script_statement()? {
+            return Ok(statement);
+        }
         if self.take_word("SET") {
             let name = self.string("a property's name in quotes")?;
             self.expect_symbol("=")?;
@@ -59,10 +60,9 @@ impl Parser<'_> {
                 let problem = Problem::new(self.span(), format!("{word} is no part of a SQL file"));
                 return Err(problem.hint("use the commands of millstream: check, explain, query"));
             }
-            if matches!(word.as_str(), "ALTER" | "ASSERT") {
-                return Err(Problem::unsupported(self.span(), format!("the statement {word}")));
-            }
-            let known = ["CREATE", "INSERT", "DROP", "SELECT", "SET", "UNSET"];
+            let known = [
+                "CREATE", "INSERT", "DROP", "SELECT", "SET", "UNSET", "ALTER", "ASSERT", "DEFINE", "UNDEFINE",
+            ];
             return Err(self.expected("a statement").nearest(&word, known));
         }
         Err(self.expected("a statement"))
@@ -71,14 +71,12 @@ impl Parser<'_> {
     fn create(&mut self) -> Parsed<StatementKind> {
         let or_replace = self.take_words(&["OR", "REPLACE"]);
         let source = self.take_word("SOURCE");
-        if self.is_word("TYPE") || self.is_word("CONNECTOR") || self.is_word("SINK") {
-            let Kind::Word(word) = self.peek() else {
-                return Err(self.expected("STREAM or TABLE"));
-            };
-            return Err(Problem::unsupported(
-                self.span(),
-                format!("CREATE {}", word.to_uppercase()),
-            ));
+        if !or_replace && !source && self.take_word("TYPE") {
+            return self.create_type();
+        }
+        if self.is_word("CONNECTOR") || self.is_word("SINK") {
+            let problem = Problem::new(self.span(), "CONNECTOR is no part of a SQL file");
+            return Err(problem.hint("connectors are Kafka Connect's: make them with its REST API"));
         }
         let kind = self.relation_kind()?;
         let if_not_exists = self.take_words(&["IF", "NOT", "EXISTS"]);
@@ -105,7 +103,7 @@ impl Parser<'_> {
         } else {
             None
         };
-        if with.is_empty() && query.is_none() {
+        if with.is_empty() && query.is_none() && columns.is_none() {
             return Err(self.expected("WITH or AS SELECT"));
         }
         Ok(StatementKind::Create(Create {
@@ -120,7 +118,7 @@ impl Parser<'_> {
         }))
     }
 
-    fn relation_kind(&mut self) -> Parsed<RelationKind> {
+    pub(super) fn relation_kind(&mut self) -> Parsed<RelationKind> {
         if self.take_word("STREAM") {
             Ok(RelationKind::Stream)
         } else if self.take_word("TABLE") {
@@ -130,7 +128,7 @@ impl Parser<'_> {
         }
     }
 
-    fn columns(&mut self) -> Parsed<Vec<ColumnDef>> {
+    pub(super) fn columns(&mut self) -> Parsed<Vec<ColumnDef>> {
         self.expect_symbol("(")?;
         if self.take_symbol(")") {
             return Ok(Vec::new());
@@ -140,7 +138,7 @@ impl Parser<'_> {
         Ok(columns)
     }
 
-    fn column(&mut self) -> Parsed<ColumnDef> {
+    pub(super) fn column(&mut self) -> Parsed<ColumnDef> {
         let name = self.name("a column's name")?;
         let sql_type = self.sql_type()?;
         let role = if self.take_words(&["PRIMARY", "KEY"]) {
@@ -167,7 +165,18 @@ impl Parser<'_> {
     }
 
     pub(super) fn sql_type(&mut self) -> Parsed<SqlType> {
-        self.deeper(Self::sql_type_here)
+        let mut sql_type = self.deeper(Self::sql_type_here)?;
+        // STRING ARRAY, as ksqlDB's grammar has it
+        let mut arrays = 0;
+        while self.is_word("ARRAY") && !matches!(self.ahead(1), Kind::Symbol(s) if s == "<") {
+            arrays += 1;
+            if arrays > super::MAX_DEPTH {
+                return Err(Problem::new(self.span(), "too many ARRAYs in a row"));
+            }
+            self.advance();
+            sql_type = SqlType::Array(sql_type.into());
+        }
+        Ok(sql_type)
     }
 
     fn sql_type_here(&mut self) -> Parsed<SqlType> {
@@ -188,11 +197,16 @@ impl Parser<'_> {
             "MAP",
             "STRUCT",
         ];
-        let Kind::Word(word) = self.peek() else {
-            return Err(self.expected("a type"));
+        let (word, span) = match self.peek() {
+            Kind::Word(word) => (word.to_uppercase(), self.span()),
+            // a type of CREATE TYPE may have any name
+            Kind::Quoted(word) if self.types.contains_key(word.as_str()) => (word.clone(), self.span()),
+            _ => return Err(self.expected("a type")),
         };
-        let (word, span) = (word.to_uppercase(), self.span());
         self.advance();
+        if let Some(sql_type) = self.types.get(word.as_str()) {
+            return Ok(sql_type.clone());
+        }
         Ok(match word.as_str() {
             "BOOLEAN" => SqlType::Boolean,
             "INT" | "INTEGER" => SqlType::Integer,
@@ -211,7 +225,7 @@ impl Parser<'_> {
             "DATE" => SqlType::Date,
             "TIME" => SqlType::Time,
             "TIMESTAMP" => SqlType::Timestamp,
-            "DECIMAL" | "DEC" => self.decimal()?,
+            "DECIMAL" | "DEC" | "NUMERIC" => self.decimal()?,
             "ARRAY" => {
                 self.expect_symbol("<")?;
                 let item = self.sql_type()?;
@@ -229,7 +243,8 @@ impl Parser<'_> {
             "STRUCT" => self.struct_type()?,
             _ => {
                 let problem = Problem::new(span, format!("there is no type {word}"));
-                return Err(problem.nearest(&word, KNOWN.iter().copied()));
+                let made = self.types.keys().map(|name| &**name);
+                return Err(problem.nearest(&word, KNOWN.iter().copied().chain(made)));
             }
         })
     }
@@ -276,7 +291,7 @@ impl Parser<'_> {
         Ok(SqlType::Decimal { precision, scale })
     }
 
-    fn digits(&mut self, what: &str) -> Parsed<u8> {
+    pub(super) fn digits(&mut self, what: &str) -> Parsed<u8> {
         let Kind::Number(n) = self.peek() else {
             return Err(self.expected(what));
         };
@@ -286,7 +301,7 @@ impl Parser<'_> {
     }
 
     /// `(NAME = literal, ...)`.
-    fn properties(&mut self) -> Parsed<Vec<Property>> {
+    pub(super) fn properties(&mut self) -> Parsed<Vec<Property>> {
         self.expect_symbol("(")?;
         if self.take_symbol(")") {
             return Ok(Vec::new());
@@ -333,8 +348,13 @@ impl Parser<'_> {
     fn insert(&mut self) -> Parsed<StatementKind> {
         self.expect_word("INTO")?;
         let into = self.name("a stream's name")?;
-        if self.is_word("WITH") {
-            return Err(Problem::unsupported(self.span(), "INSERT INTO ... WITH"));
+        if self.take_word("WITH") {
+            let named = self.properties()?;
+            if let Some(other) = named.iter().find(|p| &*p.name.text != "QUERY_ID") {
+                let message = format!("INSERT INTO takes no property {}", other.name.text);
+                return Err(Problem::new(other.name.span, message)
+                    .hint("the stream that is written to says how; QUERY_ID is accepted and means nothing here"));
+            }
         }
         if self.is_word("SELECT") {
             let query = Box::new(self.query()?);
@@ -357,6 +377,9 @@ impl Parser<'_> {
     }
 
     fn drop(&mut self) -> Parsed<StatementKind> {
+        if self.take_word("TYPE") {
+            return self.drop_type();
+        }
         let kind = self.relation_kind()?;
         let if_exists = self.take_words(&["IF", "EXISTS"]);
         let name = self.name("a name")?;

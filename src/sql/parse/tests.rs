@@ -25,6 +25,13 @@ fn statements_survive_printing() {
         "INSERT INTO s (a, b) VALUES (1, 'it''s');",
         "DROP STREAM IF EXISTS s DELETE TOPIC; SET 'a'='b'; UNSET 'a';",
         "SELECT x FROM v WHERE k = 1 ORDER BY x DESC, y LIMIT 10",
+        "CREATE TYPE address AS STRUCT<street STRING, n INT>; CREATE TYPE IF NOT EXISTS p AS ARRAY<address>; CREATE STREAM s (a address, b p ARRAY) WITH (x=1); DROP TYPE p; DROP TYPE IF EXISTS q;",
+        "DEFINE topic = 'orders'; DEFINE n = '3'; CREATE STREAM ${topic} WITH (kafka_topic='${topic}-${x}', partitions=${n}); UNDEFINE n;",
+        "ALTER STREAM s ADD COLUMN a INT, ADD b STRING; ALTER TABLE t ADD column INT; ALTER SYSTEM 'a' = 'b';",
+        "ASSERT TOPIC `my-topic` WITH (partitions=3, replicas='1') TIMEOUT 10 SECONDS; ASSERT NOT EXISTS SCHEMA SUBJECT 's-value' ID 3; ASSERT SCHEMA ID 1 TIMEOUT 1 MINUTE;",
+        "SELECT partition, emit, `order` AS order FROM s AS emit PARTITION BY partition EMIT CHANGES;",
+        "CREATE STREAM partition AS SELECT order, DATEADD(DAYS, 1, DATE '2020-01-01'), a || b || 'c', .5 + 1. FROM emit;",
+        "INSERT INTO s WITH (query_id='q') SELECT * FROM t;",
     ];
     for text in all {
         round_trip(text);
@@ -125,7 +132,32 @@ fn errors_say_where_and_what() {
             "SHOW",
             "SHOW is no part of a SQL file [use the commands of millstream: check, explain, query]",
         ),
-        ("SELECT 'a FROM b", "'", "Unterminated string literal"),
+        (
+            "SELECT 'a FROM b",
+            "'",
+            "the string that begins here has no end [' ends it]",
+        ),
+        (
+            "DEFINE a = 'x'; SELECT ${b} FROM c;",
+            "${b}",
+            "the variable b is not defined [DEFINE b = '...'; before it]",
+        ),
+        (
+            "CREATE TYPE a AS INT; CREATE STREAM s (x ab) WITH (x=1);",
+            "ab",
+            "there is no type AB",
+        ),
+        (
+            "CREATE TYPE a AS INT; CREATE TYPE a AS INT;",
+            "a",
+            "the type A exists already [DROP TYPE removes it, IF NOT EXISTS keeps it]",
+        ),
+        ("SELECT 1st FROM b", "1st", "expected an expression, found '1st'"),
+        (
+            "ASSERT VALUES s VALUES (1);",
+            "VALUES",
+            "expected TOPIC or SCHEMA, found VALUES [ASSERT VALUES, STREAM and TABLE belong to test files, see `millstream test`]",
+        ),
     ];
     for (text, place, message) in cases {
         assert_eq!(problem(text), (place.to_string(), message.to_string()), "{text}");
@@ -249,4 +281,18 @@ const WORDS: &[&str] = &[
     "SUM(x)",
     "SELECT a FROM b",
     "CREATE STREAM c AS SELECT",
+    "TYPE",
+    "DEFINE v = 'x'",
+    "${v}",
+    "'${v}'",
+    "||",
+    "EMIT",
+    "ORDER",
+    "ALTER",
+    "ADD",
+    "ASSERT TOPIC",
+    "IF NOT EXISTS",
+    "->*",
+    "DATE '2020-01-01'",
+    "DAYS",
 ];

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::Planner;
+use super::columns::{check_formats, columns};
 use crate::sql::ast::{ColumnDef, ColumnRole, Create};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::properties::{self, With};
 use crate::topology::{Relation, TimestampFrom, TopicSpec};
-use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
+use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType, StructField};
 
 impl Planner<'_> {
     pub(super) fn declare(&mut self, create: &Create, span: Span) -> Result<(), Problem> {
@@ -35,40 +36,49 @@ impl Planner<'_> {
         let name = &create.name;
         // a property that was misspelt or refused is not missing
         let misread = !problems.is_empty();
+        let (mut schema, headers) = columns(create, problems);
         let Some(topic) = &with.topic else {
-            if misread {
-                return None;
+            if !misread {
+                let problem = Problem::new(name.span, format!("{} has no topic", name.text));
+                problems.push(problem.hint("add KAFKA_TOPIC='...' to the WITH clause"));
             }
-            let problem = Problem::new(name.span, format!("{} has no topic", name.text));
-            problems.push(problem.hint("add KAFKA_TOPIC='...' to the WITH clause"));
             return None;
         };
         let default_value = self.default_format("ksql.persistence.default.format.value");
         let Some(value_format) = with.value_format.as_ref().map(|f| f.value).or(default_value) else {
-            if misread {
-                return None;
+            if !misread {
+                let problem = Problem::new(name.span, format!("{} has no format for its values", name.text));
+                problems.push(
+                    problem.hint("add VALUE_FORMAT='JSON' (or AVRO, DELIMITED, KAFKA) or FORMAT to the WITH clause"),
+                );
             }
-            let problem = Problem::new(name.span, format!("{} has no format for its values", name.text));
-            problems
-                .push(problem.hint("add VALUE_FORMAT='JSON' (or AVRO, DELIMITED, KAFKA) or FORMAT to the WITH clause"));
             return None;
         };
-        let mut schema = RelationSchema::default();
-        columns(create, &mut schema, problems);
-        let key_format = with
-            .key_format
-            .as_ref()
-            .map(|f| f.value)
-            .or(self.default_format("ksql.persistence.default.format.key"));
-        let key_default = SerdeSpec::key(key_format.unwrap_or(Format::Kafka));
-        let mut key = with.key_spec(&key_default, 1);
-        let value = with.value_spec(&SerdeSpec::value(value_format));
+        let key_format = with.key_format.as_ref().map(|f| f.value);
+        let key_format = key_format.or(self.default_format("ksql.persistence.default.format.key"));
+        let mut key = with.key_spec(&SerdeSpec::key(key_format.unwrap_or(Format::Kafka)), 1);
+        let value = with.value_spec(&self.value_default(value_format));
         let topic_name: Arc<str> = topic.value.as_str().into();
-        if schema.key.is_empty() && key.format == Format::Avro && create.columns.as_ref().is_none_or(Vec::is_empty) {
-            schema.key = self.inferred(&topic_name, true, &key, name.span, problems)?;
+        let listed = !schema.value.is_empty() || !headers.is_empty() || !schema.key.is_empty();
+        if has_schemas(key.format) && (schema.key.is_empty() || key.schema_id.is_some()) {
+            // with columns of a value listed, a topic without a schema for its keys has no keys
+            let optional = !schema.value.is_empty() && key.schema_id.is_none();
+            let found = self.inferred(&topic_name, true, &key, optional, name.span, problems)?;
+            agree(&mut schema.key, found, &key, name.span, problems);
         }
-        if schema.value.is_empty() {
-            schema.value = self.inferred(&topic_name, false, &value, name.span, problems)?;
+        if has_schemas(value.format) && (schema.value.is_empty() || value.schema_id.is_some()) {
+            let found = self.inferred(&topic_name, false, &value, false, name.span, problems)?;
+            agree(&mut schema.value, found, &value, name.span, problems);
+        } else if !listed {
+            let message = format!("columns cannot be inferred for the format {}", value.format);
+            problems.push(Problem::new(name.span, message).hint("list the columns in parentheses after the name"));
+            return None;
+        }
+        for (what, spec) in [("KEY", &key), ("VALUE", &value)] {
+            if spec.schema_id.is_some() && !has_schemas(spec.format) {
+                let message = format!("{what}_SCHEMA_ID needs a format with schemas, {} has none", spec.format);
+                problems.push(Problem::new(name.span, message).hint("use AVRO, PROTOBUF or JSON_SR"));
+            }
         }
         if schema.key.is_empty() {
             key = SerdeSpec::key(Format::None);
@@ -79,6 +89,7 @@ impl Planner<'_> {
             let problem = Problem::new(name.span, format!("the table {} has no primary key", name.text));
             problems.push(problem.hint("mark a column with PRIMARY KEY"));
         }
+        check_wrapping(with, &schema, value.format, problems);
         check_formats(&schema, &key, &value, name.span, problems);
         Some(Relation {
             name: name.text.clone(),
@@ -89,54 +100,145 @@ impl Planner<'_> {
             value_format: value,
             derived: false,
             sql: self.text(span),
+            headers,
         })
+    }
+
+    /// A value's serialization without the WITH clause: `ksql.persistence.wrap.single.values` is a default of the file.
+    pub(super) fn value_default(&self, format: Format) -> SerdeSpec {
+        let spec = SerdeSpec::value(format);
+        let wraps = self.property("ksql.persistence.wrap.single.values");
+        let unwrapped = wraps.is_some_and(|value| value.eq_ignore_ascii_case("false"));
+        SerdeSpec {
+            wrap_single: spec.wrap_single && !(unwrapped && can_unwrap(format)),
+            ..spec
+        }
+    }
+
+    /// A property that the file has SET.
+    pub(super) fn property(&self, name: &str) -> Option<&str> {
+        let (_, value) = self
+            .properties
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some(value)
     }
 
     /// A default format from the file's `SET` properties.
     pub(super) fn default_format(&self, property: &str) -> Option<Format> {
-        let (_, value) = self
-            .properties
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(property))?;
-        [
+        let value = self.property(property)?;
+        let known = [
             Format::Avro,
             Format::Json,
+            Format::JsonSr,
+            Format::Protobuf,
+            Format::ProtobufNosr,
             Format::Delimited,
             Format::Kafka,
             Format::None,
-        ]
-        .into_iter()
-        .find(|f| f.to_string().eq_ignore_ascii_case(value))
+        ];
+        known.into_iter().find(|f| f.to_string().eq_ignore_ascii_case(value))
     }
 
-    /// The columns that the registry has for a topic.
+    /// The columns that the registry has for a topic; none if it has no schema and that is allowed.
     fn inferred(
         &self,
         topic: &str,
         key: bool,
         spec: &SerdeSpec,
+        optional: bool,
         span: Span,
         problems: &mut Vec<Problem>,
     ) -> Option<Vec<Column>> {
         let subject = format!("{topic}-{}", if key { "key" } else { "value" });
-        let problem = if spec.format == Format::Avro {
-            match self.context.schemas.columns(&subject, spec) {
-                Ok(Some(columns)) => {
-                    let folded = columns
-                        .into_iter()
-                        .map(|c| Column::new(c.name.to_uppercase(), c.sql_type));
-                    return Some(folded.collect());
-                }
-                Ok(None) => Problem::new(span, format!("the registry has no schema {subject}"))
-                    .hint("register it, or list the columns"),
-                Err(why) => Problem::new(span, format!("the schema {subject} cannot be read: {why}")),
+        let problem = match self.context.schemas.columns(&subject, spec) {
+            // a schema that is named by its id is taken as it is; others fold like names in SQL
+            Ok(Some(columns)) if spec.schema_id.is_some() => return Some(columns),
+            Ok(Some(columns)) => {
+                let folded = columns
+                    .into_iter()
+                    .map(|c| Column::new(c.name.to_uppercase(), fold_names(&c.sql_type)));
+                return Some(folded.collect());
             }
-        } else {
-            let message = format!("columns cannot be inferred for the format {}", spec.format);
-            Problem::new(span, message).hint("list the columns in parentheses after the name")
+            Ok(None) if optional => return Some(Vec::new()),
+            Ok(None) => {
+                let what = spec
+                    .schema_id
+                    .map_or(format!("schema {subject}"), |id| format!("schema with id {id}"));
+                Problem::new(span, format!("the registry has no {what}")).hint("register it, or list the columns")
+            }
+            Err(why) => Problem::new(span, format!("the schema {subject} cannot be read: {why}")),
         };
         problems.push(problem);
         None
+    }
+}
+
+/// Whether a format keeps its schemas in the registry.
+pub(super) fn has_schemas(format: Format) -> bool {
+    matches!(format, Format::Avro | Format::JsonSr | Format::Protobuf)
+}
+
+/// Whether a format can write a single column without a record around it, and with one.
+pub(super) fn can_unwrap(format: Format) -> bool {
+    matches!(
+        format,
+        Format::Avro | Format::Json | Format::JsonSr | Format::Protobuf | Format::ProtobufNosr
+    )
+}
+
+/// Field names of records fold like columns.
+fn fold_names(sql_type: &SqlType) -> SqlType {
+    match sql_type {
+        SqlType::Array(item) => SqlType::Array(fold_names(item).into()),
+        SqlType::Map(key, value) => SqlType::Map(key.clone(), fold_names(value).into()),
+        SqlType::Struct(fields) => {
+            let fields = fields.iter().map(|field| StructField {
+                name: field.name.to_uppercase().into(),
+                sql_type: fold_names(&field.sql_type),
+            });
+            SqlType::Struct(fields.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Takes the columns of the registry; ones that are listed beside a schema id must be among them.
+fn agree(listed: &mut Vec<Column>, found: Vec<Column>, spec: &SerdeSpec, span: Span, problems: &mut Vec<Problem>) {
+    if listed.is_empty() {
+        *listed = found;
+        return;
+    }
+    for column in listed.iter() {
+        let known = found.iter().find(|f| f.name == column.name);
+        let message = match known {
+            Some(known) if known.sql_type == column.sql_type => continue,
+            Some(known) => format!(
+                "column {} is {}, in the schema it is {}",
+                column.name, column.sql_type, known.sql_type
+            ),
+            None => format!(
+                "column {} is not in the schema with id {}",
+                column.name,
+                spec.schema_id.unwrap_or_default()
+            ),
+        };
+        problems.push(Problem::new(span, message));
+    }
+}
+
+/// WRAP_SINGLE_VALUE goes with one column, and a format that knows both ways.
+pub(super) fn check_wrapping(with: &With, schema: &RelationSchema, format: Format, problems: &mut Vec<Problem>) {
+    let Some(wrap) = &with.wrap_single_value else { return };
+    if schema.value.len() != 1 {
+        let message = format!(
+            "WRAP_SINGLE_VALUE is for a single value column, here are {}",
+            schema.value.len()
+        );
+        problems.push(Problem::new(wrap.span, message));
+    } else if !can_unwrap(format) {
+        let message = format!("the format {format} does not take WRAP_SINGLE_VALUE");
+        problems.push(Problem::new(wrap.span, message).hint("leave it out"));
     }
 }
 
@@ -148,104 +250,6 @@ pub(super) fn topic_spec(name: Arc<str>, with: &With, kind: RelationKind) -> Top
         replicas: with.replicas,
         retention_ms: with.retention_ms,
         compacted: kind == RelationKind::Table,
-    }
-}
-
-fn columns(create: &Create, schema: &mut RelationSchema, problems: &mut Vec<Problem>) {
-    let all: &[ColumnDef] = create.columns.as_deref().unwrap_or_default();
-    for (i, column) in all.iter().enumerate() {
-        let name = &column.name;
-        if all[..i].iter().any(|c| c.name == *name) {
-            problems.push(Problem::new(name.span, format!("column {} occurs twice", name.text)));
-        }
-        if matches!(
-            &*name.text,
-            "ROWTIME" | "ROWPARTITION" | "ROWOFFSET" | "WINDOWSTART" | "WINDOWEND"
-        ) {
-            problems.push(Problem::new(
-                name.span,
-                format!("{} is the name of a pseudo column", name.text),
-            ));
-        }
-        let made = Column::new(name.text.clone(), column.sql_type.clone());
-        match (&column.role, create.kind) {
-            (ColumnRole::Value, _) => schema.value.push(made),
-            (ColumnRole::Headers(_), _) => problems.push(Problem::unsupported(column.span, "columns of headers")),
-            (ColumnRole::Key, RelationKind::Stream) | (ColumnRole::PrimaryKey, RelationKind::Table) => {
-                schema.key.push(made);
-            }
-            (ColumnRole::Key, RelationKind::Table) => {
-                let message = format!("column {} is a KEY, but a table has a PRIMARY KEY", name.text);
-                problems.push(Problem::new(column.span, message).hint("write PRIMARY KEY"));
-            }
-            (ColumnRole::PrimaryKey, RelationKind::Stream) => {
-                let message = format!(
-                    "column {} is a PRIMARY KEY, but a stream's keys can occur again",
-                    name.text
-                );
-                problems.push(Problem::new(column.span, message).hint("write KEY"));
-            }
-        }
-        if !matches!(column.role, ColumnRole::Value) && has_map(&column.sql_type) {
-            problems.push(Problem::new(
-                column.span,
-                format!("{} cannot be a key: a MAP has no order", name.text),
-            ));
-        }
-    }
-}
-
-/// Whether a MAP is anywhere inside.
-pub(super) fn has_map(sql_type: &SqlType) -> bool {
-    match sql_type {
-        SqlType::Map(..) => true,
-        SqlType::Array(item) => has_map(item),
-        SqlType::Struct(fields) => fields.iter().any(|f| has_map(&f.sql_type)),
-        _ => false,
-    }
-}
-
-/// Whether the formats can hold the columns.
-pub(super) fn check_formats(
-    schema: &RelationSchema,
-    key: &SerdeSpec,
-    value: &SerdeSpec,
-    span: Span,
-    problems: &mut Vec<Problem>,
-) {
-    for (what, columns, format) in [("key", &schema.key, key.format), ("value", &schema.value, value.format)] {
-        let listed: Vec<_> = columns.iter().map(|c| format!("{} {}", c.name, c.sql_type)).collect();
-        let cannot = |why: &str| {
-            let message = format!(
-                "the format {format} cannot hold the {what} ({}): {why}",
-                listed.join(", ")
-            );
-            Problem::new(span, message).hint(format!("set {}_FORMAT to JSON or AVRO", what.to_uppercase()))
-        };
-        match format {
-            Format::Kafka => {
-                let simple = |t: &SqlType| {
-                    matches!(
-                        t,
-                        SqlType::Integer | SqlType::Bigint | SqlType::Double | SqlType::String | SqlType::Bytes
-                    )
-                };
-                if columns.len() > 1 {
-                    problems.push(cannot("it takes a single column"));
-                } else if !columns.iter().all(|c| simple(&c.sql_type)) {
-                    problems.push(cannot("it takes INTEGER, BIGINT, DOUBLE, STRING or BYTES"));
-                }
-            }
-            Format::Delimited => {
-                let nested = |t: &SqlType| matches!(t, SqlType::Array(_) | SqlType::Map(..) | SqlType::Struct(_));
-                if columns.iter().any(|c| nested(&c.sql_type)) {
-                    problems.push(cannot("it takes no ARRAY, MAP or STRUCT"));
-                }
-            }
-            Format::None if !columns.is_empty() => problems.push(cannot("it holds no bytes at all")),
-            Format::None | Format::Avro | Format::Json | Format::JsonSr => {}
-            Format::Protobuf | Format::ProtobufNosr | Format::Internal => {}
-        }
     }
 }
 

@@ -3,11 +3,14 @@
 //! Each statement is planned by itself; what it defines is known to the ones after it, also when its query was wrong, so that one mistake
 //! is not reported again by each of its users.
 
+mod columns;
 mod declare;
 mod group;
+mod insert_values;
 mod join;
 mod output;
 mod query;
+mod script;
 
 pub(super) use group::of_groups;
 pub(super) use output::{Item, select_items};
@@ -64,6 +67,9 @@ impl<'a> Planner<'a> {
 
     /// Plans all statements.
     pub fn plan(mut self, statements: &[Statement]) -> Result<Topology, Vec<Problem>> {
+        let (statements, problems) = script::effective(statements);
+        let statements = &statements[..];
+        self.problems.extend(problems);
         for statement in statements {
             if let StatementKind::InsertSelect { into, .. } = &statement.kind {
                 self.inserts.insert(into.text.clone(), 0);
@@ -88,9 +94,14 @@ impl<'a> Planner<'a> {
         let result = match &statement.kind {
             StatementKind::Create(create) => self.create(create, statement, all),
             StatementKind::InsertSelect { into, query } => self.insert(into, query, all),
-            StatementKind::InsertValues { .. } => Err(Problem::unsupported(statement.span, "INSERT INTO ... VALUES")
-                .hint("produce the record with a Kafka client or over HTTP")),
-            StatementKind::Drop { if_exists, name, .. } => self.drop(*if_exists, name, statement.span),
+            StatementKind::InsertValues { into, columns, values } => {
+                self.insert_values(into, columns, values, statement.span, all)
+            }
+            StatementKind::Assert(assert) => self.assert(assert, statement.span),
+            // carried out before: see `script` for relations, the parser for types and variables
+            StatementKind::Drop { .. } | StatementKind::Alter { .. } => Ok(()),
+            StatementKind::CreateType { .. } | StatementKind::DropType { .. } => Ok(()),
+            StatementKind::Define(..) | StatementKind::Undefine(_) => Ok(()),
             StatementKind::Set(name, value) => {
                 self.properties.retain(|(known, _)| known != name);
                 self.properties.push((name.clone(), value.clone()));
@@ -111,26 +122,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn drop(&self, if_exists: bool, name: &Name, span: Span) -> Result<(), Problem> {
-        // scripts begin with DROP ... IF EXISTS to be repeatable, which a file is anyway
-        if if_exists && !self.known.contains_key(&name.text) {
-            return Ok(());
-        }
-        Err(Problem::new(span, "DROP is no part of a SQL file")
-            .hint("remove the statement that makes it, or use `millstream undeploy`"))
-    }
-
     fn create(&mut self, create: &Create, statement: &Statement, all: &[Statement]) -> Result<(), Problem> {
         let name = &create.name;
         if let Some(known) = self.known.get(&name.text) {
-            if create.if_not_exists {
-                return Ok(());
-            }
             let line = self.line(known.span);
-            if create.or_replace {
-                let what = format!("replacing {}, which line {line} makes", name.text);
-                return Err(Problem::unsupported(name.span, what).hint("edit that statement"));
-            }
             return Err(Problem::new(
                 name.span,
                 format!("{} exists already: line {line} makes it", name.text),
@@ -145,7 +140,8 @@ impl<'a> Planner<'a> {
             through_topic: false,
         };
         self.known.insert(name.text.clone(), known);
-        if !is_topic_name(&name.text) {
+        let internal = create.query.is_some() || create.kind == RelationKind::Table;
+        if internal && !is_topic_name(&name.text) {
             return Err(Problem::new(
                 name.span,
                 format!("{} cannot be part of a topic's name", print::name(&name.text)),

@@ -414,7 +414,7 @@ pub(super) fn check_keys(keys: &[Typed]) -> Result<(), Problem> {
     for key in keys {
         match &key.sql_type {
             None => return Err(Problem::unsupported(key.span, "a key that is NULL")),
-            Some(t) if super::declare::has_map(t) => {
+            Some(t) if super::columns::has_map(t) => {
                 return Err(Problem::new(
                     key.span,
                     format!("{t} cannot be a key: a MAP has no order"),

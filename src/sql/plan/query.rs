@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::Planner;
-use super::declare::{check_formats, topic_spec};
+use super::columns::{PSEUDO, check_formats};
+use super::declare::{check_wrapping, topic_spec};
+use super::insert_values::declaration;
 use super::output::Output;
 use crate::expr::Expr;
 use crate::sql::ast::{Create, Emit, Name, Query, Statement, TableRef};
@@ -48,6 +50,7 @@ impl Planner<'_> {
         let mut problems = Vec::new();
         let place = with.key_format.as_ref().map_or(name.span, |f| f.span);
         check_formats(&output.schema, &key, &value, place, &mut problems);
+        check_wrapping(&with, &output.schema, value.format, &mut problems);
         self.problems.append(&mut problems);
         if self.problems.len() > before {
             return Ok(());
@@ -65,6 +68,7 @@ impl Planner<'_> {
             value_format: value,
             derived: true,
             sql: self.text(span),
+            headers: Vec::new(),
         });
         // PARTITIONS without a repartition of our own takes effect in the topic only
         let elsewhere = with.partitions.is_some() && !output.repartitioned;
@@ -118,6 +122,17 @@ impl Planner<'_> {
                 into.span,
                 format!("{} is a table: INSERT INTO needs a stream", into.text),
             ));
+        }
+        if let Some(header) = self.builder.relation_of(relation).headers.first() {
+            let message = format!(
+                "{} has the column {} of headers: nothing can be inserted",
+                into.text, header.name
+            );
+            return Err(Problem::new(into.span, message).hint("declare another stream over the topic, without it"));
+        }
+        if declaration(all, &into.text).is_some_and(|create| create.source) {
+            let message = format!("{} is a SOURCE STREAM: nothing can be inserted", into.text);
+            return Err(Problem::new(into.span, message).hint("declare it without SOURCE"));
         }
         let number = self.inserts.get_mut(&into.text).map_or(1, |n| {
             *n += 1;
@@ -229,8 +244,12 @@ impl Planner<'_> {
             .iter()
             .enumerate()
             .map(|(i, c)| (c, Expr::Value(i), false));
-        // the pseudo columns of a source stand behind its own
-        let pseudo = (relation.value.len()..made.value.len()).map(|i| (&made.value[i], Expr::Value(i), true));
+        // columns of headers and the pseudo columns of a source stand behind its own
+        let own_width = relation.value.len();
+        let pseudo = (own_width..made.value.len()).map(|i| {
+            let hidden = PSEUDO.contains(&&*made.value[i].name);
+            (&made.value[i], Expr::Value(i), hidden)
+        });
         let mut columns: Vec<ScopeColumn> = keys
             .chain(own)
             .chain(pseudo)

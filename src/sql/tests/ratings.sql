@@ -2,7 +2,7 @@
 CREATE STREAM raw_movies (line VARCHAR) WITH (KAFKA_TOPIC = 'raw-movies', VALUE_FORMAT = 'KAFKA');
 CREATE STREAM raw_ratings (line VARCHAR) WITH (KAFKA_TOPIC = 'raw-ratings', VALUE_FORMAT = 'KAFKA');
 
-CREATE STREAM parsed_movies WITH (KAFKA_TOPIC = 'movies', FORMAT = 'AVRO', KEY_FORMAT = 'KAFKA') AS
+CREATE STREAM parsed_movies WITH (KAFKA_TOPIC = 'movies', VALUE_FORMAT = 'AVRO', KEY_FORMAT = 'KAFKA') AS
   SELECT REQUIRE(CAST(SPLIT(line, '::')[1] AS BIGINT), 'no movie id') AS movie_id,
          REQUIRE(SPLIT(line, '::')[2], 'no title') AS title,
          REQUIRE(CAST(SPLIT(line, '::')[3] AS INT), 'no year') AS release_year,

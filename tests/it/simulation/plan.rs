@@ -39,6 +39,7 @@ fn relation(name: &str, kind: RelationKind, topic: &str, schema: RelationSchema,
         value_format: SerdeSpec::value(Format::Internal),
         derived,
         sql: "".into(),
+        headers: Vec::new(),
     }
 }
 
@@ -201,5 +202,7 @@ pub fn topology() -> Topology {
         ],
         views: vec![],
         properties: vec![],
+        inserts: Vec::new(),
+        asserts: Vec::new(),
     }
 }

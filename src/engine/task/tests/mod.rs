@@ -48,6 +48,8 @@ impl Builder {
                 stores: Vec::new(),
                 views: Vec::new(),
                 properties: Vec::new(),
+                inserts: Vec::new(),
+                asserts: Vec::new(),
             },
             plans: Vec::new(),
         }

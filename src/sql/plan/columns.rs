@@ -1,0 +1,153 @@
+//! The columns of a declaration: keys, values and headers, and what they may be called.
+
+use crate::sql::ast::{ColumnDef, ColumnRole, Create};
+use crate::sql::diagnostic::{Problem, Span};
+use crate::topology::HeaderColumn;
+use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
+
+/// Names that a query has without a declaration.
+pub(super) const PSEUDO: [&str; 5] = ["ROWTIME", "ROWPARTITION", "ROWOFFSET", "WINDOWSTART", "WINDOWEND"];
+
+/// The columns that a statement lists, and what is wrong with them.
+pub(super) fn columns(create: &Create, problems: &mut Vec<Problem>) -> (RelationSchema, Vec<HeaderColumn>) {
+    let (mut schema, mut headers) = (RelationSchema::default(), Vec::<HeaderColumn>::new());
+    let all: &[ColumnDef] = create.columns.as_deref().unwrap_or_default();
+    for (i, column) in all.iter().enumerate() {
+        let name = &column.name;
+        if all[..i].iter().any(|c| c.name == *name) {
+            problems.push(Problem::new(name.span, format!("column {} occurs twice", name.text)));
+        }
+        if PSEUDO.contains(&&*name.text) {
+            problems.push(Problem::new(
+                name.span,
+                format!("{} is the name of a pseudo column", name.text),
+            ));
+        }
+        let made = Column::new(name.text.clone(), column.sql_type.clone());
+        match (&column.role, create.kind) {
+            (ColumnRole::Value, _) => schema.value.push(made),
+            (ColumnRole::Headers(header), _) => {
+                let made = HeaderColumn {
+                    name: name.text.clone(),
+                    header: header.as_deref().map(Into::into),
+                };
+                match header_problem(column, &made, &headers) {
+                    Some(problem) => problems.push(problem),
+                    None => headers.push(made),
+                }
+            }
+            (ColumnRole::Key, RelationKind::Stream) | (ColumnRole::PrimaryKey, RelationKind::Table) => {
+                schema.key.push(made);
+            }
+            (ColumnRole::Key, RelationKind::Table) => {
+                let message = format!("column {} is a KEY, but a table has a PRIMARY KEY", name.text);
+                problems.push(Problem::new(column.span, message).hint("write PRIMARY KEY"));
+            }
+            (ColumnRole::PrimaryKey, RelationKind::Stream) => {
+                let message = format!(
+                    "column {} is a PRIMARY KEY, but a stream's keys can occur again",
+                    name.text
+                );
+                problems.push(Problem::new(column.span, message).hint("write KEY"));
+            }
+        }
+        if matches!(column.role, ColumnRole::Key | ColumnRole::PrimaryKey) && has_map(&column.sql_type) {
+            problems.push(Problem::new(
+                column.span,
+                format!("{} cannot be a key: a MAP has no order", name.text),
+            ));
+        }
+    }
+    (schema, headers)
+}
+
+fn header_problem(column: &ColumnDef, made: &HeaderColumn, others: &[HeaderColumn]) -> Option<Problem> {
+    let wanted = made.sql_type();
+    if column.sql_type != wanted {
+        let what = match &made.header {
+            Some(header) => format!("HEADER('{header}')"),
+            None => "HEADERS".into(),
+        };
+        let message = format!(
+            "column {} takes {what}, which is {wanted}, not {}",
+            column.name.text, column.sql_type
+        );
+        return Some(Problem::new(column.span, message));
+    }
+    let all = made.header.is_none() && !others.is_empty() || others.iter().any(|other| other.header.is_none());
+    if all {
+        let message = "HEADERS takes all headers: no other column can take headers beside it";
+        return Some(Problem::new(column.span, message));
+    }
+    let other = others.iter().find(|other| other.header == made.header)?;
+    let message = format!(
+        "column {} takes the header that {} has already",
+        column.name.text, other.name
+    );
+    Some(Problem::new(column.span, message))
+}
+
+/// Whether a MAP is anywhere inside.
+pub(super) fn has_map(sql_type: &SqlType) -> bool {
+    match sql_type {
+        SqlType::Map(..) => true,
+        SqlType::Array(item) => has_map(item),
+        SqlType::Struct(fields) => fields.iter().any(|f| has_map(&f.sql_type)),
+        _ => false,
+    }
+}
+
+/// Whether every MAP inside has STRING keys.
+fn has_string_keys(sql_type: &SqlType) -> bool {
+    match sql_type {
+        SqlType::Map(key, value) => **key == SqlType::String && has_string_keys(value),
+        SqlType::Array(item) => has_string_keys(item),
+        SqlType::Struct(fields) => fields.iter().all(|f| has_string_keys(&f.sql_type)),
+        _ => true,
+    }
+}
+
+/// Whether the formats can hold the columns.
+pub(super) fn check_formats(
+    schema: &RelationSchema,
+    key: &SerdeSpec,
+    value: &SerdeSpec,
+    span: Span,
+    problems: &mut Vec<Problem>,
+) {
+    for (what, columns, format) in [("key", &schema.key, key.format), ("value", &schema.value, value.format)] {
+        let Some(why) = unfit(columns, format) else { continue };
+        let listed: Vec<_> = columns.iter().map(|c| format!("{} {}", c.name, c.sql_type)).collect();
+        let message = format!(
+            "the format {format} cannot hold the {what} ({}): {why}",
+            listed.join(", ")
+        );
+        problems.push(Problem::new(span, message).hint(format!("set {}_FORMAT to JSON or AVRO", what.to_uppercase())));
+    }
+}
+
+/// Why a format cannot hold the columns.
+fn unfit(columns: &[Column], format: Format) -> Option<&'static str> {
+    let every = |fits: fn(&SqlType) -> bool| columns.iter().all(|c| fits(&c.sql_type));
+    match format {
+        Format::Kafka if columns.len() > 1 => Some("it takes a single column"),
+        Format::Kafka => {
+            let simple = |t: &SqlType| {
+                matches!(
+                    t,
+                    SqlType::Integer | SqlType::Bigint | SqlType::Double | SqlType::String | SqlType::Bytes
+                )
+            };
+            (!every(simple)).then_some("it takes INTEGER, BIGINT, DOUBLE, STRING or BYTES")
+        }
+        Format::Delimited => {
+            let flat = |t: &SqlType| !matches!(t, SqlType::Array(_) | SqlType::Map(..) | SqlType::Struct(_));
+            (!every(flat)).then_some("it takes no ARRAY, MAP or STRUCT")
+        }
+        Format::None => (!columns.is_empty()).then_some("it holds no bytes at all"),
+        Format::Avro | Format::Json | Format::JsonSr => {
+            (!every(has_string_keys)).then_some("it takes a MAP with STRING keys only")
+        }
+        Format::Protobuf | Format::ProtobufNosr | Format::Internal => None,
+    }
+}
