@@ -99,7 +99,7 @@ fn store_text(topology: &Topology, id: StoreId) -> String {
 fn owns(op: &Op, store: StoreId) -> bool {
     match op {
         Op::Source(source) => source.store == Some(store),
-        Op::Aggregate(aggregate) => aggregate.store == store,
+        Op::Aggregate(aggregate) => aggregate.store == store || aggregate.elements == Some(store),
         Op::Filter(_)
         | Op::Project(_)
         | Op::SelectKey(_)
@@ -172,7 +172,8 @@ fn source_text(topology: &Topology, source: &Source) -> String {
 
 fn aggregate_text(aggregate: &Aggregate) -> String {
     let of = if aggregate.of_table { "a table" } else { "a stream" };
-    format!("aggregate {of}: {}", list(&aggregate.calls))
+    let empty = if aggregate.keep_empty { " with empty groups" } else { "" };
+    format!("aggregate {of}{empty}: {}", list(&aggregate.calls))
 }
 
 fn table_text(topology: &Topology, plan: &TablePlan) -> String {

@@ -1,13 +1,30 @@
-//! Aggregate functions: a few state values a call, changed in place.
+//! Aggregate functions: a few state values a call, changed in place, and for some of them elements in rows of their own.
 //!
-//! The state of all calls of an aggregation stands side by side in one row, which is what its store holds. Exact types are summed exactly and an
-//! overflow is an error of the row; sums of doubles carry their rounding error along, so that neither the order of the rows nor a row taken
-//! back shows in the result. NULL arguments are skipped.
+//! The state of all calls of an aggregation stands side by side in one row, which is what its store holds. NULL arguments are skipped by most.
+//! What a call keeps depends on whether rows can be taken back ([`AggregateCall::retracts`]): a stream's MAX is one value, a table's MAX needs the
+//! others, too. Calls that keep elements ([`AggregateCall::keeps_elements`]) are given them by [`Elements`].
+//!
+//! *Invariant*: the state is a function of the multiset of rows that were added and not taken back, but for functions of the order of a stream.
+
+mod collect;
+pub mod elements;
+mod merge;
+mod numbers;
+mod offset;
+mod ordered;
+mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
-use super::{EvalError, Expr};
-use crate::types::{Decimal, MAX_PRECISION, SqlType, Value};
+use super::{EvalContext, EvalError, Expr};
+use crate::types::{MAX_PRECISION, SqlType, Timestamp, Value};
+
+pub use merge::Element;
+
+use elements::{ElementScan, Elements, NoElements, Own};
+use numbers::{count, zero};
 
 /// An aggregate function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,24 +33,62 @@ pub enum AggregateFunction {
     CountAll,
     /// `COUNT(x)`: rows where x is not NULL.
     Count,
+    /// `COUNT(DISTINCT x, ...)`: different values, exactly; rows with a NULL among them are skipped.
+    CountDistinct,
     /// `SUM(x)`: 0 for no rows; of the type of x.
     Sum,
+    /// `SUM_LIST(x)`: of the items of arrays.
+    SumList,
     /// `AVG(x)`: DOUBLE; 0 for no rows, as ksqlDB's.
     Avg,
+    /// `STDDEV_SAMP(x)`: the variance of a sample, which is what ksqlDB gives under this name.
+    StddevSamp,
+    /// `STDDEV_SAMPLE(x)`: the standard deviation of a sample.
+    StddevSample,
+    /// `CORRELATION(x, y)`.
+    Correlation,
     /// `MIN(x)`.
     Min,
     /// `MAX(x)`.
     Max,
-    /// `LATEST_BY_OFFSET(x [, ignore_nulls])`.
+    /// `TOPK(x [, other ...], k)`: the greatest, in descending order.
+    TopK {
+        /// How many.
+        k: usize,
+    },
+    /// `TOPKDISTINCT(x, k)`.
+    TopKDistinct {
+        /// How many.
+        k: usize,
+    },
+    /// `LATEST_BY_OFFSET(x [, n] [, ignore_nulls])`.
     LatestByOffset {
+        /// An ARRAY of so many; a single value without it.
+        n: Option<usize>,
         /// Skip NULL (the default).
         ignore_nulls: bool,
     },
-    /// `EARLIEST_BY_OFFSET(x [, ignore_nulls])`.
+    /// `EARLIEST_BY_OFFSET(x [, n] [, ignore_nulls])`.
     EarliestByOffset {
+        /// An ARRAY of so many; a single value without it.
+        n: Option<usize>,
         /// Skip NULL (the default).
         ignore_nulls: bool,
     },
+    /// `COLLECT_LIST(x)`: NULL included.
+    CollectList {
+        /// The most values.
+        limit: i64,
+    },
+    /// `COLLECT_SET(x)`: NULL included, in the order of the first of each.
+    CollectSet {
+        /// The most values.
+        limit: i64,
+    },
+    /// `HISTOGRAM(x)`.
+    Histogram,
+    /// `ATTR(x)`: the value if all rows have the same one, NULL included.
+    Attr,
 }
 
 /// One line of the reference of aggregate functions.
@@ -53,25 +108,68 @@ const fn doc(name: &'static str, arguments: &'static str, doc: &'static str) -> 
 
 /// The aggregate functions: what the parser takes for one, and the manual.
 pub const AGGREGATES: &[AggregateDoc] = &[
+    doc("ATTR", "any", "The value if all rows have the same one, else NULL."),
     doc("AVG", "number", "The average, as DOUBLE; 0 of no rows."),
     doc(
-        "COUNT",
-        "* | any",
-        "How many rows, or how many rows where the argument is not NULL.",
+        "COLLECT_LIST",
+        "any",
+        "An ARRAY of all values, NULL included, in the order of their arrival; at most ksql.functions.collect_list.limit.",
     ),
     doc(
+        "COLLECT_SET",
+        "any",
+        "An ARRAY of the different values, NULL included, in the order of the first of each; at most ksql.functions.collect_set.limit.",
+    ),
+    doc("CORRELATION", "number, number", "Pearson's correlation coefficient."),
+    doc(
+        "COUNT",
+        "* | any | DISTINCT any, ...",
+        "How many rows, how many rows where the argument is not NULL, or exactly how many different values.",
+    ),
+    doc("COUNT_DISTINCT", "any", "How many different values, exactly."),
+    doc(
         "EARLIEST_BY_OFFSET",
-        "any [, ignore_nulls]",
-        "The value of the first row; NULLs are skipped unless the second argument is FALSE.",
+        "any [, n] [, ignore_nulls]",
+        "The value of the first row, or an ARRAY of the first n; NULLs are skipped unless the last argument is FALSE. Over a table the row with the least event time is the first.",
+    ),
+    doc(
+        "HISTOGRAM",
+        "STRING",
+        "A MAP of how often each value occurs; at most 1000 entries.",
     ),
     doc(
         "LATEST_BY_OFFSET",
-        "any [, ignore_nulls]",
-        "The value of the last row; NULLs are skipped unless the second argument is FALSE.",
+        "any [, n] [, ignore_nulls]",
+        "The value of the last row, or an ARRAY of the last n; NULLs are skipped unless the last argument is FALSE. Over a table the row with the greatest event time is the last.",
     ),
     doc("MAX", "ordered", "The greatest value."),
     doc("MIN", "ordered", "The least value."),
+    doc(
+        "STDDEV_SAMP",
+        "number",
+        "The variance of a sample, as ksqlDB computes it under this name; 0 of less than two rows.",
+    ),
+    doc(
+        "STDDEV_SAMPLE",
+        "number",
+        "The standard deviation of a sample; 0 of less than two rows.",
+    ),
     doc("SUM", "number", "The sum, of the argument's type; 0 of no rows."),
+    doc(
+        "SUM_LIST",
+        "ARRAY of numbers",
+        "The sum of the items of all arrays; 0 of no rows.",
+    ),
+    doc(
+        "TOPK",
+        "ordered [, any ...], k",
+        "An ARRAY of the k greatest values, the greatest first; with further columns of STRUCTs of sort_col, col0, col1 and so on.",
+    ),
+    doc(
+        "TOPKDISTINCT",
+        "ordered, k",
+        "An ARRAY of the k greatest different values, the greatest first.",
+    ),
 ];
 
 /// One call in a query: function, argument expressions and the type of its result. Made by [`AggregateCall::new`].
@@ -85,28 +183,68 @@ pub struct AggregateCall {
     pub arg_types: Vec<SqlType>,
     /// The result's type.
     pub sql_type: SqlType,
+    /// FILTER (WHERE ...): other rows are passed over.
+    pub filter: Option<Expr>,
+    /// Rows can be taken back: what is aggregated is a table.
+    pub retracts: bool,
 }
 
 impl fmt::Display for AggregateFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::CountAll | Self::Count => "COUNT",
+            Self::CountAll | Self::Count | Self::CountDistinct => "COUNT",
             Self::Sum => "SUM",
+            Self::SumList => "SUM_LIST",
             Self::Avg => "AVG",
+            Self::StddevSamp => "STDDEV_SAMP",
+            Self::StddevSample => "STDDEV_SAMPLE",
+            Self::Correlation => "CORRELATION",
             Self::Min => "MIN",
             Self::Max => "MAX",
+            Self::TopK { .. } => "TOPK",
+            Self::TopKDistinct { .. } => "TOPKDISTINCT",
             Self::LatestByOffset { .. } => "LATEST_BY_OFFSET",
             Self::EarliestByOffset { .. } => "EARLIEST_BY_OFFSET",
+            Self::CollectList { .. } => "COLLECT_LIST",
+            Self::CollectSet { .. } => "COLLECT_SET",
+            Self::Histogram => "HISTOGRAM",
+            Self::Attr => "ATTR",
         })
+    }
+}
+
+impl fmt::Display for AggregateCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let distinct = match self.function {
+            AggregateFunction::CountDistinct => "DISTINCT ",
+            _ => "",
+        };
+        let args: Vec<String> = self.args.iter().map(ToString::to_string).collect();
+        let options = self.function.options();
+        match args.as_slice() {
+            [] => write!(f, "{}(*)", self.function)?,
+            args => write!(f, "{}({distinct}{}{options})", self.function, args.join(", "))?,
+        }
+        match &self.filter {
+            Some(filter) => write!(f, " FILTER (WHERE {filter})"),
+            None => Ok(()),
+        }
     }
 }
 
 impl AggregateFunction {
     /// Constant arguments as they are printed after the others.
-    pub(super) fn options(self) -> &'static str {
+    fn options(self) -> String {
         match self {
-            Self::LatestByOffset { ignore_nulls: false } | Self::EarliestByOffset { ignore_nulls: false } => ", FALSE",
-            _ => "",
+            Self::TopK { k } | Self::TopKDistinct { k } => format!(", {k}"),
+            Self::LatestByOffset { n, ignore_nulls } | Self::EarliestByOffset { n, ignore_nulls } => {
+                let n = n.map_or(String::new(), |n| format!(", {n}"));
+                format!("{n}{}", if ignore_nulls { "" } else { ", FALSE" })
+            }
+            Self::CollectList { limit } | Self::CollectSet { limit } if limit < i64::MAX => {
+                format!(", at most {limit}")
+            }
+            _ => String::new(),
         }
     }
 }
@@ -119,6 +257,8 @@ impl AggregateCall {
             args: Vec::new(),
             arg_types: Vec::new(),
             sql_type: SqlType::Bigint,
+            filter: None,
+            retracts: false,
         }
     }
 
@@ -127,53 +267,79 @@ impl AggregateCall {
     /// # Errors
     /// With what the function takes, when it does not take these arguments.
     pub fn new(name: &str, args: Vec<(Expr, SqlType)>) -> Result<Self, String> {
-        let takes = |what: &str| {
-            let given: Vec<_> = args.iter().map(|(_, t)| t.to_string()).collect();
-            format!("{name} takes {what}, not ({})", given.join(", "))
-        };
-        if name == "COUNT" && args.is_empty() {
-            return Ok(Self::count_all());
+        resolve::resolve(name, false, args)
+    }
+
+    /// `name(DISTINCT ...)`.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn distinct_of(name: &str, args: Vec<(Expr, SqlType)>) -> Result<Self, String> {
+        resolve::resolve(name, true, args)
+    }
+
+    /// The call over a table, or over a stream.
+    pub fn over(mut self, table: bool) -> Self {
+        self.retracts = table;
+        self
+    }
+
+    /// With at most so many collected values; nothing for functions that do not collect.
+    pub fn limited(mut self, list: i64, set: i64) -> Self {
+        match &mut self.function {
+            AggregateFunction::CollectList { limit } => *limit = list,
+            AggregateFunction::CollectSet { limit } => *limit = set,
+            _ => {}
         }
-        let offset = matches!(name, "LATEST_BY_OFFSET" | "EARLIEST_BY_OFFSET");
-        let ignore_nulls = match args.as_slice() {
-            [_] => true,
-            [_, (Expr::Literal(Value::Boolean(ignore)), _)] if offset => *ignore,
-            _ if offset => return Err(takes("a value and optionally TRUE or FALSE")),
-            _ => return Err(takes("one argument")),
-        };
-        let of = &args[0].1;
-        let ordered = super::comparable(of, super::CompareOp::Less);
-        let (function, sql_type) = match name {
-            "COUNT" => (AggregateFunction::Count, SqlType::Bigint),
-            "SUM" if of.is_numeric() => (AggregateFunction::Sum, of.clone()),
-            "AVG" if of.is_numeric() => (AggregateFunction::Avg, SqlType::Double),
-            "SUM" | "AVG" => return Err(takes("a number")),
-            "MIN" if ordered => (AggregateFunction::Min, of.clone()),
-            "MAX" if ordered => (AggregateFunction::Max, of.clone()),
-            "MIN" | "MAX" => return Err(takes("values that have an order")),
-            "LATEST_BY_OFFSET" => (AggregateFunction::LatestByOffset { ignore_nulls }, of.clone()),
-            "EARLIEST_BY_OFFSET" => (AggregateFunction::EarliestByOffset { ignore_nulls }, of.clone()),
-            _ => return Err(format!("{name} is not an aggregate function")),
-        };
-        let (arg, arg_type) = args.into_iter().next().unwrap_or((Expr::Rowtime, SqlType::Bigint));
-        Ok(Self {
-            function,
-            args: vec![arg],
-            arg_types: vec![arg_type],
-            sql_type,
-        })
+        self
+    }
+
+    /// The expressions that it evaluates: arguments and FILTER.
+    pub fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        self.args.iter().chain(&self.filter)
+    }
+
+    /// The call over other columns: `map` gives what stands for an expression of this type.
+    pub fn map_exprs(&self, map: &mut dyn FnMut(&Expr, &SqlType) -> Expr) -> Self {
+        let args = self.args.iter().zip(&self.arg_types);
+        Self {
+            args: args.map(|(arg, sql_type)| map(arg, sql_type)).collect(),
+            filter: self.filter.as_ref().map(|filter| map(filter, &SqlType::Boolean)),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a row passes FILTER.
+    ///
+    /// # Errors
+    /// When the condition cannot be computed.
+    pub fn passes(&self, row: &EvalContext<'_>) -> Result<bool, EvalError> {
+        self.filter.as_ref().map_or(Ok(true), |filter| filter.is_true(row))
+    }
+
+    /// The type that is summed.
+    fn summed(&self) -> &SqlType {
+        match self.arg_types.first() {
+            Some(SqlType::Array(item)) => item,
+            Some(of) => of,
+            None => &SqlType::Bigint,
+        }
     }
 
     fn sums_doubles(&self) -> bool {
-        self.arg_types.first() == Some(&SqlType::Double)
+        *self.summed() == SqlType::Double
     }
 
     /// The types of its state values.
     pub fn state_types(&self) -> Vec<SqlType> {
         let of = || self.arg_types.first().cloned().unwrap_or(SqlType::Bigint);
         match self.function {
-            AggregateFunction::CountAll | AggregateFunction::Count => vec![SqlType::Bigint],
-            AggregateFunction::Sum if self.sums_doubles() => vec![SqlType::Double, SqlType::Double],
+            AggregateFunction::CountAll
+            | AggregateFunction::Count
+            | AggregateFunction::CountDistinct
+            | AggregateFunction::Histogram => vec![SqlType::Bigint],
+            AggregateFunction::Sum | AggregateFunction::SumList if self.sums_doubles() => vec![SqlType::Double; 2],
+            AggregateFunction::Sum | AggregateFunction::SumList => vec![self.summed().clone()],
             AggregateFunction::Avg if self.sums_doubles() => {
                 vec![SqlType::Double, SqlType::Double, SqlType::Bigint]
             }
@@ -182,231 +348,276 @@ impl AggregateCall {
                 let precision = MAX_PRECISION;
                 vec![SqlType::Decimal { precision, scale }, SqlType::Bigint]
             }
-            AggregateFunction::Sum | AggregateFunction::Min | AggregateFunction::Max => vec![of()],
-            AggregateFunction::LatestByOffset { .. } => vec![of()],
-            AggregateFunction::EarliestByOffset { ignore_nulls: true } => vec![of()],
-            AggregateFunction::EarliestByOffset { ignore_nulls: false } => vec![SqlType::Boolean, of()],
+            AggregateFunction::StddevSamp | AggregateFunction::StddevSample => with_count(4),
+            AggregateFunction::Correlation => with_count(10),
+            AggregateFunction::Min | AggregateFunction::Max => vec![of()],
+            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } => vec![self.sql_type.clone()],
+            AggregateFunction::EarliestByOffset {
+                n: None,
+                ignore_nulls: false,
+            } if !self.retracts => vec![SqlType::Boolean, of()],
+            AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } => {
+                vec![self.sql_type.clone()]
+            }
+            AggregateFunction::CollectList { .. } | AggregateFunction::CollectSet { .. } => vec![SqlType::Bigint; 2],
+            AggregateFunction::Attr => vec![SqlType::Bigint, of()],
         }
     }
 
     /// How many state values the call takes.
     pub fn state_len(&self) -> usize {
         match self.function {
-            AggregateFunction::CountAll | AggregateFunction::Count => 1,
-            AggregateFunction::Sum => 1 + usize::from(self.sums_doubles()),
+            AggregateFunction::CountAll
+            | AggregateFunction::Count
+            | AggregateFunction::CountDistinct
+            | AggregateFunction::Histogram
+            | AggregateFunction::Min
+            | AggregateFunction::Max
+            | AggregateFunction::TopK { .. }
+            | AggregateFunction::TopKDistinct { .. } => 1,
+            AggregateFunction::Sum | AggregateFunction::SumList => 1 + usize::from(self.sums_doubles()),
             AggregateFunction::Avg => 2 + usize::from(self.sums_doubles()),
-            AggregateFunction::Min | AggregateFunction::Max => 1,
-            AggregateFunction::LatestByOffset { .. } => 1,
-            AggregateFunction::EarliestByOffset { ignore_nulls } => 2 - usize::from(ignore_nulls),
+            AggregateFunction::StddevSamp | AggregateFunction::StddevSample => 5,
+            AggregateFunction::Correlation => 11,
+            AggregateFunction::EarliestByOffset {
+                n: None,
+                ignore_nulls: false,
+            } if !self.retracts => 2,
+            AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } => 1,
+            AggregateFunction::CollectList { .. } | AggregateFunction::CollectSet { .. } | AggregateFunction::Attr => 2,
         }
     }
 
-    /// Whether a row can be taken back ([`Self::undo`]) from this state alone.
+    /// Whether a row can be taken back ([`Self::undo`]) from the state values alone.
     pub fn can_undo(&self) -> bool {
-        match self.function {
+        matches!(
+            self.function,
             AggregateFunction::CountAll
-            | AggregateFunction::Count
-            | AggregateFunction::Sum
-            | AggregateFunction::Avg => true,
-            AggregateFunction::Min
-            | AggregateFunction::Max
-            | AggregateFunction::LatestByOffset { .. }
-            | AggregateFunction::EarliestByOffset { .. } => false,
-        }
+                | AggregateFunction::Count
+                | AggregateFunction::Sum
+                | AggregateFunction::SumList
+                | AggregateFunction::Avg
+                | AggregateFunction::StddevSamp
+                | AggregateFunction::StddevSample
+                | AggregateFunction::Correlation
+        )
+    }
+
+    /// Whether it keeps elements beside its state: what it collects; over a table also what it may fall back to.
+    pub fn keeps_elements(&self) -> bool {
+        self.reads_elements()
+            || self.function == AggregateFunction::CountDistinct
+            || (self.retracts && !self.can_undo())
+    }
+
+    /// Whether its result is made of the elements.
+    pub fn reads_elements(&self) -> bool {
+        matches!(
+            self.function,
+            AggregateFunction::CollectList { .. } | AggregateFunction::CollectSet { .. } | AggregateFunction::Histogram
+        )
     }
 
     /// Sets `state` (of [`Self::state_len`] values) to that of no rows.
     pub fn init(&self, state: &mut [Value]) {
-        for (value, sql_type) in state.iter_mut().zip(self.state_types()) {
-            *value = match self.function {
-                AggregateFunction::CountAll
-                | AggregateFunction::Count
-                | AggregateFunction::Sum
-                | AggregateFunction::Avg => zero(&sql_type),
-                AggregateFunction::EarliestByOffset { .. } if sql_type == SqlType::Boolean => Value::Null,
-                AggregateFunction::Min
-                | AggregateFunction::Max
-                | AggregateFunction::LatestByOffset { .. }
-                | AggregateFunction::EarliestByOffset { .. } => Value::Null,
-            };
+        let array = || Value::Array([].into());
+        match self.function {
+            AggregateFunction::TopK { .. }
+            | AggregateFunction::TopKDistinct { .. }
+            | AggregateFunction::LatestByOffset { n: Some(_), .. }
+            | AggregateFunction::EarliestByOffset { n: Some(_), .. } => state[0] = array(),
+            AggregateFunction::Min
+            | AggregateFunction::Max
+            | AggregateFunction::LatestByOffset { n: None, .. }
+            | AggregateFunction::EarliestByOffset { n: None, .. } => state.fill(Value::Null),
+            AggregateFunction::Attr => {
+                state[0] = 0i64.into();
+                state[1] = Value::Null;
+            }
+            AggregateFunction::CountAll
+            | AggregateFunction::Count
+            | AggregateFunction::CountDistinct
+            | AggregateFunction::Histogram
+            | AggregateFunction::Sum
+            | AggregateFunction::SumList
+            | AggregateFunction::Avg
+            | AggregateFunction::StddevSamp
+            | AggregateFunction::StddevSample
+            | AggregateFunction::Correlation
+            | AggregateFunction::CollectList { .. }
+            | AggregateFunction::CollectSet { .. } => {
+                for (value, sql_type) in state.iter_mut().zip(self.state_types()) {
+                    *value = zero(&sql_type);
+                }
+            }
         }
     }
 
-    /// Adds a row with these argument values. On an error the state is as before.
+    /// Adds a row with these argument values to a call without elements. On an error the state is as before.
     ///
     /// # Errors
-    /// On overflow of an exact type.
+    /// On overflow of an exact type, or when it [`Self::keeps_elements`].
     pub fn add(&self, state: &mut [Value], args: &[Value]) -> Result<(), EvalError> {
-        let arg = args.first().unwrap_or(&Value::Null);
-        match self.function {
-            AggregateFunction::CountAll => count(&mut state[0], 1),
-            AggregateFunction::LatestByOffset { ignore_nulls: false } => state[0] = arg.clone(),
-            AggregateFunction::EarliestByOffset { ignore_nulls: false } => {
-                if state[0].is_null() {
-                    state[0] = Value::Boolean(true);
-                    state[1] = arg.clone();
-                }
-            }
-            _ if arg.is_null() => {}
-            AggregateFunction::Count => count(&mut state[0], 1),
-            AggregateFunction::Sum => self.sum(state, arg, 1)?,
-            AggregateFunction::Avg => self.average(state, arg, 1)?,
-            AggregateFunction::Min => {
-                if state[0].is_null() || *arg < state[0] {
-                    state[0] = arg.clone();
-                }
-            }
-            AggregateFunction::Max => {
-                if state[0].is_null() || *arg > state[0] {
-                    state[0] = arg.clone();
-                }
-            }
-            AggregateFunction::LatestByOffset { .. } => state[0] = arg.clone(),
-            AggregateFunction::EarliestByOffset { .. } => {
-                if state[0].is_null() {
-                    state[0] = arg.clone();
-                }
-            }
-        }
-        Ok(())
+        self.add_with(0, state, args, 0, &mut NoElements)
     }
 
-    /// Takes a row back that was added before. On an error the state is as before.
+    /// Takes a row back that was added before from a call without elements. On an error the state is as before.
     ///
     /// # Errors
     /// On overflow of an exact type, or when [`Self::can_undo`] is false.
     pub fn undo(&self, state: &mut [Value], args: &[Value]) -> Result<(), EvalError> {
+        self.undo_with(0, state, args, 0, &mut NoElements)
+    }
+
+    /// As [`Self::add`], for any call: `number` is the call's in the aggregation, `timestamp` the row's.
+    ///
+    /// # Errors
+    /// On overflow of an exact type, or when the elements cannot be read; the caller takes all of the record back.
+    pub fn add_with<E: Elements>(
+        &self,
+        number: usize,
+        state: &mut [Value],
+        args: &[Value],
+        timestamp: Timestamp,
+        elements: &mut E,
+    ) -> Result<(), E::Error> {
         let arg = args.first().unwrap_or(&Value::Null);
+        let own = Own {
+            all: elements,
+            call: number,
+        };
         match self.function {
-            AggregateFunction::CountAll => count(&mut state[0], -1),
-            AggregateFunction::Count if arg.is_null() => {}
-            AggregateFunction::Count => count(&mut state[0], -1),
-            AggregateFunction::Sum if arg.is_null() => {}
-            AggregateFunction::Sum => self.sum(state, arg, -1)?,
-            AggregateFunction::Avg if arg.is_null() => {}
-            AggregateFunction::Avg => self.average(state, arg, -1)?,
-            AggregateFunction::Min
-            | AggregateFunction::Max
-            | AggregateFunction::LatestByOffset { .. }
-            | AggregateFunction::EarliestByOffset { .. } => {
-                return Err(EvalError::new(format!("{} cannot take a row back", self.function)));
+            AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } if self.retracts => {
+                return self.count_by_time(state, arg, timestamp, 1, own);
             }
+            AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } => {
+                self.keep_by_offset(state, arg);
+            }
+            AggregateFunction::Attr if self.retracts => return self.count_single(state, arg, 1, own),
+            AggregateFunction::Attr => Self::keep_single(state, arg),
+            AggregateFunction::CollectList { .. } => return self.collect(state, arg, own),
+            AggregateFunction::CollectSet { .. } => return self.collect_once(state, arg, 1, own),
+            AggregateFunction::CountAll => count(&mut state[0], 1),
+            _ if arg.is_null() => {}
+            AggregateFunction::Min | AggregateFunction::Max if self.retracts => return self.add_best(state, arg, own),
+            AggregateFunction::Min | AggregateFunction::Max => self.keep_best(state, arg),
+            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } if self.retracts => {
+                return self.add_top(state, args, own);
+            }
+            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } => self.keep_top(state, args),
+            AggregateFunction::CountDistinct if args.iter().any(Value::is_null) => {}
+            AggregateFunction::CountDistinct => return self.distinct(state, args, 1, own),
+            AggregateFunction::Histogram => return self.bin(state, arg, 1, own),
+            _ => self.step(state, args, 1)?,
         }
         Ok(())
     }
 
-    /// The result for a state.
+    /// As [`Self::undo`], for any call over a table. `timestamp` is the one that the row had.
+    ///
+    /// # Errors
+    /// As [`Self::add_with`].
+    pub fn undo_with<E: Elements>(
+        &self,
+        number: usize,
+        state: &mut [Value],
+        args: &[Value],
+        timestamp: Timestamp,
+        elements: &mut E,
+    ) -> Result<(), E::Error> {
+        let arg = args.first().unwrap_or(&Value::Null);
+        let own = Own {
+            all: elements,
+            call: number,
+        };
+        if !self.can_undo() && !self.retracts {
+            let message = format!("{} over a stream cannot take a row back", self.function);
+            return Err(EvalError::new(message).into());
+        }
+        match self.function {
+            AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } => {
+                self.count_by_time(state, arg, timestamp, -1, own)
+            }
+            AggregateFunction::Attr => self.count_single(state, arg, -1, own),
+            AggregateFunction::CollectList { .. } => self.uncollect(state, arg, own),
+            AggregateFunction::CollectSet { .. } => self.collect_once(state, arg, -1, own),
+            AggregateFunction::CountAll => {
+                count(&mut state[0], -1);
+                Ok(())
+            }
+            _ if arg.is_null() => Ok(()),
+            AggregateFunction::Min | AggregateFunction::Max => self.undo_best(state, arg, own),
+            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } => self.undo_top(state, args, own),
+            AggregateFunction::CountDistinct if args.iter().any(Value::is_null) => Ok(()),
+            AggregateFunction::CountDistinct => self.distinct(state, args, -1, own),
+            AggregateFunction::Histogram => self.bin(state, arg, -1, own),
+            _ => Ok(self.step(state, args, -1)?),
+        }
+    }
+
+    /// Functions of numbers: adds, or with the other sign takes back. The first argument is not NULL.
+    fn step(&self, state: &mut [Value], args: &[Value], sign: i8) -> Result<(), EvalError> {
+        match (self.function, args) {
+            (AggregateFunction::Count, _) => count(&mut state[0], sign),
+            (AggregateFunction::Sum, [arg]) => self.sum(state, arg, sign)?,
+            (AggregateFunction::Avg, [arg]) => self.average(state, arg, sign)?,
+            (AggregateFunction::SumList, [Value::Array(items)]) => self.sum_list(state, items, sign)?,
+            (AggregateFunction::StddevSamp | AggregateFunction::StddevSample, [arg]) => {
+                numbers::deviate(state, arg, sign);
+            }
+            (AggregateFunction::Correlation, [x, y]) => numbers::correlate(state, x, y, sign),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The result for a state of a call that does not [`Self::reads_elements`].
     pub fn result(&self, state: &[Value]) -> Value {
         match self.function {
-            AggregateFunction::CountAll | AggregateFunction::Count | AggregateFunction::Sum => state[0].clone(),
-            AggregateFunction::Avg => {
-                let (sum, n) = match state {
-                    [Value::Double(sum), _, Value::Bigint(n)] => (*sum, *n),
-                    // integers are the common case and need no text on the way
-                    [Value::Decimal(sum), Value::Bigint(n)] if sum.scale() == 0 => (sum.unscaled() as f64, *n),
-                    [Value::Decimal(sum), Value::Bigint(n)] => (sum.to_f64(), *n),
-                    _ => return Value::Null,
-                };
-                Value::Double(if n == 0 { 0.0 } else { sum / n as f64 })
-            }
-            AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::LatestByOffset { .. } => {
-                state[0].clone()
-            }
-            AggregateFunction::EarliestByOffset { ignore_nulls } => state[1 - usize::from(ignore_nulls)].clone(),
+            AggregateFunction::CountAll
+            | AggregateFunction::Count
+            | AggregateFunction::CountDistinct
+            | AggregateFunction::Sum
+            | AggregateFunction::SumList
+            | AggregateFunction::Min
+            | AggregateFunction::Max
+            | AggregateFunction::TopK { .. }
+            | AggregateFunction::TopKDistinct { .. }
+            | AggregateFunction::LatestByOffset { .. } => state[0].clone(),
+            // the last value, behind the note whether there is one
+            AggregateFunction::EarliestByOffset { .. } => state.last().cloned().unwrap_or_default(),
+            AggregateFunction::Attr => state[1].clone(),
+            AggregateFunction::Avg => Self::average_of(state),
+            AggregateFunction::StddevSamp => Value::Double(numbers::variance(state)),
+            AggregateFunction::StddevSample => Value::Double(numbers::variance(state).sqrt()),
+            AggregateFunction::Correlation => Value::Double(numbers::correlation(state)),
+            AggregateFunction::CollectList { .. }
+            | AggregateFunction::CollectSet { .. }
+            | AggregateFunction::Histogram => Value::Null,
         }
     }
 
-    fn overflow(&self, arg: &Value) -> EvalError {
-        let arg = super::display::literal(arg);
-        EvalError::new(format!(
-            "{}: the sum no longer fits {} after {arg}",
-            self.function, self.sql_type
-        ))
-    }
-
-    /// `state += sign * arg`.
-    fn sum(&self, state: &mut [Value], arg: &Value, sign: i8) -> Result<(), EvalError> {
-        let overflow = || self.overflow(arg);
-        match (&mut *state, arg) {
-            ([Value::Integer(n)], Value::Integer(x)) => {
-                let sum = i64::from(*n) + i64::from(sign) * i64::from(*x);
-                *n = i32::try_from(sum).map_err(|_| overflow())?;
-            }
-            ([Value::Bigint(n)], Value::Bigint(x)) => {
-                let sum = i128::from(*n) + i128::from(sign) * i128::from(*x);
-                *n = i64::try_from(sum).map_err(|_| overflow())?;
-            }
-            ([Value::Decimal(n)], Value::Decimal(x)) => {
-                let sum = signed(*x, sign).and_then(|x| n.checked_add(x).ok());
-                *n = sum.and_then(|s| fit(s, &self.sql_type)).ok_or_else(overflow)?;
-            }
-            ([Value::Double(high), Value::Double(low)], Value::Double(x)) => add_double(high, low, f64::from(sign) * x),
-            _ => {}
+    /// The result for a state of any call.
+    ///
+    /// # Errors
+    /// When the elements cannot be read.
+    pub fn result_with<E: ElementScan>(
+        &self,
+        number: usize,
+        state: &[Value],
+        elements: &mut E,
+    ) -> Result<Value, E::Error> {
+        if self.reads_elements() {
+            self.collected(number, elements)
+        } else {
+            Ok(self.result(state))
         }
-        Ok(())
-    }
-
-    /// Sum and count of AVG; integers and decimals are summed as decimals.
-    fn average(&self, state: &mut [Value], arg: &Value, sign: i8) -> Result<(), EvalError> {
-        match (&mut *state, arg) {
-            ([Value::Double(high), Value::Double(low), _], Value::Double(x)) => {
-                add_double(high, low, f64::from(sign) * x);
-                count(&mut state[2], sign);
-            }
-            ([Value::Decimal(sum), _], _) => {
-                let exact = match arg {
-                    Value::Integer(n) => Decimal::from(*n),
-                    Value::Bigint(n) => Decimal::from(*n),
-                    Value::Decimal(d) => *d,
-                    _ => return Ok(()),
-                };
-                let total = signed(exact, sign).and_then(|x| sum.checked_add(x).ok());
-                *sum = total.ok_or_else(|| self.overflow(arg))?;
-                count(&mut state[1], sign);
-            }
-            _ => {}
-        }
-        Ok(())
     }
 }
 
-fn zero(sql_type: &SqlType) -> Value {
-    match sql_type {
-        SqlType::Integer => Value::Integer(0),
-        SqlType::Double => Value::Double(0.0),
-        SqlType::Decimal { scale, .. } => Value::Decimal(Decimal::new(0, *scale)),
-        _ => Value::Bigint(0),
-    }
-}
-
-/// A count of rows cannot reach the end of BIGINT.
-fn count(n: &mut Value, by: i8) {
-    if let Value::Bigint(n) = n {
-        *n = n.saturating_add(i64::from(by));
-    }
-}
-
-fn signed(x: Decimal, sign: i8) -> Option<Decimal> {
-    if sign < 0 { x.checked_neg().ok() } else { Some(x) }
-}
-
-fn fit(sum: Decimal, sql_type: &SqlType) -> Option<Decimal> {
-    match sql_type {
-        SqlType::Decimal { precision, scale } => sum.fit(*precision, *scale).ok(),
-        _ => Some(sum),
-    }
-}
-
-/// Adds to an unevaluated sum of two doubles (Knuth's TwoSum): `high` is the sum rounded once.
-fn add_double(high: &mut f64, low: &mut f64, x: f64) {
-    let sum = *high + x;
-    if !sum.is_finite() {
-        (*high, *low) = (sum, 0.0);
-        return;
-    }
-    let part = sum - *high;
-    let error = (*high - (sum - part)) + (x - part) + *low;
-    let rounded = sum + error;
-    *low = error - (rounded - sum);
-    *high = rounded;
+/// A count and so many doubles.
+fn with_count(doubles: usize) -> Vec<SqlType> {
+    let mut types = vec![SqlType::Bigint];
+    types.resize(1 + doubles, SqlType::Double);
+    types
 }

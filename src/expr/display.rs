@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{AggregateCall, Expr, double_to_string, time_text};
+use super::{Expr, double_to_string, time_text};
 use crate::types::Value;
 
 /// A value as a SQL literal.
@@ -83,15 +83,6 @@ impl fmt::Display for Expr {
             // v0 to v(n-1) are the parameters in the body, the captured values come after them
             Self::Lambda(l) => write!(f, "({} params, {}) => {}", l.params, list(&l.captures), l.body),
             Self::NonNull(a) => write!(f, "{a}!"),
-        }
-    }
-}
-
-impl fmt::Display for AggregateCall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.args.as_slice() {
-            [] => write!(f, "{}(*)", self.function),
-            args => write!(f, "{}({}{})", self.function, list(args), self.function.options()),
         }
     }
 }

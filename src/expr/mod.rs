@@ -16,7 +16,8 @@ mod lambda;
 mod like;
 mod time_text;
 
-pub use aggregate::{AGGREGATES, AggregateCall, AggregateDoc, AggregateFunction};
+pub use aggregate::elements::{ElementScan, Elements, MemoryElements, NoElements};
+pub use aggregate::{AGGREGATES, AggregateCall, AggregateDoc, AggregateFunction, Element};
 pub use arithmetic::{ArithmeticOp, arithmetic_type};
 pub use cast::{can_cast, cast_value, common_type, decimal_of, double_to_string, widens};
 pub use compare::{CompareOp, comparable};

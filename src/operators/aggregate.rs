@@ -1,25 +1,25 @@
-//! GROUP BY and aggregates: a row of state a group, changed in place.
+//! GROUP BY and aggregates: a row of state a group, changed in place ([`super::group_state`]).
 //!
 //! The input's key is the group. Over a table, each change takes the old row out of the group and puts the new row in; the state then begins with
-//! the number of rows, and a group without rows is deleted. The timestamp of a group is the largest that it has seen.
+//! the number of rows, and a group without rows is deleted, or kept where the plan says so. The timestamp of a group is the largest that it has seen.
 //!
 //! Held back (the default), a group is forwarded once a commit, with the results of the last forwarded state as the old row. In `every change`
 //! mode each step is forwarded, taking out and putting in as two changes.
 
-use crate::expr::{EvalContext, EvalError};
+use crate::state::StoreResult;
 use crate::state::buffer::Slot;
 use crate::topology;
 use crate::types::{Change, Row, Timestamp, Value};
 
-use super::{Context, DropReason, Held, Mode, OpError};
+use super::group_state::{GroupStates, results, row_count};
+use super::{AtStart, Context, DropReason, Held, Mode, Newest, OpError, RowReader};
 
 /// See the module.
 pub struct Aggregate {
     plan: topology::Aggregate,
     hold: bool,
     wants_old: bool,
-    /// Argument values of all calls, side by side.
-    args: Vec<Value>,
+    states: GroupStates,
 }
 
 #[derive(Clone, Copy)]
@@ -31,10 +31,10 @@ enum Step {
 impl Aggregate {
     pub(super) fn new(plan: topology::Aggregate, mode: Mode) -> Self {
         Self {
+            states: GroupStates::new(plan.calls.clone(), plan.of_table, plan.elements),
             plan,
             hold: mode.hold,
             wants_old: mode.wants_old,
-            args: Vec::new(),
         }
     }
 
@@ -66,27 +66,21 @@ impl Aggregate {
         ctx: &mut Context<'_>,
     ) -> Result<(), OpError> {
         let old_timestamp = ctx.buffer.timestamp(slot);
-        let old = match self.hold {
-            true => None,
-            false => ctx
-                .buffer
-                .row(slot)
-                .map(|state| result_row(&self.plan, state, ctx.scratch)),
-        };
+        let old = if self.hold { None } else { self.newest(slot, ctx)? };
         let row_timestamp = match step {
             Step::PutIn => change.timestamp,
             Step::TakeOut => change.old_timestamp,
         };
-        self.eval_args(row, &change.key, row_timestamp, ctx.now)?;
+        self.states.read(row, &change.key, row_timestamp, ctx.now)?;
         let done = match step {
-            Step::PutIn => self.put_in(slot, change.timestamp, ctx)?,
+            Step::PutIn => {
+                self.states.put_in(slot, change.timestamp, ctx)?;
+                true
+            }
             Step::TakeOut => self.take_out(slot, change.timestamp, ctx)?,
         };
         if done && !self.hold {
-            let new = ctx
-                .buffer
-                .row(slot)
-                .map(|state| result_row(&self.plan, state, ctx.scratch));
+            let new = self.newest(slot, ctx)?;
             ctx.out.push(Change {
                 key: change.key.clone(),
                 old,
@@ -99,84 +93,27 @@ impl Aggregate {
         Ok(())
     }
 
-    fn eval_args(&mut self, row: &Row, key: &Row, timestamp: Timestamp, now: Timestamp) -> Result<(), EvalError> {
-        let context = EvalContext {
-            key,
-            value: row,
-            timestamp,
-            now,
-        };
-        self.args.clear();
-        for call in &self.plan.calls {
-            for arg in &call.args {
-                self.args.push(arg.eval(&context)?);
-            }
-        }
-        Ok(())
-    }
-
-    fn put_in(&self, slot: Slot, timestamp: Timestamp, ctx: &mut Context<'_>) -> Result<bool, OpError> {
-        if ctx.buffer.row(slot).is_some() {
-            let timestamp = ctx.buffer.timestamp(slot).max(timestamp);
-            ctx.buffer.modify(slot, timestamp, |state| self.add(state))?;
-        } else {
-            ctx.scratch.clear();
-            ctx.scratch.resize(state_len(&self.plan), Value::Null);
-            let mut at = head_len(&self.plan);
-            if let Some(rows) = ctx.scratch[..at].first_mut() {
-                *rows = Value::Bigint(0);
-            }
-            for call in &self.plan.calls {
-                let end = at + call.state_len();
-                call.init(&mut ctx.scratch[at..end]);
-                at = end;
-            }
-            self.add(ctx.scratch)?;
-            let state = Row::take(ctx.scratch);
-            ctx.buffer.put(slot, Some(state), timestamp);
-        }
-        Ok(true)
-    }
-
     fn take_out(&self, slot: Slot, timestamp: Timestamp, ctx: &mut Context<'_>) -> Result<bool, OpError> {
         let Some(state) = ctx.buffer.row(slot) else {
             ctx.dropped.push(DropReason::MissingGroup);
             return Ok(false);
         };
-        let rows = row_count(state);
-        let timestamp = ctx.buffer.timestamp(slot).max(timestamp);
-        if rows <= 1 {
-            ctx.buffer.put(slot, None, timestamp);
+        if row_count(state) <= 1 && !self.plan.keep_empty {
+            let timestamp = ctx.buffer.timestamp(slot).max(timestamp);
+            self.states.delete(slot, timestamp, ctx)?;
         } else {
-            ctx.buffer.modify(slot, timestamp, |state| self.undo(state))?;
+            self.states.take_out(slot, timestamp, ctx)?;
         }
         Ok(true)
     }
 
-    fn add(&self, state: &mut [Value]) -> Result<(), EvalError> {
-        let mut at = head_len(&self.plan);
-        if at > 0 {
-            state[0] = Value::Bigint(row_count(state) + 1);
-        }
-        let mut arg = 0;
-        for call in &self.plan.calls {
-            let (end, arg_end) = (at + call.state_len(), arg + call.args.len());
-            call.add(&mut state[at..end], &self.args[arg..arg_end])?;
-            (at, arg) = (end, arg_end);
-        }
-        Ok(())
-    }
-
-    fn undo(&self, state: &mut [Value]) -> Result<(), EvalError> {
-        let mut at = head_len(&self.plan);
-        state[0] = Value::Bigint(row_count(state) - 1);
-        let mut arg = 0;
-        for call in &self.plan.calls {
-            let (end, arg_end) = (at + call.state_len(), arg + call.args.len());
-            call.undo(&mut state[at..end], &self.args[arg..arg_end])?;
-            (at, arg) = (end, arg_end);
-        }
-        Ok(())
+    /// The results of a group's newest state.
+    fn newest(&self, slot: Slot, ctx: &mut Context<'_>) -> StoreResult<Option<Row>> {
+        let Some(state) = ctx.buffer.row(slot).cloned() else {
+            return Ok(None);
+        };
+        let key = ctx.buffer.key(slot).clone();
+        result_row(&self.plan, &key, &state, &mut Newest(ctx.buffer), ctx.scratch).map(Some)
     }
 
     pub(super) fn flush(&self, ctx: &mut Context<'_>, held: &mut Vec<Held>) {
@@ -187,51 +124,46 @@ impl Aggregate {
         }
     }
 
-    pub(super) fn forward(&self, slot: Slot, ctx: &mut Context<'_>) {
-        let buffer = &*ctx.buffer;
-        let start = buffer.start_row(slot);
-        let old = start.map(|(state, _)| match self.wants_old {
-            true => result_row(&self.plan, state, ctx.scratch),
-            false => Row::empty(),
-        });
-        let new = buffer.row(slot).map(|state| result_row(&self.plan, state, ctx.scratch));
+    pub(super) fn forward(&self, slot: Slot, ctx: &mut Context<'_>) -> StoreResult<()> {
+        let key = ctx.buffer.key(slot).clone();
+        let start = ctx
+            .buffer
+            .start_row(slot)
+            .map(|(state, timestamp)| (state.clone(), timestamp));
+        let old = match &start {
+            Some(_) if !self.wants_old => Some(Row::empty()),
+            Some((state, _)) => Some(result_row(
+                &self.plan,
+                &key,
+                state,
+                &mut AtStart(ctx.buffer),
+                ctx.scratch,
+            )?),
+            None => None,
+        };
+        let new = self.newest(slot, ctx)?;
         if old.is_some() || new.is_some() {
             ctx.out.push(Change {
-                key: buffer.key(slot).clone(),
+                key,
                 old,
                 new,
-                timestamp: buffer.timestamp(slot),
+                timestamp: ctx.buffer.timestamp(slot),
                 old_timestamp: start.map_or(Timestamp::MIN, |(_, timestamp)| timestamp),
                 headers: None,
             });
         }
+        Ok(())
     }
 }
 
-/// Values before the first call's state: the number of rows, for tables.
-fn head_len(plan: &topology::Aggregate) -> usize {
-    usize::from(plan.of_table)
-}
-
-fn state_len(plan: &topology::Aggregate) -> usize {
-    head_len(plan) + plan.calls.iter().map(|call| call.state_len()).sum::<usize>()
-}
-
-fn row_count(state: &[Value]) -> i64 {
-    match state.first() {
-        Some(Value::Bigint(n)) => *n,
-        _ => 0,
-    }
-}
-
-/// The results for a state, as a row.
-pub(super) fn result_row(plan: &topology::Aggregate, state: &[Value], scratch: &mut Vec<Value>) -> Row {
-    scratch.clear();
-    let mut at = head_len(plan);
-    for call in &plan.calls {
-        let end = at + call.state_len();
-        scratch.push(call.result(&state[at..end]));
-        at = end;
-    }
-    Row::take(scratch)
+/// The results for a group's state, as a row.
+pub(super) fn result_row<R: RowReader>(
+    plan: &topology::Aggregate,
+    group: &Row,
+    state: &Row,
+    reader: &mut R,
+    scratch: &mut Vec<Value>,
+) -> StoreResult<Row> {
+    let head = usize::from(plan.of_table);
+    results(&plan.calls, head, plan.elements, (group, state), reader, scratch)
 }

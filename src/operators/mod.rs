@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod filter;
+mod group_state;
 mod project;
 mod repartition;
 mod select_key;
@@ -24,7 +25,11 @@ use crate::state::{StoreError, StoreResult};
 use crate::topology::{Node, Op, Topology};
 use crate::types::{Change, RelationKind, Row, Timestamp, Value};
 
-pub use table_plan::{AtStart, Committed, EachRow, KeyRange, Looked, Newest, RowReader, join_rows, lookup, scan};
+pub use group_state::GroupStates;
+pub use table_plan::{
+    AtStart, Committed, EachKeyRow, EachRow, KeyRange, Looked, Newest, RowReader, join_rows, lookup, scan,
+    scan_snapshot,
+};
 
 /// Why a record is passed over by one operator without being bad: counted with its last position, never silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -234,12 +239,16 @@ impl Operator {
     }
 
     /// Gives out one of the keys that [`Self::flush`] listed.
-    pub fn forward(&mut self, held: Held, ctx: &mut Context<'_>) {
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn forward(&mut self, held: Held, ctx: &mut Context<'_>) -> StoreResult<()> {
         match (self, held) {
-            (Self::Aggregate(op), Held::Slot(slot)) => op.forward(slot, ctx),
+            (Self::Aggregate(op), Held::Slot(slot)) => return op.forward(slot, ctx),
             (_, Held::Change(change)) => ctx.out.push(*change),
             (_, Held::Slot(_)) => unreachable!("only aggregates hold slots"),
         }
+        Ok(())
     }
 }
 

@@ -29,6 +29,42 @@ pub struct Looked {
 pub trait RowReader {
     /// The row of a key in a store.
     fn read(&mut self, store: StoreId, key: &Row) -> StoreResult<Looked>;
+
+    /// Walks the rows of a store in the order of their encoded keys, from `from` (inclusive) to `to` (exclusive), until `each` returns false.
+    fn scan(&mut self, store: StoreId, from: &[u8], to: Option<&[u8]>, each: EachKeyRow<'_>) -> StoreResult<()>;
+}
+
+/// What a reader's scan hands each row to: key and row. False ends it.
+pub type EachKeyRow<'a> = &'a mut dyn FnMut(&Row, &Row) -> bool;
+
+/// Walks the rows of a store in a snapshot, as [`RowReader::scan`].
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn scan_snapshot(
+    snapshot: &dyn Snapshot,
+    store: StoreId,
+    from: &[u8],
+    to: Option<&[u8]>,
+    each: EachKeyRow<'_>,
+) -> StoreResult<()> {
+    let full = |key: &[u8]| [&store.to_be_bytes()[..], key].concat();
+    let end = match to {
+        Some(to) => Some(full(to)),
+        None => store.checked_add(1).map(|next| next.to_be_bytes().to_vec()),
+    };
+    let mut failed = None;
+    snapshot.scan(&full(from), end.as_deref(), false, &mut |key, value| match (
+        decode_key(&key[STORE_BYTES..]),
+        decode_stored(value),
+    ) {
+        (Ok(key), Ok((row, _))) => each(&key, &row),
+        (Err(e), _) | (_, Err(e)) => {
+            failed = Some(StoreError::undecodable(&e));
+            false
+        }
+    })?;
+    failed.map_or(Ok(()), Err)
 }
 
 /// Newest rows through the buffer.
@@ -41,6 +77,10 @@ impl RowReader for Newest<'_> {
         let known = row.is_some() || self.0.is_dirty(slot);
         let timestamp = if known { self.0.timestamp(slot) } else { Timestamp::MIN };
         Ok(Looked { row, timestamp })
+    }
+
+    fn scan(&mut self, store: StoreId, from: &[u8], to: Option<&[u8]>, each: EachKeyRow<'_>) -> StoreResult<()> {
+        self.0.scan(store, from, to, &mut |key, row, _| each(key, row))
     }
 }
 
@@ -60,6 +100,10 @@ impl RowReader for AtStart<'_> {
                 timestamp: Timestamp::MIN,
             },
         })
+    }
+
+    fn scan(&mut self, store: StoreId, from: &[u8], to: Option<&[u8]>, each: EachKeyRow<'_>) -> StoreResult<()> {
+        self.0.scan_start(store, from, to, &mut |key, row, _| each(key, row))
     }
 }
 
@@ -107,6 +151,10 @@ impl RowReader for Committed<'_> {
             timestamp,
         })
     }
+
+    fn scan(&mut self, store: StoreId, from: &[u8], to: Option<&[u8]>, each: EachKeyRow<'_>) -> StoreResult<()> {
+        scan_snapshot(self.snapshot, store, from, to, each)
+    }
 }
 
 /// A table's row of a key.
@@ -123,7 +171,10 @@ pub(super) fn row_of<R: RowReader>(plan: &TablePlan, reader: &mut R, key: &Row, 
         TablePlan::Store(store) => reader.read(*store, key),
         TablePlan::Aggregate(aggregate) => {
             let mut looked = reader.read(aggregate.store, key)?;
-            looked.row = looked.row.map(|state| result_row(aggregate, &state, &mut Vec::new()));
+            looked.row = match looked.row {
+                Some(state) => Some(result_row(aggregate, key, &state, reader, &mut Vec::new())?),
+                None => None,
+            };
             Ok(looked)
         }
         TablePlan::Filter(input, predicate) => {

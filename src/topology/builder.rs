@@ -43,6 +43,10 @@ pub(super) fn surroundings(relation: &Relation) -> Vec<(PseudoColumn, Column)> {
     headers.chain(pseudo).collect()
 }
 
+/// What becomes of a group of a table when its last row is gone: 'delete' (the default) deletes it downstream, 'keep' leaves it with the results of
+/// no rows (a count of 0), as ksqlDB does.
+pub const EMPTY_GROUPS: &str = "millstream.empty.groups";
+
 /// An operator with all its columns.
 #[derive(Clone, Debug)]
 pub(super) enum Logical {
@@ -308,11 +312,23 @@ impl Builder {
         }
     }
 
+    /// Whether a group of a table stays when its last row is gone: the property [`EMPTY_GROUPS`].
+    pub(super) fn keeps_empty_groups(&self) -> bool {
+        self.properties
+            .iter()
+            .any(|(name, value)| name == EMPTY_GROUPS && value == "keep")
+    }
+
     /// The finished topology.
     ///
     /// # Errors
-    /// When topics of different key formats would have to be partitioned alike; the message names them.
+    /// When topics of different key formats would have to be partitioned alike; the message names them. When [`EMPTY_GROUPS`] says neither.
     pub fn build(self) -> Result<Topology, String> {
+        for (name, value) in &self.properties {
+            if name == EMPTY_GROUPS && !["keep", "delete"].contains(&value.as_str()) {
+                return Err(format!("{EMPTY_GROUPS} is 'delete' or 'keep', not '{value}'"));
+            }
+        }
         let needed = prune::needed_columns(&self);
         let mut wiring = super::wire::Wiring::new(&self, &needed);
         for id in 0..self.nodes.len() {

@@ -12,7 +12,7 @@ mod wire;
 
 use std::sync::Arc;
 
-pub use builder::{Builder, NodeRef, PSEUDO_COLUMNS, RelationRef, same_partitioning};
+pub use builder::{Builder, EMPTY_GROUPS, NodeRef, PSEUDO_COLUMNS, RelationRef, same_partitioning};
 pub use explain::{InternalNames, explain, explain_json};
 
 use crate::expr::{AggregateCall, Expr};
@@ -213,7 +213,7 @@ impl Op {
             Self::Project(values) => values.iter().collect(),
             Self::SelectKey(select) => select.key.iter().chain(&select.value).collect(),
             Self::Repartition(repartition) => repartition.key.iter().chain(&repartition.value).collect(),
-            Self::Aggregate(aggregate) => aggregate.calls.iter().flat_map(|call| &call.args).collect(),
+            Self::Aggregate(aggregate) => aggregate.calls.iter().flat_map(AggregateCall::exprs).collect(),
         }
     }
 }
@@ -305,6 +305,18 @@ pub struct Aggregate {
     pub of_table: bool,
     /// The state. For `of_table` the row begins with the number of rows of the group (BIGINT).
     pub store: StoreId,
+    /// Where calls that keep elements keep them: a row an element, keyed by the group, the number of the call and what the call orders them by.
+    pub elements: Option<StoreId>,
+    /// A group whose last row is gone stays, with the results of no rows, as ksqlDB has it.
+    pub keep_empty: bool,
+}
+
+impl Aggregate {
+    /// The stores that the results are computed from: that of the state, and that of the elements where calls read them.
+    pub fn read_stores(&self) -> impl Iterator<Item = StoreId> {
+        let read = self.calls.iter().any(AggregateCall::reads_elements);
+        [self.store].into_iter().chain(self.elements.filter(|_| read))
+    }
 }
 
 /// Inner, left, right or full.
@@ -433,6 +445,16 @@ pub struct View {
 }
 
 impl TablePlan {
+    /// All stores that its rows are computed from: beside [`Self::stores`], whose keys are the table's, those of elements.
+    pub fn all_stores(&self) -> Vec<StoreId> {
+        match self {
+            Self::Store(id) => vec![*id],
+            Self::Aggregate(aggregate) => aggregate.read_stores().collect(),
+            Self::Filter(input, _) | Self::Project(input, _) => input.all_stores(),
+            Self::Join(left, right, ..) => [left.all_stores(), right.all_stores()].concat(),
+        }
+    }
+
     /// The stores it reads, first the one whose keys a scan walks.
     pub fn stores(&self) -> Vec<StoreId> {
         match self {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::TimestampFrom;
 use super::builder::{Builder, Logical};
-use crate::expr::Expr;
+use crate::expr::{AggregateCall, Expr};
 use crate::types::RelationKind;
 
 /// For each node the positions of its value columns that are read.
@@ -41,7 +41,7 @@ pub(super) fn needed_columns(builder: &Builder) -> Vec<BTreeSet<usize>> {
                 );
             }
             Logical::Aggregate { calls, .. } => {
-                read(&mut needed[node.inputs[0]], calls.iter().flat_map(|call| &call.args));
+                read(&mut needed[node.inputs[0]], calls.iter().flat_map(AggregateCall::exprs));
             }
             Logical::StreamTableJoin(_) | Logical::TableTableJoin(_) => {
                 let left = builder.nodes[node.inputs[0]].schema.value.len();

@@ -269,18 +269,25 @@ impl<'a> Wiring<'a> {
         let of_table = self.nodes[input.node].kind == RelationKind::Table;
         let calls: Vec<AggregateCall> = calls
             .iter()
-            .map(|call| AggregateCall {
-                args: call.args.iter().map(|e| at(e, &input.columns)).collect(),
-                ..call.clone()
-            })
+            .map(|call| call.map_exprs(&mut |e, _| at(e, &input.columns)).over(of_table))
             .collect();
         let rows = of_table.then_some(SqlType::Bigint);
         let state = rows
             .into_iter()
             .chain(calls.iter().flat_map(AggregateCall::state_types))
             .collect();
+        let owner = self.nodes.len();
+        let id = self.store(store, &node.schema.key, state, owner);
+        let elements = calls.iter().any(AggregateCall::keeps_elements).then(|| {
+            let mut key = node.schema.key.clone();
+            key.push(Column::new("KSQL_CALL", SqlType::Integer));
+            let name = format!("{store}-elements").into();
+            self.store(&name, &key, vec![SqlType::Bigint], owner)
+        });
         let aggregate = Aggregate {
-            store: self.store(store, &node.schema.key, state, self.nodes.len()),
+            store: id,
+            elements,
+            keep_empty: of_table && self.builder.keeps_empty_groups(),
             of_table,
             calls,
         };

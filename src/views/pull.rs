@@ -13,7 +13,7 @@ use super::row::RowReader;
 use super::walk::Walk;
 use super::{Budget, KeyRange, Positions, ViewError, ViewParts, ViewRef, ViewRow, all_views, find_view};
 use crate::engine::Published;
-use crate::expr::{EvalContext, EvalError, Expr};
+use crate::expr::{EvalContext, EvalError, Expr, MemoryElements};
 use crate::sql::{self, Diagnostic, Groups, KeyBounds, PullQuery, ViewCatalog};
 use crate::types::{Column, RelationSchema, Row, Timestamp, Value};
 
@@ -184,7 +184,7 @@ fn eval_all<'a, C: FromIterator<Value>>(
 /// The states of a GROUP BY, by the values of its expressions.
 struct GroupStates<'a> {
     groups: &'a Groups,
-    states: BTreeMap<Row, Vec<Value>>,
+    states: BTreeMap<Row, (Vec<Value>, MemoryElements)>,
     width: usize,
 }
 
@@ -198,7 +198,7 @@ impl<'a> GroupStates<'a> {
         // without grouping there is one group, also of no rows
         if groups.by.is_empty() {
             let state = new.fresh();
-            new.states.insert(Row::empty(), state);
+            new.states.insert(Row::empty(), (state, MemoryElements::default()));
         }
         new
     }
@@ -219,22 +219,26 @@ impl<'a> GroupStates<'a> {
         if !self.states.contains_key(&key) {
             budget.hold(key.heap_bytes() + self.width * size_of::<Value>())?;
             let state = self.fresh();
-            self.states.insert(key.clone(), state);
+            self.states.insert(key.clone(), (state, MemoryElements::default()));
         }
-        let Some(state) = self.states.get_mut(&key) else {
+        let Some((state, elements)) = self.states.get_mut(&key) else {
             return Ok(());
         };
         let heap = |state: &[Value]| state.iter().map(Value::heap_bytes).sum::<usize>();
-        let before = heap(state);
+        let before = heap(state) + elements.bytes();
         let mut rest = &mut state[..];
-        for call in &self.groups.calls {
+        for (number, call) in self.groups.calls.iter().enumerate() {
             let (own, after) = rest.split_at_mut(call.state_len());
-            let args: Vec<Value> = eval_all(call.args.iter(), context)?;
-            call.add(own, &args).map_err(|error| failed(context, error))?;
             rest = after;
+            if !call.passes(context).map_err(|error| failed(context, error))? {
+                continue;
+            }
+            let args: Vec<Value> = eval_all(call.args.iter(), context)?;
+            call.add_with(number, own, &args, context.timestamp, elements)
+                .map_err(|error| failed(context, error))?;
         }
         budget.release(before);
-        budget.hold(heap(state))
+        budget.hold(heap(state) + elements.bytes())
     }
 
     fn finish(
@@ -244,14 +248,19 @@ impl<'a> GroupStates<'a> {
         answer: &mut Answer,
         budget: &mut Budget<'_>,
     ) -> Result<(), ViewError> {
-        for (key, state) in &self.states {
+        for (key, (state, mut elements)) in self.states {
+            let key = &key;
             let mut rest = &state[..];
-            let results = self.groups.calls.iter().map(|call| {
+            let results = self.groups.calls.iter().enumerate().map(|(number, call)| {
                 let (own, after) = rest.split_at(call.state_len());
                 rest = after;
-                call.result(own)
+                call.result_with(number, own, &mut elements)
             });
-            let value: Row = results.collect();
+            let value: Result<Row, EvalError> = results.collect();
+            let value = value.map_err(|error| ViewError::Row {
+                key: format!("{:?}", &**key),
+                message: error.to_string(),
+            })?;
             let context = EvalContext {
                 key,
                 value: &value,

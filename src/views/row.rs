@@ -70,6 +70,16 @@ impl operators::RowReader for Stored<'_> {
             timestamp,
         })
     }
+
+    fn scan(
+        &mut self,
+        store: StoreId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        each: operators::EachKeyRow<'_>,
+    ) -> StoreResult<()> {
+        operators::scan_snapshot(self.snapshot, store, from, to, each)
+    }
 }
 
 /// Computes rows of one view.

@@ -65,7 +65,7 @@ impl Task {
             let savepoint = self.buffer.savepoint();
             let mark = self.outbox.mark();
             let ctx = &mut context(&mut self.buffer, &mut self.work, now);
-            self.nodes[at].operator.forward(held, ctx);
+            self.nodes[at].operator.forward(held, ctx).map_err(TaskError::Store)?;
             let Some(row) = self.work.out.first().map(HeldRow::new) else {
                 continue;
             };

@@ -217,8 +217,8 @@ fn reads_old(topology: &Topology, node: &PlanNode) -> bool {
 /// Whether one record can change both sides of a join: each side's change would then meet the other side as it was or as it will be, whichever
 /// comes first. Held back, the join goes from the rows before to the rows after at once.
 fn shares_store(join: &TableTableJoin) -> bool {
-    let right = join.right.stores();
-    join.left.stores().iter().any(|store| right.contains(store))
+    let right = join.right.all_stores();
+    join.left.all_stores().iter().any(|store| right.contains(store))
 }
 
 /// The stores of the sub-topology. Those keep the row at the start of a generation that are forwarded at the flush, or that a join looks up there.
@@ -226,8 +226,8 @@ fn table_specs(topology: &Topology, sub: SubId, held: &[bool]) -> Vec<TableSpec>
     let mut keep: FxHashSet<StoreId> = FxHashSet::default();
     for node in topology.nodes.iter().filter(|node| node.sub == sub && held[node.id]) {
         match &node.op {
-            Op::Aggregate(aggregate) => keep.extend([aggregate.store]),
-            Op::TableTableJoin(join) => keep.extend([join.left.stores(), join.right.stores()].concat()),
+            Op::Aggregate(aggregate) => keep.extend(aggregate.read_stores()),
+            Op::TableTableJoin(join) => keep.extend([join.left.all_stores(), join.right.all_stores()].concat()),
             Op::Source(_)
             | Op::Filter(_)
             | Op::Project(_)
@@ -237,11 +237,15 @@ fn table_specs(topology: &Topology, sub: SubId, held: &[bool]) -> Vec<TableSpec>
             | Op::Sink(_) => {}
         }
     }
+    let scanned = |store: StoreId| {
+        let elements = |node: &Node| matches!(&node.op, Op::Aggregate(aggregate) if aggregate.elements == Some(store));
+        topology.nodes.iter().any(elements)
+    };
     let spec = |&store: &StoreId| TableSpec {
         store,
         keep_start: keep.contains(&store),
         value: topology.stores[usize::from(store)].value.clone(),
-        ordered: false,
+        ordered: scanned(store),
     };
     topology.subs[sub].stores.iter().map(spec).collect()
 }

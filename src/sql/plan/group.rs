@@ -11,7 +11,7 @@ use crate::sql::check::{Aggregates, Checker, Typed};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::scope::Scope;
 use crate::topology::NodeRef;
-use crate::types::{Column, RelationKind, RelationSchema, SqlType};
+use crate::types::{Column, RelationSchema, SqlType};
 
 impl Planner<'_> {
     pub(super) fn grouped(
@@ -44,9 +44,6 @@ impl Planner<'_> {
                 "GROUP BY needs an aggregate function in the projection or in HAVING",
             );
             return Err(problem.hint("add COUNT(*), for example"));
-        }
-        if self.builder.kind(pipe.node) == RelationKind::Table {
-            refuse_without_undo(&aggregates.calls)?;
         }
         let width = aggregates.width;
         let names = key_names(&keys, &items, &pipe.scope);
@@ -115,34 +112,10 @@ impl Planner<'_> {
             });
             Expr::Value(place)
         };
-        let calls: Vec<AggregateCall> = calls
-            .map(|call| AggregateCall {
-                args: call
-                    .args
-                    .iter()
-                    .zip(&call.arg_types)
-                    .map(|(arg, t)| carry(arg, t))
-                    .collect(),
-                ..call
-            })
-            .collect();
+        let calls: Vec<AggregateCall> = calls.map(|call| call.map_exprs(&mut carry)).collect();
         let (topic, carried) = (format!("{name}-groupby"), (schema, exprs, values));
         let node = self.builder.repartition(name, topic, pipe.node, carried, partitions);
         (node, true, calls)
-    }
-}
-
-/// Over a table a row that changes is taken back first, which not every function can do from its state.
-fn refuse_without_undo(calls: &[(AggregateCall, Span)]) -> Result<(), Problem> {
-    match calls.iter().find(|(call, _)| !call.can_undo()) {
-        None => Ok(()),
-        Some((call, span)) => {
-            let what = format!(
-                "{} over a table: a row that changes must be taken back, and the state is one value only",
-                call.function
-            );
-            Err(Problem::unsupported(*span, what).hint("COUNT, SUM and AVG can; or aggregate a stream"))
-        }
     }
 }
 

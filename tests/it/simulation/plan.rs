@@ -129,11 +129,15 @@ pub fn topology() -> Topology {
         calls: calls.clone(),
         of_table: false,
         store: 0,
+        elements: None,
+        keep_empty: false,
     };
     let count = Aggregate {
         calls: vec![AggregateCall::count_all()],
         of_table: true,
         store: 2,
+        elements: None,
+        keep_empty: false,
     };
     let repartition = |name: &str, key: usize, value: usize| {
         Op::Repartition(Repartition {

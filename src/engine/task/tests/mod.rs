@@ -198,11 +198,22 @@ impl Builder {
     pub fn aggregate(&mut self, input: NodeId, name: &str, calls: Vec<AggregateCall>) -> NodeId {
         let of_table = self.kind(input) == RelationKind::Table;
         let sub = self.topology.nodes[input].sub;
+        let calls: Vec<AggregateCall> = calls.into_iter().map(|call| call.over(of_table)).collect();
         let mut state = if of_table { vec![BIGINT] } else { Vec::new() };
         state.extend(calls.iter().flat_map(|call| call.state_types()));
         let store = self.store(name, &state, sub);
         let types: Vec<SqlType> = calls.iter().map(|call| call.sql_type.clone()).collect();
-        let aggregate = Aggregate { calls, of_table, store };
+        let elements = calls
+            .iter()
+            .any(AggregateCall::keeps_elements)
+            .then(|| self.store(&format!("{name}-elements"), &[BIGINT], sub));
+        let aggregate = Aggregate {
+            calls,
+            of_table,
+            store,
+            elements,
+            keep_empty: false,
+        };
         let id = self.after(
             input,
             name,
