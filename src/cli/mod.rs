@@ -21,6 +21,7 @@ mod signals;
 mod sql_files;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod steer;
+pub mod testing;
 
 use std::process::ExitCode;
 

@@ -15,8 +15,7 @@ pub struct MemoryRegistry {
 
 #[derive(Default)]
 struct Inner {
-    /// By id - 1.
-    schemas: Vec<SchemaText>,
+    schemas: BTreeMap<u32, SchemaText>,
     /// Ids by subject, in the order of versions.
     subjects: BTreeMap<String, Vec<u32>>,
     away: bool,
@@ -39,6 +38,22 @@ impl MemoryRegistry {
         self.inner.lock().questions
     }
 
+    /// Registers a schema with an id of the caller's, as when a registry is copied.
+    ///
+    /// # Errors
+    /// [`RegistryError::Invalid`] when the id belongs to another schema.
+    pub fn register_as(&self, subject: &str, schema: &SchemaText, id: u32) -> Result<RegisteredSchema, RegistryError> {
+        self.ask(|inner| {
+            let schema = inner.resolved(schema)?;
+            if inner.schemas.get(&id).is_some_and(|known| *known != schema) {
+                return Err(RegistryError::Invalid(format!("the id {id} belongs to another schema")));
+            }
+            inner.schemas.insert(id, schema);
+            let version = inner.version_of(subject, id);
+            inner.entry(subject, version)
+        })
+    }
+
     fn ask<T>(&self, answer: impl FnOnce(&mut Inner) -> Result<T, RegistryError>) -> Result<T, RegistryError> {
         let mut inner = self.inner.lock();
         inner.questions += 1;
@@ -58,8 +73,20 @@ impl Inner {
             id,
             subject: subject.to_string(),
             version: version as i32,
-            schema: self.schemas[id as usize - 1].clone(),
+            schema: self.schemas.get(&id).cloned().ok_or_else(missing)?,
         })
+    }
+
+    /// The version under which a subject has a schema; it gets one if it has none.
+    fn version_of(&mut self, subject: &str, id: u32) -> usize {
+        let ids = self.subjects.entry(subject.to_string()).or_default();
+        match ids.iter().position(|i| *i == id) {
+            Some(i) => i + 1,
+            None => {
+                ids.push(id);
+                ids.len()
+            }
+        }
     }
 
     fn resolved(&self, schema: &SchemaText) -> Result<SchemaText, RegistryError> {
@@ -98,21 +125,18 @@ impl SchemaSource for MemoryRegistry {
     fn register(&self, subject: &str, schema: &SchemaText) -> Result<RegisteredSchema, RegistryError> {
         self.ask(|inner| {
             let schema = inner.resolved(schema)?;
-            let id = match inner.schemas.iter().position(|s| *s == schema) {
-                Some(i) => i as u32 + 1,
+            let id = match inner.schemas.iter().find(|(_, s)| **s == schema) {
+                Some((id, _)) => *id,
                 None => {
-                    inner.schemas.push(schema);
-                    inner.schemas.len() as u32
+                    let id = inner
+                        .schemas
+                        .last_key_value()
+                        .map_or(1, |(last, _)| last.saturating_add(1));
+                    inner.schemas.insert(id, schema);
+                    id
                 }
             };
-            let ids = inner.subjects.entry(subject.to_string()).or_default();
-            let version = match ids.iter().position(|i| *i == id) {
-                Some(i) => i + 1,
-                None => {
-                    ids.push(id);
-                    ids.len()
-                }
-            };
+            let version = inner.version_of(subject, id);
             inner.entry(subject, version)
         })
     }
@@ -122,7 +146,7 @@ impl SchemaSource for MemoryRegistry {
             let schema = inner.resolved(schema)?;
             let newest = inner.subjects.get(subject).and_then(|ids| ids.last());
             let old: Vec<SchemaText> = newest
-                .map(|id| inner.schemas[*id as usize - 1].clone())
+                .and_then(|id| inner.schemas.get(id).cloned())
                 .into_iter()
                 .collect();
             super::check_avro_compatibility(super::CompatibilityLevel::Backward, &schema, &old)
@@ -145,6 +169,9 @@ mod tests {
         assert_eq!(registry.latest("b").unwrap().unwrap(), c);
         assert_eq!(registry.latest("c").unwrap(), None);
         assert_eq!(registry.by_id(2).unwrap(), c);
+        let d = registry.register_as("d", &SchemaText::avro("\"string\""), 7).unwrap();
+        assert_eq!((d.id, registry.by_id(7).unwrap()), (7, d));
+        assert!(registry.register_as("d", &SchemaText::avro("\"int\""), 7).is_err());
         registry.set_away(true);
         assert!(registry.by_id(2).unwrap_err().is_retryable());
     }

@@ -7,6 +7,7 @@
 //! Every stage reports [`Diagnostic`]s with places; a file's errors come all at once.
 //! *Not here*: anything that runs; and no text survives compilation but names and the statements for display.
 
+mod apart;
 pub mod ast;
 mod check;
 mod coerce;
@@ -22,6 +23,7 @@ mod scope;
 
 use std::sync::Arc;
 
+pub use apart::Script;
 pub use diagnostic::{Diagnostic, Problem, Span, nearest};
 pub use query::{Groups, KeyBounds, Order, PullQuery, ViewCatalog, query};
 

@@ -132,6 +132,22 @@ impl Builder {
         RelationRef(self.relations.len() - 1)
     }
 
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is no node yet.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Forgets the nodes after the first `nodes`; no view may stand on them.
+    pub fn truncate(&mut self, nodes: usize) {
+        debug_assert!(self.views.iter().all(|(_, node)| *node < nodes));
+        self.nodes.truncate(nodes);
+    }
+
     /// A relation as added.
     pub fn relation_of(&self, relation: RelationRef) -> &Relation {
         &self.relations[relation.0]

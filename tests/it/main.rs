@@ -3,6 +3,7 @@
 #[cfg(feature = "kafka")]
 mod broker;
 mod broker_wire;
+mod cases;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod dev;
 mod engine;

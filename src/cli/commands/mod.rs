@@ -17,6 +17,7 @@ mod resume;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod run;
 mod schemas;
+mod test;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod undeploy;
 
@@ -57,6 +58,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     run::COMMAND,
     check::COMMAND,
     explain::COMMAND,
+    test::COMMAND,
     query::COMMAND,
     load::COMMAND,
     schemas::COMMAND,

@@ -45,11 +45,12 @@ const REGISTRY: &[&str] = &["run", "check", "explain", "schemas", "replay", "und
 const CLIENT: &[&str] = &["query", "load", "replay"];
 /// Commands with an answer.
 const ANSWERS: &[&str] = &[
-    "check", "explain", "query", "load", "schemas", "replay", "undeploy", "pause", "resume",
+    "check", "explain", "test", "query", "load", "schemas", "replay", "undeploy", "pause", "resume",
 ];
 /// Everything but `help`.
 const ALL: &[&str] = &[
-    "dev", "run", "broker", "check", "explain", "query", "load", "schemas", "replay", "undeploy", "pause", "resume",
+    "dev", "run", "broker", "check", "explain", "test", "query", "load", "schemas", "replay", "undeploy", "pause",
+    "resume",
 ];
 
 /// The setting of that name.

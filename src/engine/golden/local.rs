@@ -195,6 +195,39 @@ impl LocalRun {
         self.topics.get(name).into_iter().flatten().flatten()
     }
 
+    /// The records of a topic's first partition from a position on: all of them, where there is one partition.
+    pub fn records_from(&self, topic: &str, position: usize) -> &[LocalRecord] {
+        self.records(topic, 0).get(position..).unwrap_or_default()
+    }
+
+    /// The topics from outside that the topology reads, in the order of its sources.
+    pub fn source_topics(&self) -> Vec<Arc<str>> {
+        let mut topics: Vec<Arc<str>> = Vec::new();
+        for source in self.topology.subs.iter().flat_map(|sub| &sub.sources) {
+            let Op::Source(of) = &self.topology.nodes[*source].op else { continue };
+            if let SourceTopic::External(_) = of.topic {
+                let topic = self.source_topic(*source);
+                if !topics.contains(&topic) {
+                    topics.push(topic);
+                }
+            }
+        }
+        topics
+    }
+
+    /// The topics that its sinks write, in the order of the sinks.
+    pub fn sink_topics(&self) -> Vec<Arc<str>> {
+        let mut topics: Vec<Arc<str>> = Vec::new();
+        for node in &self.topology.nodes {
+            if let Op::Sink(sink) = &node.op
+                && !topics.contains(&sink.topic)
+            {
+                topics.push(sink.topic.clone());
+            }
+        }
+        topics
+    }
+
     /// The name of the dead-letter topic.
     pub fn dead_letters(&self) -> String {
         self.names.dead_letters()

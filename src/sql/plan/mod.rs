@@ -14,6 +14,7 @@ mod script;
 
 pub(super) use group::of_groups;
 pub(super) use output::{Item, select_items};
+pub(super) use script::effective;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub(super) struct Planner<'a> {
     inserts: BTreeMap<Arc<str>, usize>,
     properties: Vec<(String, String)>,
     problems: Vec<Problem>,
+    /// Each query stands alone: derived relations are read from their topics.
+    apart: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -62,7 +65,26 @@ impl<'a> Planner<'a> {
             inserts: BTreeMap::new(),
             properties: Vec::new(),
             problems: Vec::new(),
+            apart: false,
         }
+    }
+
+    /// Plans the last statement alone: those before it only tell what the names mean.
+    pub fn plan_last(mut self, statements: &[Statement]) -> Result<Topology, Vec<Problem>> {
+        self.apart = true;
+        for (i, statement) in statements.iter().enumerate() {
+            if let StatementKind::InsertSelect { into, .. } = &statement.kind {
+                self.inserts.entry(into.text.clone()).or_insert(0);
+            }
+            let nodes = self.builder.len();
+            self.statement(statement, statements);
+            let last = i + 1 == statements.len();
+            if !last || !statement.is_query() {
+                self.builder.truncate(nodes);
+                self.known.values_mut().for_each(|known| known.node = None);
+            }
+        }
+        self.end(statements)
     }
 
     /// Plans all statements.
@@ -79,6 +101,10 @@ impl<'a> Planner<'a> {
             self.statement(statement, statements);
         }
         self.add_views();
+        self.end(statements)
+    }
+
+    fn end(mut self, statements: &[Statement]) -> Result<Topology, Vec<Problem>> {
         if !self.problems.is_empty() {
             self.problems.sort_by_key(|p| p.span.start);
             return Err(self.problems);

@@ -72,9 +72,9 @@ impl Planner<'_> {
         });
         // PARTITIONS without a repartition of our own takes effect in the topic only
         let elsewhere = with.partitions.is_some() && !output.repartitioned;
-        let through_topic = elsewhere || self.inserts.contains_key(&name.text);
+        let through_topic = self.apart || elsewhere || self.inserts.contains_key(&name.text);
         match &with.write_topic {
-            Some(write) if !write.value => self.check_unwritten(&with, write.span, through_topic),
+            Some(write) if !write.value && !self.apart => self.check_unwritten(&with, write.span, through_topic),
             Some(_) | None => {
                 self.builder.sink(&name.text, output.node, relation);
             }

@@ -11,7 +11,7 @@ use crate::sql::diagnostic::{Problem, Span};
 use crate::types::RelationKind;
 
 /// The statements that are left, in order, and what is wrong with the ones carried out.
-pub(super) fn effective(statements: &[Statement]) -> (Vec<Statement>, Vec<Problem>) {
+pub(in crate::sql) fn effective(statements: &[Statement]) -> (Vec<Statement>, Vec<Problem>) {
     let mut script = Script::default();
     for statement in statements {
         if let Err(problem) = script.take(statement) {
