@@ -102,6 +102,7 @@ fn owns(op: &Op, store: StoreId) -> bool {
         Op::Aggregate(aggregate) => aggregate.store == store || aggregate.elements == Some(store),
         Op::Filter(_)
         | Op::Project(_)
+        | Op::FlatMap(_)
         | Op::SelectKey(_)
         | Op::Repartition(_)
         | Op::StreamTableJoin(_)
@@ -122,6 +123,7 @@ fn node_text(topology: &Topology, id: NodeId, depth: usize, out: &mut String) {
         }
         Op::Filter(predicate) => format!("filter {predicate}"),
         Op::Project(columns) => format!("project {}", list(columns)),
+        Op::FlatMap(calls) => format!("rows of {}", list(calls)),
         Op::SelectKey(s) => format!("select key {} value {}", list(&s.key), list(&s.value)),
         Op::Repartition(r) => format!("repartition {} key {} value {}", r.name, list(&r.key), list(&r.value)),
         Op::Aggregate(aggregate) => aggregate_text(aggregate),

@@ -14,6 +14,7 @@ mod eval;
 pub mod functions;
 mod lambda;
 mod like;
+mod table_function;
 mod time_text;
 
 pub use aggregate::elements::{ElementScan, Elements, MemoryElements, NoElements};
@@ -24,6 +25,7 @@ pub use compare::{CompareOp, comparable};
 pub use functions::{FunctionCall, Signature};
 pub use lambda::Lambda;
 pub use like::LikePattern;
+pub use table_function::{TABLE_FUNCTIONS, TableCall, TableFunction};
 pub use time_text::{date_to_string, parse_date, parse_time, parse_timestamp, time_to_string, timestamp_to_string};
 
 use crate::types::{SqlType, Timestamp, Value};

@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod filter;
+mod flat_map;
 mod group_state;
 mod project;
 mod repartition;
@@ -148,6 +149,8 @@ pub enum Operator {
     Filter(filter::Filter),
     /// SELECT.
     Project(project::Project),
+    /// Table functions.
+    FlatMap(flat_map::FlatMap),
     /// PARTITION BY on the way to a sink.
     SelectKey(select_key::SelectKey),
     /// PARTITION BY, GROUP BY.
@@ -175,6 +178,7 @@ impl Operator {
             Op::Source(source) => Self::Source(source::Source::new(source.store, node.kind == RelationKind::Table)),
             Op::Filter(predicate) => Self::Filter(filter::Filter::new(predicate.clone(), of_table)),
             Op::Project(exprs) => Self::Project(project::Project::new(exprs.clone(), mode.wants_old)),
+            Op::FlatMap(calls) => Self::FlatMap(flat_map::FlatMap::new(calls.clone())),
             Op::SelectKey(select) => Self::SelectKey(select_key::SelectKey::new(select, width(0))),
             Op::Repartition(repartition) => {
                 Self::Repartition(repartition::Repartition::new(repartition, of_table, width(0)))
@@ -205,6 +209,7 @@ impl Operator {
             Self::Source(op) => op.process(change, ctx),
             Self::Filter(op) => op.process(change, ctx),
             Self::Project(op) => op.process(change, ctx),
+            Self::FlatMap(op) => op.process(change, ctx),
             Self::SelectKey(op) => op.process(change, ctx),
             Self::Repartition(op) => op.process(change, ctx),
             Self::Aggregate(op) => op.process(change, ctx),
@@ -231,6 +236,7 @@ impl Operator {
             Self::Source(_)
             | Self::Filter(_)
             | Self::Project(_)
+            | Self::FlatMap(_)
             | Self::SelectKey(_)
             | Self::Repartition(_)
             | Self::StreamTableJoin(_)

@@ -360,6 +360,17 @@ pub enum ExpressionKind {
     Struct(Vec<(Name, Expression)>),
     /// A function; `COUNT(*)` has no arguments.
     Call(Name, Vec<Expression>),
+    /// An aggregate function with DISTINCT or FILTER.
+    Aggregate {
+        /// The function.
+        name: Name,
+        /// DISTINCT before the arguments.
+        distinct: bool,
+        /// The arguments.
+        args: Vec<Expression>,
+        /// FILTER (WHERE ...).
+        filter: Option<Box<Expression>>,
+    },
     /// `(a, b) => x`.
     Lambda(Vec<Name>, Box<Expression>),
 }
@@ -406,6 +417,10 @@ impl Expression {
                 otherwise.iter().for_each(|e| f(e));
             }
             ExpressionKind::Array(all) | ExpressionKind::Call(_, all) => all.iter().for_each(f),
+            ExpressionKind::Aggregate { args, filter, .. } => {
+                args.iter().for_each(&mut *f);
+                filter.iter().for_each(|e| f(e));
+            }
             ExpressionKind::Map(entries) => entries.iter().for_each(|(k, v)| {
                 f(k);
                 f(v);

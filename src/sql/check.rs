@@ -6,7 +6,10 @@ use super::diagnostic::{Problem, Span};
 use super::lambda::Frames;
 use super::scope::Scope;
 use crate::expr::functions::{self, FunctionCall};
-use crate::expr::{AGGREGATES, AggregateCall, ArithmeticOp, CompareOp, Expr, LikePattern, arithmetic_type, widens};
+use crate::expr::{
+    AGGREGATES, AggregateCall, ArithmeticOp, CompareOp, Expr, LikePattern, TABLE_FUNCTIONS, TableCall, TableFunction,
+    arithmetic_type, widens,
+};
 use crate::types::{SqlType, StructField, Value};
 
 /// An expression and its type; the literal NULL has none of its own.
@@ -33,12 +36,28 @@ impl Typed {
 }
 
 /// The aggregate calls met so far. Their results stand for the moment behind the value columns of the input, from position `width`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Aggregates {
     /// The calls, each once, and where the first of its kind stands.
     pub calls: Vec<(AggregateCall, Span)>,
+    /// The calls of table functions, likewise. A query has only one of both.
+    pub tables: Vec<(TableCall, Span)>,
     /// How many value columns the input has.
     pub width: usize,
+    /// The most values of COLLECT_LIST and COLLECT_SET.
+    pub limits: (i64, i64),
+}
+
+impl Aggregates {
+    /// For an input of so many value columns.
+    pub fn over(width: usize) -> Self {
+        Self {
+            calls: Vec::new(),
+            tables: Vec::new(),
+            width,
+            limits: (i64::MAX, i64::MAX),
+        }
+    }
 }
 
 type Checked<T> = Result<T, Problem>;
@@ -172,6 +191,18 @@ impl<'a> Checker<'a> {
             }
             ExpressionKind::Struct(fields) => self.structure(fields),
             ExpressionKind::Call(name, args) => self.call(name, args, e.span),
+            ExpressionKind::Aggregate {
+                name,
+                distinct,
+                args,
+                filter,
+            } => {
+                if !is_aggregate(&name.text) {
+                    let problem = Problem::new(name.span, format!("{} is not an aggregate function", name.text));
+                    return Err(problem.hint("DISTINCT and FILTER go with aggregate functions"));
+                }
+                self.aggregate(name, (*distinct, args, filter.as_deref()), e.span)
+            }
             ExpressionKind::Lambda(..) => Err(Problem::new(
                 e.span,
                 "a lambda stands only as the argument of a function",
@@ -289,6 +320,13 @@ impl<'a> Checker<'a> {
         otherwise: Option<&Expression>,
         span: Span,
     ) -> Checked<(Expr, Option<SqlType>)> {
+        let parts = operand
+            .into_iter()
+            .chain(whens.iter().flat_map(|(a, b)| [a, b]))
+            .chain(otherwise);
+        if let Some(at) = parts.filter_map(table_function_in).next() {
+            return Err(Problem::new(at, "a table function is not allowed in CASE"));
+        }
         let operand = operand.map(|o| self.check(o)).transpose()?;
         let mut conditions = Vec::new();
         for (when, _) in whens {
@@ -388,7 +426,10 @@ impl<'a> Checker<'a> {
 
     fn call(&mut self, name: &Name, args: &[Expression], span: Span) -> Checked<(Expr, Option<SqlType>)> {
         if is_aggregate(&name.text) {
-            return self.aggregate(name, args, span);
+            return self.aggregate(name, (false, args, None), span);
+        }
+        if let Some(function) = TableFunction::named(&name.text) {
+            return self.table_call(function, args, span);
         }
         let signatures = functions::named(&name.text);
         if signatures.is_empty() && functions::NOT_YET.contains(&&*name.text) {
@@ -397,7 +438,7 @@ impl<'a> Checker<'a> {
         if signatures.is_empty() {
             let known = functions::all()
                 .map(|s| s.name)
-                .chain(AGGREGATES.iter().map(|a| a.name));
+                .chain(AGGREGATES.iter().chain(TABLE_FUNCTIONS).map(|a| a.name));
             let problem = Problem::new(name.span, format!("there is no function {}", name.text));
             return Err(problem.nearest(&name.text, known));
         }
@@ -416,7 +457,12 @@ impl<'a> Checker<'a> {
         Ok((Expr::Call(call), Some(resolved.sql_type)))
     }
 
-    fn aggregate(&mut self, name: &Name, args: &[Expression], span: Span) -> Checked<(Expr, Option<SqlType>)> {
+    fn aggregate(
+        &mut self,
+        name: &Name,
+        (distinct, args, filter): (bool, &[Expression], Option<&Expression>),
+        span: Span,
+    ) -> Checked<(Expr, Option<SqlType>)> {
         if let Err(place) = &self.aggregates {
             return Err(Problem::new(
                 span,
@@ -425,20 +471,70 @@ impl<'a> Checker<'a> {
         }
         let mut inner = Checker::new(self.scope, "inside another one");
         let args = args.iter().map(|a| inner.check(a)).collect::<Checked<Vec<_>>>()?;
+        let filter = filter
+            .map(|e| inner.condition(e, "the condition of FILTER"))
+            .transpose()?;
         let args = args.into_iter().map(|a| (a.expr.clone(), a.type_or_string())).collect();
-        let call = AggregateCall::new(&name.text, args).map_err(|why| Problem::new(span, why))?;
-        let sql_type = call.sql_type.clone();
+        let call = match distinct {
+            true => AggregateCall::distinct_of(&name.text, args),
+            false => AggregateCall::new(&name.text, args),
+        };
+        let call = call.map_err(|why| Problem::new(span, why))?;
         let Ok(aggregates) = &mut self.aggregates else {
             return Err(Problem::new(span, "an aggregate function is not allowed here"));
         };
-        let at = aggregates.calls.iter().position(|(known, _)| *known == call);
-        let at = at.unwrap_or_else(|| {
-            aggregates.calls.push((call, span));
-            aggregates.calls.len() - 1
-        });
+        let (list, set) = aggregates.limits;
+        let call = AggregateCall {
+            filter,
+            ..call.limited(list, set)
+        };
+        let sql_type = call.sql_type.clone();
+        let at = place_of(&mut aggregates.calls, call, span);
         let result = Expr::Value(aggregates.width + at);
         Ok((self.frames.of_row(result), Some(sql_type)))
     }
+
+    fn table_call(
+        &mut self,
+        function: TableFunction,
+        args: &[Expression],
+        span: Span,
+    ) -> Checked<(Expr, Option<SqlType>)> {
+        if let Err(place) = &self.aggregates {
+            let problem = Problem::new(span, format!("the table function {function} is not allowed {place}"));
+            return Err(problem.hint("it makes rows, so it stands in the projection"));
+        }
+        let mut inner = Checker::new(self.scope, "inside another one");
+        let args = args.iter().map(|a| inner.check(a)).collect::<Checked<Vec<_>>>()?;
+        let args = args.into_iter().map(|a| (a.expr.clone(), a.type_or_string())).collect();
+        let call = TableCall::new(function, args).map_err(|why| Problem::new(span, why))?;
+        let Ok(aggregates) = &mut self.aggregates else {
+            return Err(Problem::new(span, "a table function is not allowed here"));
+        };
+        let sql_type = call.sql_type.clone();
+        let at = place_of(&mut aggregates.tables, call, span);
+        let result = Expr::Value(aggregates.width + at);
+        Ok((self.frames.of_row(result), Some(sql_type)))
+    }
+}
+
+/// Where a call stands among those met so far; equal ones are one.
+fn place_of<T: PartialEq>(calls: &mut Vec<(T, Span)>, call: T, span: Span) -> usize {
+    let known = calls.iter().position(|(known, _)| *known == call);
+    known.unwrap_or_else(|| {
+        calls.push((call, span));
+        calls.len() - 1
+    })
+}
+
+/// A table function in an expression.
+fn table_function_in(e: &Expression) -> Option<Span> {
+    let mut found = match &e.kind {
+        ExpressionKind::Call(name, _) if TableFunction::named(&name.text).is_some() => Some(e.span),
+        _ => None,
+    };
+    e.children(&mut |child| found = found.or_else(|| table_function_in(child)));
+    found
 }
 
 /// AND and OR are flat: `a AND b AND c` is one node.

@@ -314,6 +314,23 @@ impl Display for Expression {
             }
             ExpressionKind::Call(name, args) if args.is_empty() && &*name.text == "COUNT" => f.write_str("COUNT(*)"),
             ExpressionKind::Call(name, args) => write!(f, "{name}({})", list(args)),
+            ExpressionKind::Aggregate {
+                name,
+                distinct,
+                args,
+                filter,
+            } => {
+                let distinct = if *distinct { "DISTINCT " } else { "" };
+                let args = match args.as_slice() {
+                    [] => "*".to_string(),
+                    args => list(args),
+                };
+                write!(f, "{name}({distinct}{args})")?;
+                match filter {
+                    Some(filter) => write!(f, " FILTER (WHERE {filter})"),
+                    None => Ok(()),
+                }
+            }
             ExpressionKind::Lambda(params, body) => write!(f, "({}) => {body}", list(params)),
         }
     }

@@ -114,10 +114,7 @@ fn compile(query: &Query, views: &dyn ViewCatalog, problems: &mut Vec<Problem>) 
         Problem::new(name.span, why).nearest(&name.text, names.iter().map(String::as_str))
     })?;
     let scope = scope(query, &schema);
-    let mut aggregates = Aggregates {
-        width: schema.value.len(),
-        ..Aggregates::default()
-    };
+    let mut aggregates = Aggregates::over(schema.value.len());
     let mut items = select_items(query, &scope, &mut aggregates, problems);
     let filter = match &query.filter {
         Some(e) => Some(Checker::new(&scope, "in WHERE").condition(e, "the condition of WHERE")?),
@@ -140,6 +137,10 @@ fn compile(query: &Query, views: &dyn ViewCatalog, problems: &mut Vec<Problem>) 
     for (e, descending) in &query.order_by {
         let expr = order_key(e, &items, &scope, &mut aggregates)?;
         order_by.push((expr, e.span, *descending));
+    }
+    if let Some((call, span)) = aggregates.tables.first() {
+        let message = format!("the table function {} in a query of a view", call.function);
+        return Err(Problem::unsupported(*span, message).hint("make a stream with it: it is for continuous queries"));
     }
     let grouped = !by.is_empty() || !aggregates.calls.is_empty() || having.is_some();
     if grouped {

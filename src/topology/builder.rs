@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::prune;
 use super::{JoinKind, Op, PseudoColumn, Relation, SubTopology, TimestampFrom, Topology, View};
-use crate::expr::{AggregateCall, Expr};
+use crate::expr::{AggregateCall, Expr, TableCall};
 use crate::types::{Column, Format, RelationKind, RelationSchema, SqlType};
 
 /// A node under construction.
@@ -57,6 +57,7 @@ pub(super) enum Logical {
     },
     Filter(Expr),
     Project(Vec<Expr>),
+    FlatMap(Vec<TableCall>),
     Repartition {
         name: Arc<str>,
         relation: Arc<str>,
@@ -239,6 +240,15 @@ impl Builder {
             kind,
             schema,
         )
+    }
+
+    /// Table functions over a stream: the input's value columns, then one a call.
+    pub fn flat_map(&mut self, name: &str, input: NodeRef, calls: Vec<TableCall>) -> NodeRef {
+        let (kind, mut schema) = (self.kind(input), self.schema(input).clone());
+        let columns = calls.iter().enumerate();
+        let columns = columns.map(|(i, call)| Column::new(format!("KSQL_ROWS_{i}"), call.sql_type.clone()));
+        schema.value.extend(columns);
+        self.push(format!("{name}/rows"), Logical::FlatMap(calls), &[input], kind, schema)
     }
 
     /// A new key, through an internal topic called `topic`.

@@ -81,6 +81,12 @@ fn operator(topology: &Topology, node: &Node, names: &dyn InternalNames) -> Stri
         Op::Source(source) => source_text(topology, node, source, names),
         Op::Filter(predicate) => format!("filter {}", of_input(predicate)),
         Op::Project(columns) => format!("project {}", assignments(&node.schema.value, columns, of_input)),
+        Op::FlatMap(calls) => {
+            let calls = calls
+                .iter()
+                .map(|call| format!("{}({})", call.function, of_input(&call.arg)));
+            format!("a record for each of {}", calls.collect::<Vec<_>>().join(", "))
+        }
         Op::SelectKey(s) => format!(
             "re-key by {}, project {}",
             list(&s.key),

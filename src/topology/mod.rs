@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub use builder::{Builder, EMPTY_GROUPS, NodeRef, PSEUDO_COLUMNS, RelationRef, same_partitioning};
 pub use explain::{InternalNames, explain, explain_json};
 
-use crate::expr::{AggregateCall, Expr};
+use crate::expr::{AggregateCall, Expr, TableCall};
 use crate::types::{RelationKind, RelationSchema, SerdeSpec};
 
 /// Index of a node in [`Topology::nodes`].
@@ -188,6 +188,8 @@ pub enum Op {
     Filter(Expr),
     /// Computes the value columns anew; the key stays.
     Project(Vec<Expr>),
+    /// Makes records of the values that table functions give for a stream's record, behind its own value columns; the longest list decides how many.
+    FlatMap(Vec<TableCall>),
     /// Computes a new key and new value columns of a stream's records, which stay where they are: only sinks follow, and the record that
     /// they write goes to the partition of its key.
     SelectKey(SelectKey),
@@ -211,6 +213,7 @@ impl Op {
             Self::Source(_) | Self::StreamTableJoin(_) | Self::TableTableJoin(_) | Self::Sink(_) => Vec::new(),
             Self::Filter(condition) => vec![condition],
             Self::Project(values) => values.iter().collect(),
+            Self::FlatMap(calls) => calls.iter().map(|call| &call.arg).collect(),
             Self::SelectKey(select) => select.key.iter().chain(&select.value).collect(),
             Self::Repartition(repartition) => repartition.key.iter().chain(&repartition.value).collect(),
             Self::Aggregate(aggregate) => aggregate.calls.iter().flat_map(AggregateCall::exprs).collect(),

@@ -34,6 +34,13 @@ pub(super) fn needed_columns(builder: &Builder) -> Vec<BTreeSet<usize>> {
                 input.extend(condition.value_columns());
             }
             Logical::Project(values) => read(&mut needed[node.inputs[0]], own.iter().map(|i| &values[*i])),
+            // also of a call whose values nobody reads: it says how many rows there are
+            Logical::FlatMap(calls) => {
+                let input = &mut needed[node.inputs[0]];
+                let width = builder.nodes[node.inputs[0]].schema.value.len();
+                input.extend(own.into_iter().filter(|i| *i < width));
+                read(input, calls.iter().map(|call| &call.arg));
+            }
             Logical::Repartition { key, value, .. } => {
                 read(
                     &mut needed[node.inputs[0]],

@@ -8,7 +8,7 @@ use super::{
     Aggregate, JoinKind, Node, NodeId, Op, Repartition, SelectKey, Sink, Source, SourceTopic, StoreId, StoreSpec,
     StreamTableJoin, TablePlan, TableTableJoin, TimestampFrom,
 };
-use crate::expr::{AggregateCall, Expr};
+use crate::expr::{AggregateCall, Expr, TableCall};
 use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
 
 /// Where a builder's node ended up: the topology's node, and the place of each column that was kept.
@@ -73,6 +73,7 @@ impl<'a> Wiring<'a> {
                 }
             }
             Logical::Project(values) => self.project(id, values),
+            Logical::FlatMap(calls) => self.flat_map(node, calls),
             Logical::Repartition {
                 name,
                 relation,
@@ -191,6 +192,25 @@ impl<'a> Wiring<'a> {
             value: kept.iter().map(|i| node.schema.value[*i].clone()).collect(),
         };
         let node = self.push(node, Op::Project(exprs), vec![input.node], schema);
+        Placed { node, columns }
+    }
+
+    fn flat_map(&mut self, node: &LogicalNode, calls: &[TableCall]) -> Placed {
+        let input = self.placed[node.inputs[0]].clone();
+        let calls: Vec<TableCall> = calls
+            .iter()
+            .map(|call| TableCall {
+                arg: at(&call.arg, &input.columns),
+                ..call.clone()
+            })
+            .collect();
+        let mut schema = self.nodes[input.node].schema.clone();
+        let width = schema.value.len();
+        let own = node.schema.value.len() - calls.len();
+        schema.value.extend_from_slice(&node.schema.value[own..]);
+        let made = (0..calls.len()).map(|i| Some(width + i));
+        let columns = input.columns.iter().copied().chain(made).collect();
+        let node = self.push(node, Op::FlatMap(calls), vec![input.node], schema);
         Placed { node, columns }
     }
 
@@ -344,7 +364,7 @@ impl<'a> Wiring<'a> {
                 self.nodes[node.inputs[1]].schema.value.len(),
             ),
             // a re-keyed table is only ever aggregated, and streams have no rows
-            Op::Repartition(_) | Op::SelectKey(_) | Op::StreamTableJoin(_) | Op::Sink(_) => {
+            Op::Repartition(_) | Op::FlatMap(_) | Op::SelectKey(_) | Op::StreamTableJoin(_) | Op::Sink(_) => {
                 self.table_plan(node.inputs[0])
             }
         }

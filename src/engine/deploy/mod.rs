@@ -163,6 +163,7 @@ impl Checked {
                 Op::Source(_)
                 | Op::Filter(_)
                 | Op::Project(_)
+                | Op::FlatMap(_)
                 | Op::SelectKey(_)
                 | Op::Aggregate(_)
                 | Op::StreamTableJoin(_)

@@ -27,6 +27,7 @@ fn source(topology: &Topology, id: NodeId) -> Option<&Source> {
         Op::Source(source) => Some(source),
         Op::Filter(_)
         | Op::Project(_)
+        | Op::FlatMap(_)
         | Op::SelectKey(_)
         | Op::Repartition(_)
         | Op::Aggregate(_)
@@ -99,6 +100,7 @@ pub(super) fn plan(
             Op::Source(_)
             | Op::Filter(_)
             | Op::Project(_)
+            | Op::FlatMap(_)
             | Op::SelectKey(_)
             | Op::Aggregate(_)
             | Op::StreamTableJoin(_)
@@ -314,6 +316,7 @@ impl Planner<'_> {
                 Op::Source(_)
                 | Op::Filter(_)
                 | Op::Project(_)
+                | Op::FlatMap(_)
                 | Op::SelectKey(_)
                 | Op::Aggregate(_)
                 | Op::StreamTableJoin(_)

@@ -136,6 +136,7 @@ pub(super) fn keyed_like(
             Op::Source(_)
             | Op::Filter(_)
             | Op::Project(_)
+            | Op::FlatMap(_)
             | Op::SelectKey(_)
             | Op::Aggregate(_)
             | Op::StreamTableJoin(_)

@@ -73,6 +73,7 @@ pub(super) fn to_create(
             Op::Source(_)
             | Op::Filter(_)
             | Op::Project(_)
+            | Op::FlatMap(_)
             | Op::SelectKey(_)
             | Op::Aggregate(_)
             | Op::StreamTableJoin(_)

@@ -111,6 +111,7 @@ impl TaskPlan {
                 Op::Source(_)
                 | Op::Filter(_)
                 | Op::Project(_)
+                | Op::FlatMap(_)
                 | Op::SelectKey(_)
                 | Op::StreamTableJoin(_)
                 | Op::TableTableJoin(_) => nodes[at].users.iter().any(|&(user, _)| nodes[user].headers),
@@ -188,7 +189,7 @@ fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
         held[node.id] = match node.op {
             Op::Aggregate(_) => true,
             // the stream's side decides; the table is looked up
-            Op::StreamTableJoin(_) | Op::SelectKey(_) => held[node.inputs[0]],
+            Op::StreamTableJoin(_) | Op::SelectKey(_) | Op::FlatMap(_) => held[node.inputs[0]],
             Op::TableTableJoin(ref join) => node.inputs.iter().any(|&input| held[input]) || shares_store(join),
             Op::Filter(_) | Op::Project(_) => node.inputs.iter().any(|&input| held[input]),
             Op::Source(_) | Op::Repartition(_) | Op::Sink(_) => false,
@@ -206,6 +207,7 @@ fn reads_old(topology: &Topology, node: &PlanNode) -> bool {
         // held back, it reads the rows of its inputs by itself
         Op::TableTableJoin(_) => !node.mode.hold,
         Op::Filter(_)
+        | Op::FlatMap(_)
         | Op::SelectKey(_)
         | Op::Repartition(_)
         | Op::Aggregate(_)
@@ -231,6 +233,7 @@ fn table_specs(topology: &Topology, sub: SubId, held: &[bool]) -> Vec<TableSpec>
             Op::Source(_)
             | Op::Filter(_)
             | Op::Project(_)
+            | Op::FlatMap(_)
             | Op::SelectKey(_)
             | Op::Repartition(_)
             | Op::StreamTableJoin(_)

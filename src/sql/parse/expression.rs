@@ -325,24 +325,41 @@ impl Parser<'_> {
         Ok(ExpressionKind::Column(None, name))
     }
 
+    /// The arguments behind `name(`, and FILTER.
     fn call(&mut self, name: Name) -> Parsed<ExpressionKind> {
-        if self.take_symbol(")") {
-            return Ok(ExpressionKind::Call(name, Vec::new()));
-        }
-        if self.is_symbol("*") && &*name.text == "COUNT" {
+        let distinct = self.is_word("DISTINCT") && !matches!(self.ahead(1), Kind::Symbol(s) if s == "," || s == ")");
+        if distinct {
             self.advance();
-            self.expect_symbol(")")?;
-            return Ok(ExpressionKind::Call(name, Vec::new()));
         }
-        if self.is_word("DISTINCT") {
-            return Err(Problem::unsupported(
-                self.span(),
-                format!("{}(DISTINCT ...)", name.text),
-            ));
-        }
-        let args = self.list(Self::argument)?;
+        let args = if self.is_symbol(")") && !distinct {
+            Vec::new()
+        } else if self.is_symbol("*") && &*name.text == "COUNT" && !distinct {
+            self.advance();
+            Vec::new()
+        } else {
+            self.list(Self::argument)?
+        };
         self.expect_symbol(")")?;
-        Ok(ExpressionKind::Call(name, args))
+        let opens = matches!(self.ahead(1), Kind::Symbol(s) if s == "(");
+        let filter = if self.is_word("FILTER") && opens && self.ahead_is_word(2, "WHERE") {
+            self.advance();
+            self.advance();
+            self.advance();
+            let condition = self.expression()?;
+            self.expect_symbol(")")?;
+            Some(Box::new(condition))
+        } else {
+            None
+        };
+        if !distinct && filter.is_none() {
+            return Ok(ExpressionKind::Call(name, args));
+        }
+        Ok(ExpressionKind::Aggregate {
+            name,
+            distinct,
+            args,
+            filter,
+        })
     }
 
     /// An expression or a lambda: `x => ...`, `(x, y) => ...`.

@@ -38,6 +38,10 @@ impl Planner<'_> {
             }
             None => None,
         };
+        if let Some((call, span)) = aggregates.tables.first() {
+            let message = format!("the table function {} cannot be used with GROUP BY", call.function);
+            return Err(Problem::new(*span, message).hint("make a stream with it first, and group that"));
+        }
         if aggregates.calls.is_empty() {
             let problem = Problem::new(
                 select_span(query),

@@ -46,10 +46,8 @@ impl Planner<'_> {
         pipe: Pipe,
         partitions: Option<i32>,
     ) -> Result<Option<Output>, Problem> {
-        let mut aggregates = Aggregates {
-            width: self.builder.schema(pipe.node).value.len(),
-            ..Aggregates::default()
-        };
+        let mut aggregates = Aggregates::over(self.builder.schema(pipe.node).value.len());
+        aggregates.limits = self.collect_limits(query)?;
         let before = self.problems.len();
         let items = select_items(query, &pipe.scope, &mut aggregates, &mut self.problems);
         if self.problems.len() > before {
@@ -74,8 +72,44 @@ impl Planner<'_> {
         if let Some(having) = &query.having {
             return Err(Problem::new(having.span, "HAVING needs GROUP BY").hint("use WHERE"));
         }
+        let pipe = self.exploded(name, pipe, aggregates)?;
         let (pipe, items, repartitioned) = self.partitioned(name, query, pipe, items, partitions)?;
         self.finish(name, query, &pipe, items, repartitioned).map(Some)
+    }
+
+    /// Table functions: their values stand behind the value columns, where the projection looks for them.
+    fn exploded(&mut self, name: &str, mut pipe: Pipe, aggregates: Aggregates) -> Result<Pipe, Problem> {
+        let Some((call, span)) = aggregates.tables.first() else {
+            return Ok(pipe);
+        };
+        if self.builder.kind(pipe.node) == RelationKind::Table {
+            let problem = Problem::new(
+                *span,
+                format!(
+                    "the table function {} works on streams: a table has one row a key",
+                    call.function
+                ),
+            );
+            return Err(problem);
+        }
+        let calls = aggregates.tables.into_iter().map(|(call, _)| call).collect();
+        pipe.node = self.builder.flat_map(name, pipe.node, calls);
+        Ok(pipe)
+    }
+
+    /// The properties that bound COLLECT_LIST and COLLECT_SET; a negative number is no bound.
+    fn collect_limits(&self, query: &Query) -> Result<(i64, i64), Problem> {
+        let limit = |of: &str| {
+            let name = format!("ksql.functions.{of}.limit");
+            let Some((_, value)) = self.properties.iter().find(|(known, _)| *known == name) else {
+                return Ok(i64::MAX);
+            };
+            let limit = value.trim().parse::<i64>();
+            let limit =
+                limit.map_err(|_| Problem::new(select_span(query), format!("{name} is a number, not '{value}'")))?;
+            Ok(if limit < 0 { i64::MAX } else { limit })
+        };
+        Ok((limit("collect_list")?, limit("collect_set")?))
     }
 
     /// PARTITION BY: a new key, unless it is the key already.
