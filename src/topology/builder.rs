@@ -348,13 +348,8 @@ impl Builder {
     /// The finished topology.
     ///
     /// # Errors
-    /// When topics of different key formats would have to be partitioned alike; the message names them. When [`EMPTY_GROUPS`] says neither.
+    /// When topics of different key formats would have to be partitioned alike; the message names them.
     pub fn build(self) -> Result<Topology, String> {
-        for (name, value) in &self.properties {
-            if name == EMPTY_GROUPS && !["keep", "delete"].contains(&value.as_str()) {
-                return Err(format!("{EMPTY_GROUPS} is 'delete' or 'keep', not '{value}'"));
-            }
-        }
         let needed = prune::needed_columns(&self);
         let mut wiring = super::wire::Wiring::new(&self, &needed);
         for id in 0..self.nodes.len() {

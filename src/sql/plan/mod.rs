@@ -24,7 +24,7 @@ use super::diagnostic::{Problem, Span};
 use super::print;
 use super::properties::is_topic_name;
 use super::{CompileContext, SourceFile};
-use crate::topology::{Builder, NodeRef, RelationRef, TimestampFrom, Topology};
+use crate::topology::{Builder, EMPTY_GROUPS, NodeRef, RelationRef, TimestampFrom, Topology};
 use crate::types::RelationKind;
 
 /// What a name of the file stands for.
@@ -131,7 +131,13 @@ impl<'a> Planner<'a> {
             StatementKind::Set(name, value) => {
                 self.properties.retain(|(known, _)| known != name);
                 self.properties.push((name.clone(), value.clone()));
-                Ok(())
+                match name == EMPTY_GROUPS && !["delete", "keep"].contains(&value.as_str()) {
+                    true => Err(Problem::new(
+                        statement.span,
+                        format!("{EMPTY_GROUPS} is 'delete' or 'keep', not '{value}'"),
+                    )),
+                    false => Ok(()),
+                }
             }
             StatementKind::Unset(name) => {
                 self.properties.retain(|(known, _)| known != name);
