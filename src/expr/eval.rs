@@ -65,6 +65,7 @@ impl Expr {
                 }
                 return otherwise.get(row);
             }
+            Self::Try(a) => return Ok(a.get(row).unwrap_or(Cow::Borrowed(&NULL))),
             Self::Cast(a, to) => {
                 let value = a.get(row)?;
                 cast_value(&value, to)?

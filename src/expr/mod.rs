@@ -107,6 +107,8 @@ pub enum Expr {
     Case(Vec<(Expr, Expr)>, Box<Expr>),
     /// CAST to a type.
     Cast(Box<Expr>, SqlType),
+    /// The value, or NULL where it cannot be computed: what ksqlDB does with a column that fails.
+    Try(Box<Expr>),
     /// A field of a STRUCT by position.
     Field(Box<Expr>, usize),
     /// An item of an ARRAY: from 1, or negative from the end; NULL outside.
@@ -133,7 +135,7 @@ impl Expr {
         match self {
             Self::Literal(_) | Self::Key(_) | Self::Value(_) | Self::Rowtime => {}
             Self::Not(a) | Self::Negate(a) | Self::IsNull(a) | Self::Like(a, _) | Self::Cast(a, _) => f(a),
-            Self::Field(a, _) | Self::NonNull(a) => f(a),
+            Self::Field(a, _) | Self::NonNull(a) | Self::Try(a) => f(a),
             // the body reads the lambda's frame, not the row
             Self::Lambda(lambda) => lambda.captures.iter().for_each(f),
             Self::Compare(_, a, b) | Self::Arithmetic(_, a, b, _) | Self::IsDistinct(a, b) => {
@@ -169,7 +171,7 @@ impl Expr {
         match self {
             Self::Literal(_) | Self::Key(_) | Self::Value(_) | Self::Rowtime => {}
             Self::Not(a) | Self::Negate(a) | Self::IsNull(a) | Self::Like(a, _) | Self::Cast(a, _) => f(a),
-            Self::Field(a, _) | Self::NonNull(a) => f(a),
+            Self::Field(a, _) | Self::NonNull(a) | Self::Try(a) => f(a),
             // the body reads the lambda's frame, not the row
             Self::Lambda(lambda) => lambda.captures.iter_mut().for_each(f),
             Self::Compare(_, a, b) | Self::Arithmetic(_, a, b, _) | Self::IsDistinct(a, b) => {
@@ -240,6 +242,41 @@ impl Expr {
             }
         });
         reads
+    }
+
+    /// Whether some row can make it fail.
+    pub fn may_fail(&self) -> bool {
+        let mut may = false;
+        self.walk(&mut |e| {
+            may |= matches!(
+                e,
+                Self::Negate(_) | Self::Arithmetic(..) | Self::Cast(..) | Self::Call(_) | Self::NonNull(_)
+            );
+        });
+        may && !matches!(self, Self::Try(_))
+    }
+
+    /// The expression with comparisons that are FALSE where SQL's are NULL, as ksqlDB computes them.
+    pub fn with_false_for_null(self) -> Self {
+        let mut expr = self;
+        expr.children_mut(&mut |child| *child = std::mem::replace(child, Self::Rowtime).with_false_for_null());
+        if let Self::Lambda(lambda) = &mut expr {
+            lambda.body = std::mem::replace(&mut lambda.body, Self::Rowtime).with_false_for_null();
+        }
+        let may_be_null = matches!(
+            expr,
+            Self::Compare(..) | Self::In(..) | Self::Like(..) | Self::LikeExpr(..)
+        );
+        if !may_be_null {
+            return expr;
+        }
+        let [yes, no] = [true, false].map(|b| Self::Literal(Value::Boolean(b)));
+        Self::Case(vec![(expr, yes)], no.into())
+    }
+
+    /// The expression with [`Self::Try`] around it, if it can fail at all.
+    pub fn or_null(self) -> Self {
+        if self.may_fail() { Self::Try(self.into()) } else { self }
     }
 
     /// Replaces value columns: `map(old position)` is what stands there instead.

@@ -6,7 +6,7 @@
 use crate::expr::Expr;
 use crate::types::Change;
 
-use super::{Context, OpError, passes};
+use super::{Context, DropReason, OpError, passes};
 
 /// See the module.
 pub struct Filter {
@@ -25,7 +25,14 @@ impl Filter {
             passed.unwrap_or(false)
         });
         if let Some(row) = &change.new {
-            let passed = passes(&self.predicate, &change.key, row, change.timestamp, ctx.now);
+            let mut passed = match &self.predicate {
+                Expr::Try(predicate) => passes(predicate, &change.key, row, change.timestamp, ctx.now),
+                predicate => passes(predicate, &change.key, row, change.timestamp, ctx.now),
+            };
+            if passed.is_err() && matches!(self.predicate, Expr::Try(_)) {
+                ctx.dropped.push(DropReason::FailedExpression);
+                passed = Ok(false);
+            }
             if ctx.or_absent(passed)? != Some(true) {
                 change.new = None;
             }

@@ -41,11 +41,18 @@ pub enum DropReason {
     NullValue,
     /// A row was to be taken out of a group that does not exist.
     MissingGroup,
+    /// An expression could not be computed and is NULL (a condition: not TRUE), as `millstream.expression.errors` says.
+    FailedExpression,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::NullKey, Self::NullValue, Self::MissingGroup];
+    pub const ALL: [Self; 4] = [
+        Self::NullKey,
+        Self::NullValue,
+        Self::MissingGroup,
+        Self::FailedExpression,
+    ];
 
     /// The word in metrics.
     pub fn word(self) -> &'static str {
@@ -53,6 +60,7 @@ impl DropReason {
             Self::NullKey => "null-key",
             Self::NullValue => "null-value",
             Self::MissingGroup => "missing-group",
+            Self::FailedExpression => "failed-expression",
         }
     }
 }
@@ -100,7 +108,15 @@ impl Context<'_> {
         };
         self.scratch.clear();
         for expr in exprs {
-            self.scratch.push(expr.eval(&context)?);
+            // one that is allowed to fail is counted where it does
+            let computed = match expr {
+                Expr::Try(inner) => inner.eval(&context).unwrap_or_else(|_| {
+                    self.dropped.push(DropReason::FailedExpression);
+                    Value::Null
+                }),
+                expr => expr.eval(&context)?,
+            };
+            self.scratch.push(computed);
         }
         Ok(Row::take(self.scratch))
     }

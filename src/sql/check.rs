@@ -1,14 +1,14 @@
 //! Names and types: an expression of the tree becomes a compiled [`Expr`], with every implicit cast made explicit.
 
 use super::ast::{Expression, ExpressionKind, Name};
-use super::coerce::{all_of_one_type, cast, compare, convert, fold, literal_value, operand, operand_type, unify};
+use super::coerce::{all_of_one_type, cast, compare, convert, element, fold, literal_value, unify};
 use super::diagnostic::{Problem, Span};
 use super::lambda::Frames;
 use super::scope::Scope;
 use crate::expr::functions::{self, FunctionCall};
 use crate::expr::{
     AGGREGATES, AggregateCall, ArithmeticOp, CompareOp, Expr, LikePattern, TABLE_FUNCTIONS, TableCall, TableFunction,
-    arithmetic_type, widens,
+    arithmetic_type, comparable, parse_timestamp, widens,
 };
 use crate::types::{SqlType, StructField, Value};
 
@@ -61,6 +61,9 @@ impl Aggregates {
 }
 
 type Checked<T> = Result<T, Problem>;
+
+/// Columns of milliseconds that are compared with texts.
+const TIMES: [&str; 3] = ["ROWTIME", "WINDOWSTART", "WINDOWEND"];
 
 /// Checks expressions over a scope.
 pub struct Checker<'a> {
@@ -157,7 +160,15 @@ impl<'a> Checker<'a> {
                 boolean(chain(a, b, false))
             }
             ExpressionKind::Compare(op, a, b) => {
-                let (a, b) = (self.check(a)?, self.check(b)?);
+                let (a, b) = self.beside_time(a, b)?;
+                if a.sql_type.is_none() || b.sql_type.is_none() {
+                    let message = format!(
+                        "cannot compare {} with {}: the result is NULL always",
+                        a.named(),
+                        b.named()
+                    );
+                    return Err(Problem::new(e.span, message).hint("use IS NULL, IS NOT NULL or IS DISTINCT FROM"));
+                }
                 boolean(compare(*op, &a, &b, e.span)?)
             }
             ExpressionKind::Arithmetic(op, a, b) => self.arithmetic(*op, a, b, e.span),
@@ -176,13 +187,24 @@ impl<'a> Checker<'a> {
                 Ok((cast(a, to, e.span)?, Some(to.clone())))
             }
             ExpressionKind::Field(a, field) => self.field(a, field),
-            ExpressionKind::AllFields(_) => Err(Problem::unsupported(e.span, "->* (all fields of a STRUCT)")),
+            ExpressionKind::AllFields(_) => {
+                let problem = Problem::new(e.span, "->* stands for columns: it goes into SELECT by itself");
+                Err(problem.hint("name one field: ->field"))
+            }
             ExpressionKind::Subscript(a, i) => self.subscript(a, i),
             ExpressionKind::Array(items) => {
+                if items.is_empty() {
+                    let problem = Problem::new(e.span, "an ARRAY without items has no type");
+                    return Err(problem.hint("CAST(NULL AS ARRAY<...>), or give it an item"));
+                }
                 let (items, of) = self.same_type(items, "the items of an ARRAY")?;
                 Ok((Expr::Array(items), Some(SqlType::Array(of.into()))))
             }
             ExpressionKind::Map(entries) => {
+                if entries.is_empty() {
+                    let problem = Problem::new(e.span, "a MAP without entries has no type");
+                    return Err(problem.hint("CAST(NULL AS MAP<...>), or give it an entry"));
+                }
                 let (keys, values): (Vec<_>, Vec<_>) = entries.iter().cloned().unzip();
                 let (keys, k) = self.same_type(&keys, "the keys of a MAP")?;
                 let (values, v) = self.same_type(&values, "the values of a MAP")?;
@@ -224,7 +246,8 @@ impl<'a> Checker<'a> {
             }
             ExpressionKind::In(a, all, not) => Ok(negated(self.is_in(a, all, e.span)?, *not)),
             ExpressionKind::Between(a, low, high, not) => {
-                let (a, low, high) = (self.check(a)?, self.check(low)?, self.check(high)?);
+                let (_, low) = self.beside_time(a, low)?;
+                let (a, high) = self.beside_time(a, high)?;
                 let above = compare(CompareOp::GreaterOrEqual, &a, &low, e.span)?;
                 let below = compare(CompareOp::LessOrEqual, &a, &high, e.span)?;
                 Ok(negated(Expr::And(vec![above, below]), *not))
@@ -239,6 +262,25 @@ impl<'a> Checker<'a> {
             }
             _ => self.condition(e, "a condition"),
         }
+    }
+
+    /// Two operands of a comparison. Beside ROWTIME and the bounds of windows, which are milliseconds, a text is a time.
+    fn beside_time(&mut self, a: &Expression, b: &Expression) -> Checked<(Typed, Typed)> {
+        let (mut left, mut right) = (self.check(a)?, self.check(b)?);
+        for (pseudo, text) in [(a, &mut right), (b, &mut left)] {
+            let ExpressionKind::Column(_, name) = &pseudo.kind else {
+                continue;
+            };
+            if let (Expr::Literal(Value::String(s)), true) = (&text.expr, TIMES.contains(&&*name.text)) {
+                let Some(ms) = parse_timestamp(s) else {
+                    let message = format!("'{s}' is no time to compare {} with", name.text);
+                    return Err(Problem::new(text.span, message).hint("write '2020-02-29T23:59:59', or milliseconds"));
+                };
+                text.expr = Expr::Literal(Value::Bigint(ms));
+                text.sql_type = Some(SqlType::Bigint);
+            }
+        }
+        Ok((left, right))
     }
 
     fn string(&mut self, e: &Expression, operator: &str) -> Checked<Expr> {
@@ -291,16 +333,14 @@ impl<'a> Checker<'a> {
     fn is_in(&mut self, a: &Expression, all: &[Expression], span: Span) -> Checked<Expr> {
         let mut needle = self.check(a)?;
         let all = all.iter().map(|e| self.check(e)).collect::<Checked<Vec<_>>>()?;
-        let mut common = needle.sql_type.clone();
-        for candidate in &all {
-            let (of, with) = (
-                Typed {
-                    sql_type: common.clone(),
-                    ..needle.clone()
-                },
-                candidate,
-            );
-            common = operand_type(&of, with, CompareOp::Equal, span)?;
+        let mut list = all.clone();
+        list.insert(0, needle.clone());
+        let common = all_of_one_type(&list, "the values of IN")?;
+        if let Some(t) = common.as_ref().filter(|t| !comparable(t, CompareOp::Equal)) {
+            return Err(Problem::new(
+                span,
+                format!("{t} cannot be compared: IN does not take it"),
+            ));
         }
         let Some(common) = common else {
             return Ok(Expr::Literal(Value::Null));
@@ -308,7 +348,7 @@ impl<'a> Checker<'a> {
         let of = needle.sql_type.take();
         let candidates = all
             .into_iter()
-            .map(|c| operand(c, &common))
+            .map(|c| element(c, &common))
             .collect::<Checked<Vec<_>>>()?;
         Ok(Expr::In(convert(needle.expr, &common, of.as_ref()).into(), candidates))
     }
@@ -403,9 +443,13 @@ impl<'a> Checker<'a> {
 
     fn same_type(&mut self, items: &[Expression], what: &str) -> Checked<(Vec<Expr>, SqlType)> {
         let items = items.iter().map(|e| self.check(e)).collect::<Checked<Vec<_>>>()?;
-        let of = all_of_one_type(&items, what)?.unwrap_or(SqlType::String);
-        let exprs = items.into_iter().map(|i| convert(i.expr, &of, i.sql_type.as_ref()));
-        Ok((exprs.collect(), of))
+        let Some(of) = all_of_one_type(&items, what)? else {
+            let span = items.first().map_or(Span::default(), |i| i.span);
+            let problem = Problem::new(span, format!("{what} are NULL, so that they have no type"));
+            return Err(problem.hint("CAST one of them: CAST(NULL AS STRING)"));
+        };
+        let exprs = items.into_iter().map(|i| element(i, &of)).collect::<Checked<_>>()?;
+        Ok((exprs, of))
     }
 
     fn structure(&mut self, fields: &[(Name, Expression)]) -> Checked<(Expr, Option<SqlType>)> {

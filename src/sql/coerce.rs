@@ -4,7 +4,7 @@ use super::ast::Literal;
 use super::check::Typed;
 use super::diagnostic::{Problem, Span};
 use crate::expr::{CompareOp, EvalContext, Expr, can_cast, cast_value, common_type, comparable};
-use crate::types::{Decimal, SqlType, Value};
+use crate::types::{Decimal, SqlType, StructField, Value};
 
 type Checked<T> = Result<T, Problem>;
 
@@ -18,11 +18,16 @@ pub(super) fn literal_value(literal: &Literal, span: Span) -> Checked<(Expr, Opt
             let too_large = || Problem::new(span, format!("the number {text} is too large"));
             if text.contains(['e', 'E']) {
                 let x: f64 = text.parse().map_err(|_| too_large())?;
+                if x.is_infinite() {
+                    return Err(too_large());
+                }
                 (Value::Double(x), Some(SqlType::Double))
             } else if let Ok(n) = text.parse::<i32>() {
                 (Value::Integer(n), Some(SqlType::Integer))
             } else if let Ok(n) = text.parse::<i64>() {
                 (Value::Bigint(n), Some(SqlType::Bigint))
+            } else if !text.contains('.') {
+                return Err(too_large().hint("write it with a point to make it a DECIMAL"));
             } else {
                 let d: Decimal = text.parse().map_err(|_| too_large())?;
                 let (precision, scale) = (d.digits().max(d.scale()), d.scale());
@@ -33,13 +38,15 @@ pub(super) fn literal_value(literal: &Literal, span: Span) -> Checked<(Expr, Opt
     Ok((Expr::Literal(value), sql_type))
 }
 
-/// The type on which two operands are compared; `None` if both are NULL. Text constants become times beside times, as in ksqlDB.
-pub(super) fn operand_type(a: &Typed, b: &Typed, op: CompareOp, span: Span) -> Checked<Option<SqlType>> {
-    let is_text = |t: &Typed| matches!(&t.expr, Expr::Literal(Value::String(_)));
+/// The type on which two operands are compared; `None` if both are NULL. Texts become times beside times, as in ksqlDB.
+fn operand_type(a: &Typed, b: &Typed, op: CompareOp, span: Span) -> Checked<Option<SqlType>> {
     let common = match (&a.sql_type, &b.sql_type) {
         (None, other) | (other, None) => return Ok(other.clone()),
-        (Some(x), Some(_)) if x.is_time() && is_text(b) => Some(x.clone()),
-        (Some(_), Some(y)) if y.is_time() && is_text(a) => Some(y.clone()),
+        (Some(x), Some(SqlType::String)) if x.is_time() => Some(x.clone()),
+        (Some(SqlType::String), Some(y)) if y.is_time() => Some(y.clone()),
+        (Some(SqlType::Date), Some(SqlType::Timestamp)) | (Some(SqlType::Timestamp), Some(SqlType::Date)) => {
+            Some(SqlType::Timestamp)
+        }
         (Some(x), Some(y)) => common_type(x, y),
     };
     match common {
@@ -63,7 +70,7 @@ pub(super) fn unify(a: &Typed, b: &Typed, op: CompareOp, span: Span) -> Checked<
 }
 
 /// An operand brought to the common type; a text that is no such time is an error here, not at every row.
-pub(super) fn operand(typed: Typed, to: &SqlType) -> Checked<Expr> {
+fn operand(typed: Typed, to: &SqlType) -> Checked<Expr> {
     if let (Expr::Literal(text @ Value::String(_)), true) = (&typed.expr, to.is_time()) {
         let value = cast_value(text, to).map_err(|e| Problem::new(typed.span, e.message))?;
         return Ok(Expr::Literal(value));
@@ -82,7 +89,7 @@ pub(super) fn all_of_one_type(all: &[Typed], what: &str) -> Checked<Option<SqlTy
         common = match (common, &typed.sql_type) {
             (None, t) => t.clone(),
             (Some(c), None) => Some(c),
-            (Some(c), Some(t)) => Some(common_type(&c, t).ok_or_else(|| {
+            (Some(c), Some(t)) => Some(wider(&c, typed).ok_or_else(|| {
                 Problem::new(
                     typed.span,
                     format!("{what} must have one type: {t} does not go with {c}"),
@@ -93,12 +100,83 @@ pub(super) fn all_of_one_type(all: &[Typed], what: &str) -> Checked<Option<SqlTy
     Ok(common)
 }
 
+/// The type of a list so far and its next element. A text constant beside numbers is read as one, beside a BOOLEAN as that.
+fn wider(so_far: &SqlType, next: &Typed) -> Option<SqlType> {
+    let sql_type = next.sql_type.as_ref()?;
+    let Expr::Literal(Value::String(text)) = &next.expr else {
+        return common_type(so_far, sql_type);
+    };
+    match so_far {
+        t if t.is_numeric() => common_type(t, &number_type(text)?),
+        SqlType::Boolean => {
+            let known = ["true", "false", "yes", "no"];
+            let text = text.trim().to_lowercase();
+            (!text.is_empty() && known.iter().any(|k| k.starts_with(&text))).then_some(SqlType::Boolean)
+        }
+        t if t.is_time() => cast_value(&Value::String(text.clone()), t).is_ok().then(|| t.clone()),
+        t => common_type(t, sql_type),
+    }
+}
+
+/// The type of the number that a text is.
+fn number_type(text: &str) -> Option<SqlType> {
+    let text = text.trim();
+    if text.parse::<i32>().is_ok() {
+        return Some(SqlType::Integer);
+    }
+    if text.parse::<i64>().is_ok() {
+        return Some(SqlType::Bigint);
+    }
+    let exact = text.parse().ok();
+    let decimal: Decimal = exact.or_else(|| Decimal::from_f64(text.parse().ok().filter(|x: &f64| x.is_finite())?))?;
+    Some(SqlType::Decimal {
+        precision: decimal.digits().max(decimal.scale()),
+        scale: decimal.scale(),
+    })
+}
+
+/// An element brought to the type of its list; a text constant that is no such value is an error here.
+pub(super) fn element(typed: Typed, to: &SqlType) -> Checked<Expr> {
+    if let (Expr::Literal(Value::String(text)), true) = (&typed.expr, typed.sql_type.as_ref() != Some(to)) {
+        let failed = |message| Problem::new(typed.span, message);
+        let number = text.trim().parse::<f64>().ok().and_then(Decimal::from_f64);
+        let value = match (to, number) {
+            // exponents are no part of a DECIMAL's text
+            (SqlType::Decimal { .. }, Some(n)) if text.contains(['e', 'E']) => Value::Decimal(n),
+            _ => Value::String(text.clone()),
+        };
+        let value = cast_value(&value, to).map_err(|e| failed(e.message))?;
+        return Ok(Expr::Literal(value));
+    }
+    Ok(convert(typed.expr, to, typed.sql_type.as_ref()))
+}
+
 /// An implicit cast: nothing if the type is right already.
 pub(super) fn convert(expr: Expr, to: &SqlType, from: Option<&SqlType>) -> Expr {
-    if from.is_none_or(|from| from == to) {
-        return expr;
+    match from {
+        None => expr,
+        Some(from) if from == to => expr,
+        Some(from @ SqlType::Struct(_)) if matches!(to, SqlType::Struct(_)) => by_fields(expr, from, to),
+        Some(_) => fold(Expr::Cast(expr.into(), to.clone())),
     }
-    fold(Expr::Cast(expr.into(), to.clone()))
+}
+
+/// A STRUCT as another one: fields by name, NULL for those that it lacks.
+fn by_fields(expr: Expr, from: &SqlType, to: &SqlType) -> Expr {
+    let (SqlType::Struct(old), SqlType::Struct(new)) = (from, to) else {
+        return expr;
+    };
+    let field = |field: &StructField| match old.iter().position(|f| f.name == field.name) {
+        Some(i) => convert(
+            Expr::Field(expr.clone().into(), i),
+            &field.sql_type,
+            Some(&old[i].sql_type),
+        ),
+        None => Expr::Literal(Value::Null),
+    };
+    let built = Expr::Struct(new.iter().map(field).collect());
+    let null = (Expr::IsNull(expr.clone().into()), Expr::Literal(Value::Null));
+    Expr::Case(vec![null], built.into())
 }
 
 /// CAST; a STRUCT is taken apart and put together by the names of its fields.
@@ -116,23 +194,7 @@ pub(super) fn cast(a: Typed, to: &SqlType, span: Span) -> Checked<Expr> {
             _ => problem,
         });
     }
-    Ok(match (from, to) {
-        (SqlType::Struct(old), SqlType::Struct(new)) if old != new => {
-            let fields = new
-                .iter()
-                .map(|field| match old.iter().position(|f| f.name == field.name) {
-                    Some(i) => {
-                        let value = Expr::Field(a.expr.clone().into(), i);
-                        convert(value, &field.sql_type, Some(&old[i].sql_type))
-                    }
-                    None => Expr::Literal(Value::Null),
-                });
-            let built = Expr::Struct(fields.collect());
-            let null = (Expr::IsNull(a.expr.into()), Expr::Literal(Value::Null));
-            Expr::Case(vec![null], built.into())
-        }
-        _ => convert(a.expr, to, Some(from)),
-    })
+    Ok(convert(a.expr, to, Some(from)))
 }
 
 /// Computes an operator of constants once. One that fails is left: only rows that reach it are bad.

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 pub use apart::Script;
 pub use diagnostic::{Diagnostic, Problem, Span, nearest};
+pub use plan::{AS_KSQLDB, EXPRESSION_ERRORS, NULL_COMPARISONS};
 pub use query::{Groups, KeyBounds, Order, PullQuery, ViewCatalog, query};
 
 use crate::topology::Topology;
@@ -78,12 +79,26 @@ pub struct CompileContext<'a> {
 /// # Errors
 /// Everything that is wrong with it, in the order of places.
 pub fn compile(file: &SourceFile, context: &CompileContext<'_>) -> Result<Topology, Vec<Diagnostic>> {
+    compile_with(file, context, &[])
+}
+
+/// Compiles a file as if it began with these `SET` properties.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with(
+    file: &SourceFile,
+    context: &CompileContext<'_>,
+    properties: &[(String, String)],
+) -> Result<Topology, Vec<Diagnostic>> {
     let diagnose = |problems: Vec<Problem>| {
         let found = problems.into_iter().map(|p| Diagnostic::new(&file.name, &file.text, p));
         found.collect::<Vec<_>>()
     };
     let (statements, mut problems) = parse::statements(&file.text);
-    let planned = plan::Planner::new(file.topology(), file, context).plan(&statements);
+    let planned = plan::Planner::new(file.topology(), file, context)
+        .with_properties(properties)
+        .plan(&statements);
     match planned {
         Ok(topology) if problems.is_empty() => Ok(topology),
         Ok(_) => Err(diagnose(problems)),

@@ -112,7 +112,7 @@ impl Scope {
 
     /// Whether several relations of the query have a column of this name.
     pub fn clashes(&self, name: &str) -> bool {
-        self.columns.iter().filter(|c| &*c.name == name && !c.hidden).count() > 1
+        self.columns.iter().filter(|c| &*c.name == name).count() > 1
     }
 
     /// The columns of `*` or `relation.*`.

@@ -146,6 +146,46 @@ fn output_names_and_keys_are_ksqldbs() {
         ),
         ("CREATE STREAM o AS SELECT * FROM k PARTITION BY v", ""),
         (
+            "CREATE STREAM o AS SELECT id, p->* FROM s",
+            "STREAM ID INTEGER KEY, NAME STRING, SIZE INTEGER KAFKA/JSON",
+        ),
+        (
+            "CREATE STREAM r (id INT KEY, a STRING, p STRUCT<x INT>, b INT) WITH (KAFKA_TOPIC = 'r', VALUE_FORMAT = 'JSON'); CREATE STREAM o AS SELECT * FROM r PARTITION BY b",
+            "STREAM B INTEGER KEY, A STRING, P STRUCT<X INTEGER>, ID INTEGER KAFKA/JSON",
+        ),
+        (
+            "CREATE STREAM r (id INT KEY, a STRING, p STRUCT<x INT>) WITH (KAFKA_TOPIC = 'r', VALUE_FORMAT = 'JSON'); CREATE STREAM o AS SELECT * FROM r PARTITION BY p->x",
+            "STREAM X INTEGER KEY, A STRING, P STRUCT<X INTEGER>, ID INTEGER KAFKA/JSON",
+        ),
+        (
+            "CREATE STREAM r (id INT KEY, a STRING) WITH (KAFKA_TOPIC = 'r', VALUE_FORMAT = 'JSON'); CREATE STREAM o AS SELECT * FROM r PARTITION BY LEN(a)",
+            "STREAM KSQL_COL_0 INTEGER KEY, A STRING, ID INTEGER KAFKA/JSON",
+        ),
+        (
+            "CREATE STREAM r (id INT KEY, a STRING) WITH (KAFKA_TOPIC = 'r', VALUE_FORMAT = 'JSON'); CREATE STREAM o AS SELECT * FROM r PARTITION BY NULL",
+            "STREAM A STRING, ID INTEGER NONE/JSON",
+        ),
+        (
+            "CREATE STREAM o AS SELECT s.id, s.rowtime, t.rowtime, t.rowoffset AS o, t.n FROM s JOIN t ON s.id = t.id WHERE t.rowtime > '2020-01-01'",
+            "STREAM S_ID INTEGER KEY, S_ROWTIME BIGINT, T_ROWTIME BIGINT, O BIGINT, T_N BIGINT KAFKA/JSON",
+        ),
+        (
+            "CREATE STREAM h (k INT KEY, all ARRAY<STRUCT<key STRING, value BYTES>> HEADERS, v INT) WITH (KAFKA_TOPIC = 'h', VALUE_FORMAT = 'JSON'); CREATE STREAM o AS SELECT * FROM h",
+            "STREAM K INTEGER KEY, V INTEGER, ALL ARRAY<STRUCT<KEY STRING, VALUE BYTES>> KAFKA/JSON",
+        ),
+        (
+            "CREATE OR REPLACE STREAM k (w INT) WITH (KAFKA_TOPIC = 'k', VALUE_FORMAT = 'JSON'); ALTER STREAM k ADD COLUMN x INT; DROP STREAM s; CREATE STREAM s AS SELECT * FROM k",
+            "STREAM W INTEGER, X INTEGER NONE/JSON",
+        ),
+        (
+            "CREATE TYPE a AS STRUCT<x INT>; DEFINE t = 'topic'; CREATE STREAM o (p a, q a ARRAY) WITH (KAFKA_TOPIC = '${t}', VALUE_FORMAT = 'JSON')",
+            "STREAM P STRUCT<X INTEGER>, Q ARRAY<STRUCT<X INTEGER>> NONE/JSON",
+        ),
+        (
+            "CREATE STREAM o AS SELECT id, ARRAY[n, '2e1', id, 1.5] AS a, ARRAY[STRUCT(x := 1), STRUCT(y := 'a')] AS b, n IN (1, '2') AS c FROM s",
+            "STREAM ID INTEGER KEY, A ARRAY<DECIMAL(20, 1)>, B ARRAY<STRUCT<X INTEGER, Y STRING>>, C BOOLEAN KAFKA/JSON",
+        ),
+        (
             "CREATE STREAM o AS SELECT v AS k, AS_VALUE(v) AS v FROM k PARTITION BY v",
             "STREAM K STRING KEY, V STRING KAFKA/JSON",
         ),

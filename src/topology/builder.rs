@@ -86,6 +86,15 @@ pub(super) struct LogicalNode {
     pub schema: RelationSchema,
 }
 
+/// Where the user chooses between SQL's way and ksqlDB's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Semantics {
+    /// An expression that fails gives NULL and is counted, rather than making its record bad.
+    pub null_on_error: bool,
+    /// A comparison with NULL is FALSE rather than NULL.
+    pub false_for_null: bool,
+}
+
 /// Collects relations, operators and views.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -94,6 +103,7 @@ pub struct Builder {
     pub(super) nodes: Vec<LogicalNode>,
     pub(super) views: Vec<(usize, usize)>,
     pub(super) properties: Vec<(String, String)>,
+    semantics: Semantics,
     pub(super) inserts: Vec<super::Insert>,
     pub(super) asserts: Vec<super::Assert>,
 }
@@ -107,9 +117,32 @@ impl Builder {
             nodes: Vec::new(),
             views: Vec::new(),
             properties: Vec::new(),
+            semantics: Semantics::default(),
             inserts: Vec::new(),
             asserts: Vec::new(),
         }
+    }
+
+    /// How expressions of the operators added from here on behave.
+    pub fn semantics(&mut self, semantics: Semantics) {
+        self.semantics = semantics;
+    }
+
+    fn guarded(&self, expr: Expr) -> Expr {
+        let expr = if self.semantics.false_for_null {
+            expr.with_false_for_null()
+        } else {
+            expr
+        };
+        if self.semantics.null_on_error {
+            expr.or_null()
+        } else {
+            expr
+        }
+    }
+
+    fn all_guarded(&self, exprs: Vec<Expr>) -> Vec<Expr> {
+        exprs.into_iter().map(|expr| self.guarded(expr)).collect()
     }
 
     /// A record to write once, at the first deployment.
@@ -202,6 +235,7 @@ impl Builder {
     /// Lets pass what satisfies a condition. `name` is that of the relation being made, as in all that follow.
     pub fn filter(&mut self, name: &str, input: NodeRef, condition: Expr) -> NodeRef {
         let (kind, schema) = (self.kind(input), self.schema(input).clone());
+        let condition = self.guarded(condition);
         self.push(
             format!("{name}/filter"),
             Logical::Filter(condition),
@@ -214,6 +248,7 @@ impl Builder {
     /// The same for HAVING, which comes after an aggregation.
     pub fn having(&mut self, name: &str, input: NodeRef, condition: Expr) -> NodeRef {
         let (kind, schema) = (self.kind(input), self.schema(input).clone());
+        let condition = self.guarded(condition);
         self.push(
             format!("{name}/having"),
             Logical::Filter(condition),
@@ -233,6 +268,7 @@ impl Builder {
         values: Vec<Expr>,
     ) -> NodeRef {
         let kind = self.kind(input);
+        let values = self.all_guarded(values);
         self.push(
             format!("{name}/{step}"),
             Logical::Project(values),
@@ -261,6 +297,7 @@ impl Builder {
         partitions: Option<i32>,
     ) -> NodeRef {
         let kind = self.kind(input);
+        let (key, value) = (self.all_guarded(key), self.all_guarded(value));
         let op = Logical::Repartition {
             name: topic.clone().into(),
             relation: name.into(),
@@ -273,6 +310,13 @@ impl Builder {
 
     /// Groups by the input's key; one value column a call. `name` is the store's name, too.
     pub fn aggregate(&mut self, name: &str, input: NodeRef, calls: Vec<AggregateCall>) -> NodeRef {
+        let calls: Vec<AggregateCall> = calls
+            .into_iter()
+            .map(|call| AggregateCall {
+                args: self.all_guarded(call.args.clone()),
+                ..call
+            })
+            .collect();
         let results = calls.iter().enumerate();
         let value = results.map(|(i, call)| Column::new(format!("KSQL_AGG_{i}"), call.sql_type.clone()));
         let schema = RelationSchema {

@@ -12,7 +12,7 @@ mod wire;
 
 use std::sync::Arc;
 
-pub use builder::{Builder, EMPTY_GROUPS, NodeRef, PSEUDO_COLUMNS, RelationRef, same_partitioning};
+pub use builder::{Builder, EMPTY_GROUPS, NodeRef, PSEUDO_COLUMNS, RelationRef, Semantics, same_partitioning};
 pub use explain::{InternalNames, explain, explain_json};
 
 use crate::expr::{AggregateCall, Expr, TableCall};

@@ -84,6 +84,9 @@ fn attempt(case: &JsonCase) -> Result<(), Stopped> {
 fn source_file(case: &JsonCase) -> SourceFile {
     let quoted = |text: &str| text.replace('\'', "''");
     let mut text = String::new();
+    for (name, value) in sql::AS_KSQLDB {
+        text.push_str(&format!("SET '{name}' = '{value}'; "));
+    }
     for (name, value) in &case.properties {
         text.push_str(&format!("SET '{}' = '{}'; ", quoted(name), quoted(value)));
     }

@@ -24,8 +24,17 @@ use super::diagnostic::{Problem, Span};
 use super::print;
 use super::properties::is_topic_name;
 use super::{CompileContext, SourceFile};
-use crate::topology::{Builder, EMPTY_GROUPS, NodeRef, RelationRef, TimestampFrom, Topology};
+use crate::topology::{Builder, EMPTY_GROUPS, NodeRef, RelationRef, Semantics, TimestampFrom, Topology};
 use crate::types::RelationKind;
+
+/// What becomes of a record whose expression fails: `null`, as in ksqlDB, or `dead-letter`, the default.
+pub const EXPRESSION_ERRORS: &str = "millstream.expression.errors";
+
+/// What a comparison with NULL gives: `null`, the default, or `false`, as in ksqlDB.
+pub const NULL_COMPARISONS: &str = "millstream.null.comparisons";
+
+/// The settings under which expressions give what they give in ksqlDB.
+pub const AS_KSQLDB: [(&str, &str); 2] = [(EXPRESSION_ERRORS, "null"), (NULL_COMPARISONS, "false")];
 
 /// What a name of the file stands for.
 #[derive(Clone, Debug)]
@@ -50,6 +59,8 @@ pub(super) struct Planner<'a> {
     /// Targets of INSERT INTO anywhere in the file, and how many were planned.
     inserts: BTreeMap<Arc<str>, usize>,
     properties: Vec<(String, String)>,
+    /// The query being planned joins and names ROWTIME: its relations offer theirs as a column.
+    times_for: Option<String>,
     problems: Vec<Problem>,
     /// Each query stands alone: derived relations are read from their topics.
     apart: bool,
@@ -64,6 +75,7 @@ impl<'a> Planner<'a> {
             known: BTreeMap::new(),
             inserts: BTreeMap::new(),
             properties: Vec::new(),
+            times_for: None,
             problems: Vec::new(),
             apart: false,
         }
@@ -85,6 +97,12 @@ impl<'a> Planner<'a> {
             }
         }
         self.end(statements)
+    }
+
+    /// Properties that the file finds set.
+    pub fn with_properties(mut self, properties: &[(String, String)]) -> Self {
+        self.properties.extend_from_slice(properties);
+        self
     }
 
     /// Plans all statements.
@@ -117,6 +135,12 @@ impl<'a> Planner<'a> {
     }
 
     fn statement(&mut self, statement: &Statement, all: &[Statement]) {
+        let is = |name: &str, wanted: &str| self.property(name).is_some_and(|v| v.eq_ignore_ascii_case(wanted));
+        let semantics = Semantics {
+            null_on_error: is(EXPRESSION_ERRORS, "null"),
+            false_for_null: is(NULL_COMPARISONS, "false"),
+        };
+        self.builder.semantics(semantics);
         let result = match &statement.kind {
             StatementKind::Create(create) => self.create(create, statement, all),
             StatementKind::InsertSelect { into, query } => self.insert(into, query, all),
@@ -128,17 +152,7 @@ impl<'a> Planner<'a> {
             StatementKind::Drop { .. } | StatementKind::Alter { .. } => Ok(()),
             StatementKind::CreateType { .. } | StatementKind::DropType { .. } => Ok(()),
             StatementKind::Define(..) | StatementKind::Undefine(_) => Ok(()),
-            StatementKind::Set(name, value) => {
-                self.properties.retain(|(known, _)| known != name);
-                self.properties.push((name.clone(), value.clone()));
-                match name == EMPTY_GROUPS && !["delete", "keep"].contains(&value.as_str()) {
-                    true => Err(Problem::new(
-                        statement.span,
-                        format!("{EMPTY_GROUPS} is 'delete' or 'keep', not '{value}'"),
-                    )),
-                    false => Ok(()),
-                }
-            }
+            StatementKind::Set(name, value) => self.set(name, value, statement.span),
             StatementKind::Unset(name) => {
                 self.properties.retain(|(known, _)| known != name);
                 Ok(())
@@ -152,6 +166,23 @@ impl<'a> Planner<'a> {
         if let Err(problem) = result {
             self.problems.push(problem);
         }
+    }
+
+    fn set(&mut self, name: &str, value: &str, span: Span) -> Result<(), Problem> {
+        for (known, [a, b]) in [
+            (EXPRESSION_ERRORS, ["null", "dead-letter"]),
+            (NULL_COMPARISONS, ["null", "false"]),
+            (EMPTY_GROUPS, ["delete", "keep"]),
+        ] {
+            let right = value.eq_ignore_ascii_case(a) || value.eq_ignore_ascii_case(b);
+            if name.eq_ignore_ascii_case(known) && !right {
+                let message = format!("{known} is '{a}' or '{b}', not '{value}'");
+                return Err(Problem::new(span, message));
+            }
+        }
+        self.properties.retain(|(known, _)| known != name);
+        self.properties.push((name.into(), value.into()));
+        Ok(())
     }
 
     fn create(&mut self, create: &Create, statement: &Statement, all: &[Statement]) -> Result<(), Problem> {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::Planner;
 use super::query::Pipe;
 use crate::expr::Expr;
-use crate::sql::ast::{ExpressionKind, Query, SelectItem};
+use crate::sql::ast::{Expression, ExpressionKind, Name, Query, SelectItem};
 use crate::sql::check::{Aggregates, Checker, Typed};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::scope::Scope;
 use crate::topology::NodeRef;
-use crate::types::{Column, RelationKind, RelationSchema, SqlType, Value};
+use crate::types::{Column, RelationKind, RelationSchema, SqlType, StructField, Value};
 
 /// A planned query.
 pub(super) struct Output {
@@ -132,17 +132,22 @@ impl Planner<'_> {
             .hint("GROUP BY makes a table with another key"));
         }
         let mut checker = Checker::new(&pipe.scope, "in PARTITION BY");
-        let keys = query
+        let mut keys = query
             .partition_by
             .iter()
             .map(|e| checker.check(e))
             .collect::<Result<Vec<_>, _>>()?;
+        if let [Typed { sql_type: None, .. }] = keys.as_slice() {
+            // PARTITION BY NULL: records without key
+            keys.clear();
+        }
         check_keys(&keys)?;
         let exprs: Vec<Expr> = keys.iter().map(|k| k.expr.clone()).collect();
         let width = self.builder.schema(pipe.node).key.len();
         if exprs == key_columns(width) {
             return Ok((pipe, items, false));
         }
+        self.behind_partition_by(query, &pipe.scope, &keys, &mut items);
         let names = key_names(&keys, &items, &pipe.scope);
         let columns = names
             .into_iter()
@@ -172,6 +177,42 @@ impl Planner<'_> {
         let carried = (schema, exprs, values);
         pipe.node = self.builder.repartition(name, topic, pipe.node, carried, partitions);
         Ok((pipe, items, true))
+    }
+
+    /// What `*` means behind PARTITION BY: the new key, also where it is no column, then the columns of each relation with its old key last.
+    fn behind_partition_by(&self, query: &Query, scope: &Scope, keys: &[Typed], items: &mut Vec<Item>) {
+        let stars = query
+            .select
+            .iter()
+            .filter(|i| matches!(i, SelectItem::All { qualifier: None, .. }));
+        if stars.count() != 1 || query.select.len() != 1 {
+            return;
+        }
+        let was_key = |item: &Item| {
+            let column = item.column.map(|c| &scope.columns[c])?;
+            let relation = column.relation?;
+            let known = self.known.get(&scope.relations[relation].name)?.relation?;
+            let keys = &self.builder.relation_of(known).schema.key;
+            Some((relation, keys.iter().any(|k| k.name == column.name)))
+        };
+        items.sort_by_key(|item| was_key(item).unwrap_or((usize::MAX, false)));
+        let mut taken: BTreeSet<Arc<str>> = scope.columns.iter().map(|c| c.name.clone()).collect();
+        for (i, key) in keys.iter().enumerate() {
+            if items.iter().any(|item| item.typed.expr == key.expr) {
+                continue;
+            }
+            let name = match &query.partition_by[i].kind {
+                ExpressionKind::Field(_, field) => unique(&field.text, &taken),
+                _ => first_free("KSQL_COL", 0, &taken),
+            };
+            taken.insert(name.clone());
+            let item = Item {
+                name,
+                typed: key.clone(),
+                column: None,
+            };
+            items.insert(i.min(items.len()), item);
+        }
     }
 
     /// A repartition that carries all value columns, then the old key's; what nobody reads is left out later.
@@ -257,6 +298,14 @@ pub(crate) fn select_items(
                     items.push((Some(star_name(scope, column)), column_item(scope, column, *span)));
                 }
             }),
+            SelectItem::One {
+                expression:
+                    Expression {
+                        kind: ExpressionKind::AllFields(of),
+                        span,
+                    },
+                alias,
+            } => all_fields(of, alias.as_ref(), *span, scope, aggregates).map(|fields| items.extend(fields)),
             SelectItem::One { expression, alias } => {
                 let typed = Checker::aggregating(scope, aggregates).check(expression);
                 typed.map(|typed| {
@@ -299,6 +348,40 @@ pub(crate) fn select_items(
     items
 }
 
+/// `x->*`: a column for each field of the STRUCT.
+fn all_fields(
+    of: &Expression,
+    alias: Option<&Name>,
+    span: Span,
+    scope: &Scope,
+    aggregates: &mut Aggregates,
+) -> Result<Vec<(Option<Arc<str>>, Item)>, Problem> {
+    if let Some(alias) = alias {
+        return Err(Problem::new(
+            alias.span,
+            "->* stands for several columns: it takes no AS",
+        ));
+    }
+    let typed = Checker::aggregating(scope, aggregates).check(of)?;
+    let Some(SqlType::Struct(fields)) = &typed.sql_type else {
+        let message = format!("'->*' takes a STRUCT, this is {}", typed.named());
+        return Err(Problem::new(of.span, message));
+    };
+    let item = |(i, field): (usize, &StructField)| {
+        let item = Item {
+            name: field.name.clone(),
+            typed: Typed {
+                expr: Expr::Field(typed.expr.clone().into(), i),
+                sql_type: Some(field.sql_type.clone()),
+                span,
+            },
+            column: None,
+        };
+        (Some(field.name.clone()), item)
+    };
+    Ok(fields.iter().enumerate().map(item).collect())
+}
+
 /// `*` takes the relation's name in only when there are several.
 fn star_name(scope: &Scope, column: usize) -> Arc<str> {
     let column = &scope.columns[column];
@@ -335,23 +418,11 @@ fn column_item(scope: &Scope, column: usize, span: Span) -> Item {
 fn named(items: Vec<(Option<Arc<str>>, Item)>, scope: &Scope) -> Vec<Item> {
     let mut taken: BTreeSet<Arc<str>> = scope.columns.iter().map(|c| c.name.clone()).collect();
     taken.extend(items.iter().filter_map(|(name, _)| name.clone()));
-    let first_free = |base: &str, taken: &BTreeSet<Arc<str>>| -> Arc<str> {
-        let numbered = (0..).map(|n| Arc::from(format!("{base}_{n}")));
-        numbered
-            .into_iter()
-            .find(|name| !taken.contains(name))
-            .unwrap_or_default()
-    };
     let give = |(name, item): (Option<Arc<str>>, Item)| {
         let name = name.unwrap_or_else(|| {
-            let field = item.name.clone();
-            let name = match &*field {
-                "" => first_free("KSQL_COL", &taken),
-                _ if !taken.contains(&field) => field,
-                _ => {
-                    let numbered = (1..).map(|n| Arc::from(format!("{field}_{n}")));
-                    numbered.into_iter().find(|n| !taken.contains(n)).unwrap_or_default()
-                }
+            let name = match &*item.name {
+                "" => first_free("KSQL_COL", 0, &taken),
+                field => unique(field, &taken),
             };
             taken.insert(name.clone());
             name
@@ -359,6 +430,20 @@ fn named(items: Vec<(Option<Arc<str>>, Item)>, scope: &Scope) -> Vec<Item> {
         Item { name, ..item }
     };
     items.into_iter().map(give).collect()
+}
+
+/// The name, or with the first free number behind it.
+fn unique(name: &str, taken: &BTreeSet<Arc<str>>) -> Arc<str> {
+    if taken.contains(name) {
+        first_free(name, 1, taken)
+    } else {
+        name.into()
+    }
+}
+
+fn first_free(base: &str, from: u32, taken: &BTreeSet<Arc<str>>) -> Arc<str> {
+    let mut numbered = (from..).map(|n| Arc::from(format!("{base}_{n}")));
+    numbered.find(|name| !taken.contains(name)).unwrap_or_default()
 }
 
 /// The item that is the key's column `i`: of several the one of the leftmost relation.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Planner;
 use super::columns::{PSEUDO, check_formats};
 use super::declare::{check_wrapping, topic_spec};
 use super::insert_values::declaration;
 use super::output::Output;
+use super::{Planner, script};
 use crate::expr::Expr;
 use crate::sql::ast::{Create, Emit, Name, Query, Statement, TableRef};
 use crate::sql::check::Checker;
@@ -15,7 +15,7 @@ use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::properties::{self, With};
 use crate::sql::scope::{Scope, ScopeColumn, ScopeRelation};
 use crate::topology::{NodeRef, Relation};
-use crate::types::{Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
+use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
 
 /// How far a query has been planned: a node, and what can be named there.
 #[derive(Clone)]
@@ -176,6 +176,9 @@ impl Planner<'_> {
     /// Plans a query up to its projection. `name` is that of the relation being made, the root of all internal names.
     fn query(&mut self, name: &str, query: &Query, partitions: Option<i32>, all: &[Statement]) -> Planned<Output> {
         self.refuse(query)?;
+        // behind a join each side's own time is a column like others
+        let times = !query.joins.is_empty() && script::names_column(query, "ROWTIME");
+        self.times_for = times.then(|| name.to_string());
         let Some(mut pipe) = self.read(&query.from, all)? else {
             return Ok(None);
         };
@@ -262,14 +265,25 @@ impl Planner<'_> {
                 lost: None,
             })
             .collect();
-        columns.push(ScopeColumn {
+        let mut time = ScopeColumn {
             relation: Some(0),
             name: "ROWTIME".into(),
             expr: Expr::Rowtime,
             sql_type: SqlType::Bigint,
             hidden: true,
             lost: None,
-        });
+        };
+        let mut node = node;
+        if let Some(name) = self.times_for.clone() {
+            let mut schema = self.builder.schema(node).clone();
+            let width = schema.value.len();
+            schema.value.push(Column::new("ROWTIME", SqlType::Bigint));
+            let values = (0..width).map(Expr::Value).chain([Expr::Rowtime]).collect();
+            let step = format!("time-of-{}", table.known_as());
+            node = self.builder.project(&name, &step, node, schema, values);
+            time.expr = Expr::Value(width);
+        }
+        columns.push(time);
         let scope = Scope {
             relations: vec![ScopeRelation {
                 alias: table.known_as().text.clone(),

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::sql::ast::{Create, Name, Query, Statement, StatementKind};
+use crate::sql::ast::{Create, Expression, ExpressionKind, Name, Query, SelectItem, Statement, StatementKind};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::types::RelationKind;
 
@@ -172,4 +172,25 @@ fn reads(statement: &Statement, name: &str) -> bool {
 
 fn reads_or_writes(statement: &Statement, name: &str) -> bool {
     reads(statement, name) || target(statement).is_some_and(|target| &*target == name)
+}
+
+/// Whether a query names a column anywhere.
+pub(super) fn names_column(query: &Query, column: &str) -> bool {
+    fn within(e: &Expression, column: &str) -> bool {
+        let mut found = matches!(&e.kind, ExpressionKind::Column(_, name) if &*name.text == column);
+        e.children(&mut |child| found = found || within(child, column));
+        found
+    }
+    let items = query.select.iter().filter_map(|item| match item {
+        SelectItem::One { expression, .. } => Some(expression),
+        SelectItem::All { .. } => None,
+    });
+    let clauses = query
+        .filter
+        .iter()
+        .chain(&query.having)
+        .chain(&query.group_by)
+        .chain(&query.partition_by);
+    let joins = query.joins.iter().map(|join| &join.on);
+    items.chain(clauses).chain(joins).any(|e| within(e, column))
 }
