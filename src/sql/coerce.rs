@@ -103,6 +103,9 @@ pub(super) fn all_of_one_type(all: &[Typed], what: &str) -> Checked<Option<SqlTy
 /// The type of a list so far and its next element. A text constant beside numbers is read as one, beside a BOOLEAN as that.
 fn wider(so_far: &SqlType, next: &Typed) -> Option<SqlType> {
     let sql_type = next.sql_type.as_ref()?;
+    if let (SqlType::Struct(known), SqlType::Struct(fields)) = (so_far, sql_type) {
+        return all_fields(fields, known);
+    }
     let Expr::Literal(Value::String(text)) = &next.expr else {
         return common_type(so_far, sql_type);
     };
@@ -116,6 +119,18 @@ fn wider(so_far: &SqlType, next: &Typed) -> Option<SqlType> {
         t if t.is_time() => cast_value(&Value::String(text.clone()), t).is_ok().then(|| t.clone()),
         t => common_type(t, sql_type),
     }
+}
+
+/// A STRUCT with the fields of both.
+fn all_fields(a: &[StructField], b: &[StructField]) -> Option<SqlType> {
+    let mut fields = a.to_vec();
+    for field in b {
+        match fields.iter_mut().find(|f| f.name == field.name) {
+            Some(same) => same.sql_type = common_type(&same.sql_type, &field.sql_type)?,
+            None => fields.push(field.clone()),
+        }
+    }
+    Some(SqlType::Struct(fields.into()))
 }
 
 /// The type of the number that a text is.

@@ -183,7 +183,7 @@ fn output_names_and_keys_are_ksqldbs() {
         ),
         (
             "CREATE STREAM o AS SELECT id, ARRAY[n, '2e1', id, 1.5] AS a, ARRAY[STRUCT(x := 1), STRUCT(y := 'a')] AS b, n IN (1, '2') AS c FROM s",
-            "STREAM ID INTEGER KEY, A ARRAY<DECIMAL(20, 1)>, B ARRAY<STRUCT<X INTEGER, Y STRING>>, C BOOLEAN KAFKA/JSON",
+            "STREAM ID INTEGER KEY, A ARRAY<DECIMAL(20, 1)>, B ARRAY<STRUCT<Y STRING, X INTEGER>>, C BOOLEAN KAFKA/JSON",
         ),
         (
             "CREATE STREAM o AS SELECT v AS k, AS_VALUE(v) AS v FROM k PARTITION BY v",
