@@ -4,6 +4,9 @@
 //! What a call keeps depends on whether rows can be taken back ([`AggregateCall::retracts`]): a stream's MAX is one value, a table's MAX needs the
 //! others, too. Calls that keep elements ([`AggregateCall::keeps_elements`]) are given them by [`Elements`].
 //!
+//! Over a table no row is ever refused for what its group holds: what was put in can be taken out. A sum that does not fit its type is an error of
+//! the group's result ([`AggregateCall::check`]).
+//!
 //! *Invariant*: the state is a function of the multiset of rows that were added and not taken back, but for functions of the order of a stream.
 
 mod collect;
@@ -15,6 +18,7 @@ mod ordered;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 use std::fmt;
 
@@ -338,6 +342,12 @@ impl AggregateCall {
             | AggregateFunction::Count
             | AggregateFunction::CountDistinct
             | AggregateFunction::Histogram => vec![SqlType::Bigint],
+            AggregateFunction::Sum | AggregateFunction::SumList if self.sums_wide() => self.wide_types(),
+            AggregateFunction::Avg if self.sums_wide() => {
+                let mut types = self.wide_types();
+                types.push(SqlType::Bigint);
+                types
+            }
             AggregateFunction::Sum | AggregateFunction::SumList if self.sums_doubles() => vec![SqlType::Double; 2],
             AggregateFunction::Sum | AggregateFunction::SumList => vec![self.summed().clone()],
             AggregateFunction::Avg if self.sums_doubles() => {
@@ -375,6 +385,8 @@ impl AggregateCall {
             | AggregateFunction::Max
             | AggregateFunction::TopK { .. }
             | AggregateFunction::TopKDistinct { .. } => 1,
+            AggregateFunction::Sum | AggregateFunction::SumList if self.sums_wide() => self.wide_types().len(),
+            AggregateFunction::Avg if self.sums_wide() => self.wide_types().len() + 1,
             AggregateFunction::Sum | AggregateFunction::SumList => 1 + usize::from(self.sums_doubles()),
             AggregateFunction::Avg => 2 + usize::from(self.sums_doubles()),
             AggregateFunction::StddevSamp | AggregateFunction::StddevSample => 5,
@@ -456,7 +468,7 @@ impl AggregateCall {
     /// Adds a row with these argument values to a call without elements. On an error the state is as before.
     ///
     /// # Errors
-    /// On overflow of an exact type, or when it [`Self::keeps_elements`].
+    /// On overflow of an exact type (never over a table, see [`Self::check`]), or when it [`Self::keeps_elements`].
     pub fn add(&self, state: &mut [Value], args: &[Value]) -> Result<(), EvalError> {
         self.add_with(0, state, args, 0, &mut NoElements)
     }
@@ -571,9 +583,12 @@ impl AggregateCall {
         Ok(())
     }
 
-    /// The result for a state of a call that does not [`Self::reads_elements`].
+    /// The result for a state of a call that does not [`Self::reads_elements`]; NULL where [`Self::check`] has an error.
     pub fn result(&self, state: &[Value]) -> Value {
         match self.function {
+            AggregateFunction::Sum | AggregateFunction::SumList if self.sums_wide() => {
+                wide::result(state, &self.sql_type).unwrap_or_default()
+            }
             AggregateFunction::CountAll
             | AggregateFunction::Count
             | AggregateFunction::CountDistinct
@@ -587,7 +602,7 @@ impl AggregateCall {
             // the last value, behind the note whether there is one
             AggregateFunction::EarliestByOffset { .. } => state.last().cloned().unwrap_or_default(),
             AggregateFunction::Attr => state[1].clone(),
-            AggregateFunction::Avg => Self::average_of(state),
+            AggregateFunction::Avg => self.average_of(state),
             AggregateFunction::StddevSamp => Value::Double(numbers::variance(state)),
             AggregateFunction::StddevSample => Value::Double(numbers::variance(state).sqrt()),
             AggregateFunction::Correlation => Value::Double(numbers::correlation(state)),

@@ -3,9 +3,15 @@
 //! The input's key is the group. Over a table, each change takes the old row out of the group and puts the new row in; the state then begins with
 //! the number of rows, and a group without rows is deleted, or kept where the plan says so. The timestamp of a group is the largest that it has seen.
 //!
+//! *Over a table, whether a row is in its group depends on the row alone*, never on the group, or it could be taken out of a group that it was never
+//! put into: a row whose arguments cannot be computed is in none (it is bad, and its old row is taken out all the same), and every other is, since
+//! nothing in a group refuses it. A group whose results cannot be computed, such as a sum that does not fit its type, is an error of that result, and
+//! is absent (deleted downstream, absent in views and joins) until a later row brings it back.
+//!
 //! Held back (the default), a group is forwarded once a commit, with the results of the last forwarded state as the old row. In `every change`
 //! mode each step is forwarded, taking out and putting in as two changes.
 
+use crate::expr::EvalError;
 use crate::state::StoreResult;
 use crate::state::buffer::Slot;
 use crate::topology;
@@ -49,29 +55,32 @@ impl Aggregate {
         }
         let slot = ctx.buffer.load(self.plan.store, &change.key)?;
         if let (Some(old), true) = (&change.old, self.plan.of_table) {
-            self.step(Step::TakeOut, slot, old, &change, ctx)?;
+            // one that cannot be computed was never put in
+            if self.read(old, change.old_timestamp, &change, ctx.now).is_ok() {
+                self.step(Step::TakeOut, slot, &change, ctx)?;
+            }
         }
         if let Some(new) = &change.new {
-            self.step(Step::PutIn, slot, new, &change, ctx)?;
+            let read = self.read(new, change.timestamp, &change, ctx.now);
+            if ctx.or_absent(read)?.is_some() {
+                self.step(Step::PutIn, slot, &change, ctx)?;
+            }
         }
         Ok(())
     }
 
-    fn step(
-        &mut self,
-        step: Step,
-        slot: Slot,
-        row: &Row,
-        change: &Change,
-        ctx: &mut Context<'_>,
-    ) -> Result<(), OpError> {
+    /// Evaluates the arguments over a row of the change.
+    fn read(&mut self, row: &Row, timestamp: Timestamp, change: &Change, now: Timestamp) -> Result<(), EvalError> {
+        self.states.read(row, &change.key, timestamp, now)
+    }
+
+    /// Puts in or takes out the row that was read.
+    fn step(&mut self, step: Step, slot: Slot, change: &Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
         let old_timestamp = ctx.buffer.timestamp(slot);
-        let old = if self.hold { None } else { self.newest(slot, ctx)? };
-        let row_timestamp = match step {
-            Step::PutIn => change.timestamp,
-            Step::TakeOut => change.old_timestamp,
+        let old = match self.hold {
+            true => None,
+            false => self.newest(slot, ctx)?.ok().flatten(),
         };
-        self.states.read(row, &change.key, row_timestamp, ctx.now)?;
         let done = match step {
             Step::PutIn => {
                 self.states.put_in(slot, change.timestamp, ctx)?;
@@ -81,14 +90,22 @@ impl Aggregate {
         };
         if done && !self.hold {
             let new = self.newest(slot, ctx)?;
-            ctx.out.push(Change {
-                key: change.key.clone(),
-                old,
-                new,
-                timestamp: ctx.buffer.timestamp(slot),
-                old_timestamp,
-                headers: None,
-            });
+            let new = match step {
+                // it may fit again with the row that comes instead
+                Step::TakeOut if change.new.is_some() => new.ok(),
+                Step::TakeOut | Step::PutIn => ctx.or_absent(new)?,
+            };
+            let new = new.flatten();
+            if old.is_some() || new.is_some() {
+                ctx.out.push(Change {
+                    key: change.key.clone(),
+                    old,
+                    new,
+                    timestamp: ctx.buffer.timestamp(slot),
+                    old_timestamp,
+                    headers: None,
+                });
+            }
         }
         Ok(())
     }
@@ -108,12 +125,13 @@ impl Aggregate {
     }
 
     /// The results of a group's newest state.
-    fn newest(&self, slot: Slot, ctx: &mut Context<'_>) -> StoreResult<Option<Row>> {
+    fn newest(&self, slot: Slot, ctx: &mut Context<'_>) -> StoreResult<Result<Option<Row>, EvalError>> {
         let Some(state) = ctx.buffer.row(slot).cloned() else {
-            return Ok(None);
+            return Ok(Ok(None));
         };
         let key = ctx.buffer.key(slot).clone();
-        result_row(&self.plan, &key, &state, &mut Newest(ctx.buffer), ctx.scratch).map(Some)
+        let results = result_row(&self.plan, &key, &state, &mut Newest(ctx.buffer), ctx.scratch)?;
+        Ok(results.map(Some))
     }
 
     pub(super) fn flush(&self, ctx: &mut Context<'_>, held: &mut Vec<Held>) {
@@ -132,16 +150,14 @@ impl Aggregate {
             .map(|(state, timestamp)| (state.clone(), timestamp));
         let old = match &start {
             Some(_) if !self.wants_old => Some(Row::empty()),
-            Some((state, _)) => Some(result_row(
-                &self.plan,
-                &key,
-                state,
-                &mut AtStart(ctx.buffer),
-                ctx.scratch,
-            )?),
+            Some((state, _)) => {
+                let reader = &mut AtStart(ctx.buffer);
+                result_row(&self.plan, &key, state, reader, ctx.scratch)?.ok()
+            }
             None => None,
         };
         let new = self.newest(slot, ctx)?;
+        let new = ctx.absent_unless(new).flatten();
         if old.is_some() || new.is_some() {
             ctx.out.push(Change {
                 key,
@@ -156,14 +172,14 @@ impl Aggregate {
     }
 }
 
-/// The results for a group's state, as a row.
+/// The results for a group's state, as a row, or why the group has none.
 pub(super) fn result_row<R: RowReader>(
     plan: &topology::Aggregate,
     group: &Row,
     state: &Row,
     reader: &mut R,
     scratch: &mut Vec<Value>,
-) -> StoreResult<Row> {
+) -> StoreResult<Result<Row, EvalError>> {
     let head = usize::from(plan.of_table);
     results(&plan.calls, head, plan.elements, (group, state), reader, scratch)
 }

@@ -263,7 +263,7 @@ pub(super) fn row_count(state: &[Value]) -> i64 {
     }
 }
 
-/// The results for a group's state, as a row made in `scratch`. `head` is the number of values before the first call's.
+/// The results for a group's state, as a row made in `scratch`, or why the group has none ([`AggregateCall::check`]). `head` is the number of values before the first call's.
 pub(super) fn results<R: RowReader>(
     calls: &[AggregateCall],
     head: usize,
@@ -271,11 +271,14 @@ pub(super) fn results<R: RowReader>(
     (group, state): (&Row, &[Value]),
     reader: &mut R,
     scratch: &mut Vec<Value>,
-) -> StoreResult<Row> {
+) -> StoreResult<Result<Row, EvalError>> {
     let mut at = head;
     scratch.clear();
     for (number, call) in calls.iter().enumerate() {
         let end = at + call.state_len();
+        if let Err(e) = call.check(&state[at..end]) {
+            return Ok(Err(e));
+        }
         scratch.push(match elements {
             Some(store) if call.reads_elements() => {
                 let elements = &mut ReaderElements { reader, store, group };
@@ -285,7 +288,7 @@ pub(super) fn results<R: RowReader>(
         });
         at = end;
     }
-    Ok(Row::take(scratch))
+    Ok(Ok(Row::take(scratch)))
 }
 
 /// The range of encoded keys of a group's elements that begin with `rest`.

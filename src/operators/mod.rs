@@ -91,9 +91,10 @@ pub struct Context<'a> {
     pub dropped: &'a mut Vec<DropReason>,
     /// Values under construction; empty between calls.
     pub scratch: &'a mut Vec<Value>,
-    /// Held-back rows are being forwarded: there is no record to reject as a whole. See `or_absent`.
-    pub flushing: bool,
-    /// Why rows of this flush cannot be computed.
+    /// The row is part of the tables above already (it was held back, or came through a table's repartition): it cannot be rejected as a whole
+    /// any more, only be absent from here on. See `or_absent`.
+    pub irrevocable: bool,
+    /// Why such rows cannot be computed.
     pub failed: &'a mut Vec<EvalError>,
 }
 
@@ -121,17 +122,19 @@ impl Context<'_> {
         Ok(Row::take(self.scratch))
     }
 
-    /// A new row that cannot be computed makes its record bad. At a flush the row is noted as failed and is absent from here on, which deletes it
+    /// A new row that cannot be computed makes its record bad. One that is irrevocable is noted as failed and is absent from here on, which deletes it
     /// downstream: it must not stay there as it was before. An old row that cannot be computed was absent already.
     fn or_absent<T>(&mut self, computed: Result<T, EvalError>) -> Result<Option<T>, EvalError> {
         match computed {
             Ok(value) => Ok(Some(value)),
-            Err(e) if self.flushing => {
-                self.failed.push(e);
-                Ok(None)
-            }
+            Err(e) if self.irrevocable => Ok(self.absent_unless(Err::<T, _>(e))),
             Err(e) => Err(e),
         }
+    }
+
+    /// As `or_absent`, of a row that is irrevocable.
+    fn absent_unless<T>(&mut self, computed: Result<T, EvalError>) -> Option<T> {
+        computed.map_err(|e| self.failed.push(e)).ok()
     }
 }
 

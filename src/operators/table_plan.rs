@@ -172,7 +172,7 @@ pub(super) fn row_of<R: RowReader>(plan: &TablePlan, reader: &mut R, key: &Row, 
         TablePlan::Aggregate(aggregate) => {
             let mut looked = reader.read(aggregate.store, key)?;
             looked.row = match looked.row {
-                Some(state) => Some(result_row(aggregate, key, &state, reader, &mut Vec::new())?),
+                Some(state) => result_row(aggregate, key, &state, reader, &mut Vec::new())?.ok(),
                 None => None,
             };
             Ok(looked)

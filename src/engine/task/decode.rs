@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::formats::{self, Deserializer, FormatError, SchemaSource};
 use crate::topology::{PseudoColumn, Source, SourceTopic, TimestampFrom};
-use crate::types::{Change, Headers, Row, Timestamp, Value, decode_key, decode_row};
+use crate::types::{Change, Headers, RelationKind, Row, Timestamp, Value, decode_key, decode_row};
 
 use super::InputRecord;
 use super::error::{Failure, Reason};
@@ -23,8 +23,8 @@ pub(super) struct SourceCodec {
 enum Body {
     /// A relation's topic.
     External(Box<External>),
-    /// An internal topic with old and new rows in our own codec.
-    Repartition,
+    /// An internal topic with old and new rows in our own codec, of a table or of a stream.
+    Repartition { of_table: bool },
 }
 
 struct External {
@@ -47,9 +47,16 @@ enum ColumnTimestamp {
 }
 
 impl SourceCodec {
-    pub fn new(source: &Source, headers: bool, schemas: &Arc<dyn SchemaSource>) -> Result<Self, FormatError> {
+    pub fn new(
+        source: &Source,
+        kind: RelationKind,
+        headers: bool,
+        schemas: &Arc<dyn SchemaSource>,
+    ) -> Result<Self, FormatError> {
         let body = match &source.topic {
-            SourceTopic::Repartition(_) => Body::Repartition,
+            SourceTopic::Repartition(_) => Body::Repartition {
+                of_table: kind == RelationKind::Table,
+            },
             SourceTopic::External(_) => Body::External(Box::new(External::new(source, schemas)?)),
         };
         Ok(Self {
@@ -59,10 +66,15 @@ impl SourceCodec {
         })
     }
 
+    /// Whether its rows are part of a table above this task, so that none of its records can be rejected as a whole.
+    pub fn is_of_table_above(&self) -> bool {
+        matches!(self.body, Body::Repartition { of_table: true })
+    }
+
     pub fn decode(&mut self, record: &InputRecord<'_>) -> Result<Change, Failure> {
         let mut change = match &mut self.body {
             Body::External(external) => external.decode(record, &mut self.scratch)?,
-            Body::Repartition => decode_repartition(record)?,
+            Body::Repartition { .. } => decode_repartition(record)?,
         };
         if self.headers {
             change.headers = record.headers.to_headers();

@@ -3,7 +3,7 @@
 use crate::engine::outbox::Dest;
 use crate::log::HeadersRef;
 use crate::operators::Held;
-use crate::types::{Change, Row, Timestamp, encode_key, encode_row};
+use crate::types::{Row, Timestamp, encode_key, encode_row};
 
 use super::error::{Failure, TaskError};
 use super::{InputRecord, Task, context};
@@ -46,9 +46,9 @@ impl Task {
     fn flush(&mut self, now: Timestamp) -> Result<(), TaskError> {
         for at in 0..self.nodes.len() {
             let mut held = std::mem::take(&mut self.work.held);
-            self.work.flushing = true;
+            self.work.irrevocable = true;
             let result = self.flush_node(at, &mut held, now);
-            self.work.flushing = false;
+            self.work.irrevocable = false;
             held.clear();
             self.work.held = held;
             result?;
@@ -64,11 +64,14 @@ impl Task {
         for held in held.drain(..) {
             let savepoint = self.buffer.savepoint();
             let mark = self.outbox.mark();
+            let mut row = self.held_row(&held);
             let ctx = &mut context(&mut self.buffer, &mut self.work, now);
             self.nodes[at].operator.forward(held, ctx).map_err(TaskError::Store)?;
-            let Some(row) = self.work.out.first().map(HeldRow::new) else {
-                continue;
-            };
+            match self.work.out.first() {
+                Some(change) => row.value.clone_from(&change.new),
+                None if self.work.failed.is_empty() => continue,
+                None => {}
+            }
             let forwarded = self.carry_on(at).and_then(|next| self.run_rest(next, now));
             self.count_drops(None);
             match forwarded {
@@ -87,6 +90,19 @@ impl Task {
             }
         }
         Ok(())
+    }
+
+    /// A row before it is computed.
+    fn held_row(&self, held: &Held) -> HeldRow {
+        let (key, timestamp) = match held {
+            Held::Slot(slot) => (self.buffer.key(*slot), self.buffer.timestamp(*slot)),
+            Held::Change(change) => (&change.key, change.timestamp),
+        };
+        HeldRow {
+            key: key.clone(),
+            value: None,
+            timestamp,
+        }
     }
 
     /// What becomes of a held-back row that could not be forwarded: its letter holds key and row in our own codecs.
@@ -115,14 +131,4 @@ struct HeldRow {
     key: Row,
     value: Option<Row>,
     timestamp: Timestamp,
-}
-
-impl HeldRow {
-    fn new(change: &Change) -> Self {
-        Self {
-            key: change.key.clone(),
-            value: change.new.clone(),
-            timestamp: change.timestamp,
-        }
-    }
 }

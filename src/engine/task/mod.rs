@@ -112,8 +112,8 @@ struct Work {
     scratch: Vec<Value>,
     held: Vec<Held>,
     failed: Vec<EvalError>,
-    /// Inside a flush; then what fails on the way of a row, and the node where it did.
-    flushing: bool,
+    /// See [`Context::irrevocable`]; then what fails on the way of a row, and the node where it did.
+    irrevocable: bool,
     failures: Vec<(usize, Reason, String)>,
     /// The node at work, for errors.
     node: usize,
@@ -171,7 +171,18 @@ impl Task {
         let result = self.take_in(source, record, now);
         let position = Some((source, record.partition, record.offset));
         match result {
-            Ok(()) => self.count_drops(position),
+            Ok(()) => {
+                // branches that could compute the row have it, the others have deleted it
+                for (node, reason, message) in std::mem::take(&mut self.work.failures) {
+                    if let Err(stop) = self.reject(node, record, reason, &message) {
+                        self.buffer.rollback();
+                        self.outbox.truncate(mark);
+                        self.clear_work();
+                        return Err(stop);
+                    }
+                }
+                self.count_drops(position);
+            }
             Err(failure) => {
                 self.buffer.rollback();
                 self.outbox.truncate(mark);
@@ -191,7 +202,10 @@ impl Task {
         let at = *at;
         self.work.node = at;
         let change = codec.decode(record)?;
-        self.run((at, 0, change), now)
+        self.work.irrevocable = codec.is_of_table_above();
+        let result = self.run((at, 0, change), now);
+        self.work.irrevocable = false;
+        result
     }
 
     /// Pushes a change through the operators until nothing is left to do, depth first, in order.
@@ -226,7 +240,7 @@ impl Task {
             Exit::Sink(codec) => {
                 for change in work.out.drain(..) {
                     match codec.encode(node.id, &change, &mut self.outbox) {
-                        Err(Failure::Bad { reason, message }) if work.flushing => {
+                        Err(Failure::Bad { reason, message }) if work.irrevocable => {
                             work.failures.push((at, reason, message));
                             codec.encode_delete(node.id, change, &mut self.outbox)?;
                         }
@@ -452,7 +466,7 @@ fn context<'a>(buffer: &'a mut Buffer, work: &'a mut Work, now: Timestamp) -> Co
         out: &mut work.out,
         dropped: &mut work.dropped,
         scratch: &mut work.scratch,
-        flushing: work.flushing,
+        irrevocable: work.irrevocable,
         failed: &mut work.failed,
     }
 }

@@ -157,7 +157,7 @@ impl TaskPlan {
                 "{name}: TIMESTAMP_FORMAT is not supported; use a BIGINT or TIMESTAMP column as TIMESTAMP"
             )));
         }
-        SourceCodec::new(source, self.nodes[at].headers, &self.schemas).map(Some)
+        SourceCodec::new(source, node.kind, self.nodes[at].headers, &self.schemas).map(Some)
     }
 
     pub(super) fn sink_codec(&self, at: usize) -> Result<Option<SinkCodec>, FormatError> {

@@ -1,7 +1,7 @@
 //! Sums and what is made of them. Exact types are summed exactly; sums of doubles carry their rounding error along ([`Sum2`]), so that neither
 //! the order of the rows nor a row taken back shows in the result.
 
-use super::AggregateCall;
+use super::{AggregateCall, wide};
 use crate::expr::EvalError;
 use crate::types::{Decimal, SqlType, Value};
 
@@ -16,6 +16,10 @@ impl AggregateCall {
 
     /// `state += sign * arg`.
     pub(super) fn sum(&self, state: &mut [Value], arg: &Value, sign: i8) -> Result<(), EvalError> {
+        if self.sums_wide() {
+            wide::add(state, arg, sign);
+            return Ok(());
+        }
         let overflow = || self.overflow(arg);
         match (&mut *state, arg) {
             ([Value::Integer(n)], Value::Integer(x)) => {
@@ -38,6 +42,11 @@ impl AggregateCall {
 
     /// Sum and count of AVG; integers and decimals are summed as decimals.
     pub(super) fn average(&self, state: &mut [Value], arg: &Value, sign: i8) -> Result<(), EvalError> {
+        if let (true, [sum @ .., n]) = (self.sums_wide(), &mut *state) {
+            wide::add(sum, arg, sign);
+            count(n, sign);
+            return Ok(());
+        }
         match (&mut *state, arg) {
             ([Value::Double(high), Value::Double(low), _], Value::Double(x)) => {
                 add_double(high, low, f64::from(sign) * x);
@@ -70,8 +79,9 @@ impl AggregateCall {
     }
 
     /// The average of a sum and a count.
-    pub(super) fn average_of(state: &[Value]) -> Value {
+    pub(super) fn average_of(&self, state: &[Value]) -> Value {
         let (sum, n) = match state {
+            [sum @ .., Value::Bigint(n)] if self.sums_wide() => (wide::rounded(sum), *n),
             [Value::Double(sum), _, Value::Bigint(n)] => (*sum, *n),
             // integers are the common case and need no text on the way
             [Value::Decimal(sum), Value::Bigint(n)] if sum.scale() == 0 => (sum.unscaled() as f64, *n),

@@ -152,6 +152,13 @@ fn row(topic: &'static str, keys: i64, columns: usize) -> impl Strategy<Value = 
     (0..keys, value).prop_map(move |(key, value)| (topic, key, value))
 }
 
+/// Rows of one of two groups whose sums come near the ends of BIGINT, and beyond.
+fn extreme_row() -> impl Strategy<Value = Input> {
+    let amount = prop_oneof![3 => -3..4i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN), 1 => Just(i64::MAX - 2)];
+    let value = proptest::option::weighted(0.8, (0..2i64, amount).prop_map(|(group, amount)| vec![group, amount]));
+    (0..5i64, value).prop_map(|(key, value)| ("t", key, value))
+}
+
 fn assert_final(run: &Local, topic: &str, expected: &Rows) -> Result<(), TestCaseError> {
     prop_assert_eq!(&view(run, topic), expected, "the view");
     prop_assert_eq!(&final_rows(run, topic), expected, "the topic's last record a key");
@@ -181,6 +188,43 @@ proptest! {
         if emit == Emit::EveryChange && partitions == 1 {
             prop_assert_eq!(history(&run, "out"), grouped_history(&sent));
         }
+    }
+
+    /// SELECT V0, COUNT(*), SUM(picky V1) FROM t GROUP BY V0, with sums that overflow and arguments that cannot be computed: the first hide a group
+    /// while they last, the second keep a row out of its group, and neither is ever taken out of a sum that it is not in.
+    #[test]
+    fn a_grouped_table_with_rows_that_fail(
+        steps in steps(extreme_row()), emit in emit(), cache in cache(), partitions in 1..3i32,
+    ) {
+        let fails = Expr::Cast(Box::new(Expr::Literal("x".into())), BIGINT);
+        let bad = Expr::Compare(CompareOp::Equal, Box::new(Expr::Value(1)), Box::new(Expr::Literal(Value::Bigint(2))));
+        let picky = Expr::Case(vec![(bad, fails)], Box::new(Expr::Value(1)));
+        let mut b = Builder::new();
+        let t = b.table(0, "t", &[BIGINT, BIGINT]);
+        let t = b.repartition(t, 1, "R", Expr::Value(0));
+        let total = AggregateCall::new("SUM", vec![(picky, BIGINT)]).unwrap();
+        let a = b.aggregate(t, "A", vec![count(), total]);
+        b.sink(a, "out");
+        // what stands behind such a group follows it
+        let again = b.repartition(a, 2, "R2", Expr::Value(0));
+        let sizes = b.aggregate(again, "S", vec![count()]);
+        b.sink(sizes, "sizes");
+        let mut run = b.run_with(options(emit, cache), partitions);
+        let sent = drive(&mut run, &steps);
+        let mut groups: BTreeMap<i64, (i64, i128)> = BTreeMap::new();
+        for row in tables(&sent).remove("t").unwrap_or_default().values().filter(|row| row[1] != 2) {
+            let group = groups.entry(row[0]).or_default();
+            *group = (group.0 + 1, group.1 + i128::from(row[1]));
+        }
+        let shown = groups.into_iter().filter_map(|(k, (n, sum))| Some((k, vec![Some(n), Some(i64::try_from(sum).ok()?)])));
+        let shown: Rows = shown.collect();
+        assert_final(&run, "out", &shown)?;
+        let mut sizes = BTreeMap::new();
+        for row in shown.values() {
+            *sizes.entry(row[0].unwrap_or_default()).or_insert(0) += 1;
+        }
+        let sizes = sizes.into_iter().map(|(n, groups)| (n, vec![Some(groups)])).collect();
+        assert_final(&run, "sizes", &sizes)?;
     }
 
     /// SELECT K, COUNT(*), SUM(V0) FROM s GROUP BY K.
