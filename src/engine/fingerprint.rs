@@ -100,6 +100,12 @@ fn owns(op: &Op, store: StoreId) -> bool {
     match op {
         Op::Source(source) => source.store == Some(store),
         Op::Aggregate(aggregate) => aggregate.store == store || aggregate.elements == Some(store),
+        Op::StreamStreamJoin(join) => {
+            [join.left, join.right, join.progress].contains(&store) || join.unmatched == Some(store)
+        }
+        Op::ForeignKeySubscribe(subscribe) => [subscribe.rows, subscribe.versions].contains(&store),
+        Op::ForeignKeyAnswer(answer) => answer.subscribers == store,
+        Op::ForeignKeyJoin(join) => join.results == store,
         Op::Filter(_)
         | Op::Project(_)
         | Op::FlatMap(_)
@@ -134,6 +140,15 @@ fn node_text(topology: &Topology, id: NodeId, depth: usize, out: &mut String) {
             table_text(topology, &join.left),
             table_text(topology, &join.right)
         ),
+        Op::StreamStreamJoin(join) => format!(
+            "{:?} join of streams within {:?}{}",
+            join.kind,
+            join.window,
+            join.residual.as_ref().map_or(String::new(), |e| format!(" where {e}"))
+        ),
+        Op::ForeignKeySubscribe(subscribe) => format!("subscribe to {}", list(&subscribe.foreign_key)),
+        Op::ForeignKeyAnswer(answer) => format!("answer from {}", table_text(topology, &answer.right)),
+        Op::ForeignKeyJoin(join) => format!("{:?} join by foreign key", join.kind),
         Op::Sink(sink) => format!("sink {}", sink.topic),
     };
     // Writing into a String cannot fail.

@@ -10,12 +10,14 @@
 mod aggregate;
 mod filter;
 mod flat_map;
+mod foreign_key_join;
 mod group_state;
 mod project;
 mod repartition;
 mod select_key;
 mod sink;
 mod source;
+mod stream_stream_join;
 mod stream_table_join;
 mod table_plan;
 mod table_table_join;
@@ -43,15 +45,18 @@ pub enum DropReason {
     MissingGroup,
     /// An expression could not be computed and is NULL (a condition: not TRUE), as `millstream.expression.errors` says.
     FailedExpression,
+    /// A record came when its window had been closed for long, and nothing was made of it.
+    Late,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::NullKey,
         Self::NullValue,
         Self::MissingGroup,
         Self::FailedExpression,
+        Self::Late,
     ];
 
     /// The word in metrics.
@@ -61,6 +66,7 @@ impl DropReason {
             Self::NullValue => "null-value",
             Self::MissingGroup => "missing-group",
             Self::FailedExpression => "failed-expression",
+            Self::Late => "late",
         }
     }
 }
@@ -180,6 +186,14 @@ pub enum Operator {
     StreamTableJoin(stream_table_join::StreamTableJoin),
     /// Two tables.
     TableTableJoin(table_table_join::TableTableJoin),
+    /// Two streams.
+    StreamStreamJoin(stream_stream_join::StreamStreamJoin),
+    /// The left side of a foreign-key join.
+    ForeignKeySubscribe(foreign_key_join::subscribe::Subscribe),
+    /// Its right side.
+    ForeignKeyAnswer(foreign_key_join::answer::Answer),
+    /// Its results.
+    ForeignKeyJoin(foreign_key_join::join::Join),
     /// A relation's topic.
     Sink(sink::Sink),
 }
@@ -214,6 +228,22 @@ impl Operator {
                 width(1),
                 mode,
             )),
+            Op::StreamStreamJoin(join) => Self::StreamStreamJoin(stream_stream_join::StreamStreamJoin::new(
+                join.clone(),
+                width(0),
+                width(1),
+            )),
+            Op::ForeignKeySubscribe(plan) => {
+                Self::ForeignKeySubscribe(foreign_key_join::subscribe::Subscribe::new(plan.clone()))
+            }
+            Op::ForeignKeyAnswer(plan) => {
+                Self::ForeignKeyAnswer(foreign_key_join::answer::Answer::new(plan.clone(), width(1)))
+            }
+            Op::ForeignKeyJoin(join) => {
+                // what comes with an answer stands before the right columns
+                let right = width(1).saturating_sub(2);
+                Self::ForeignKeyJoin(foreign_key_join::join::Join::new(join.clone(), width(0), right))
+            }
             Op::Sink(_) => Self::Sink(sink::Sink::new(node.kind == RelationKind::Table)),
         }
     }
@@ -234,6 +264,10 @@ impl Operator {
             Self::Aggregate(op) => op.process(change, ctx),
             Self::StreamTableJoin(op) => op.process(side, change, ctx),
             Self::TableTableJoin(op) => op.process(side, change, ctx),
+            Self::StreamStreamJoin(op) => op.process(side, change, ctx),
+            Self::ForeignKeySubscribe(op) => op.process(change, ctx),
+            Self::ForeignKeyAnswer(op) => op.process(side, change, ctx),
+            Self::ForeignKeyJoin(op) => op.process(side, change, ctx),
             Self::Sink(op) => {
                 op.process(change, ctx);
                 Ok(())
@@ -259,6 +293,10 @@ impl Operator {
             | Self::SelectKey(_)
             | Self::Repartition(_)
             | Self::StreamTableJoin(_)
+            | Self::StreamStreamJoin(_)
+            | Self::ForeignKeySubscribe(_)
+            | Self::ForeignKeyAnswer(_)
+            | Self::ForeignKeyJoin(_)
             | Self::Sink(_) => Ok(()),
         }
     }

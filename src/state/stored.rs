@@ -47,6 +47,14 @@ impl StoreError {
             message: format!("{what}; the state was written by another version: rebuild it with `millstream replay`"),
         }
     }
+
+    /// A row that reads well, but is not what an operator has written.
+    pub fn unexpected(what: &str) -> Self {
+        Self {
+            place: "stored row".into(),
+            message: format!("{what} is not as it was written: rebuild the state with `millstream replay`"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::prune;
-use super::{JoinKind, Op, PseudoColumn, Relation, SubTopology, TimestampFrom, Topology, View};
+use super::{JoinKind, JoinWindow, Op, PseudoColumn, Relation, SubTopology, TimestampFrom, Topology, View};
 use crate::expr::{AggregateCall, Expr, TableCall};
 use crate::types::{Column, Format, RelationKind, RelationSchema, SqlType};
 
@@ -71,9 +71,31 @@ pub(super) enum Logical {
     },
     StreamTableJoin(JoinKind),
     TableTableJoin(JoinKind),
+    StreamStreamJoin {
+        kind: JoinKind,
+        window: JoinWindow,
+        residual: Option<Expr>,
+        /// The stem of its stores' names.
+        stores: Arc<str>,
+    },
+    ForeignKeyJoin {
+        kind: JoinKind,
+        foreign_key: Vec<Expr>,
+        /// The stem of the names of its stores and topics.
+        stores: Arc<str>,
+    },
     Sink {
         relation: usize,
     },
+}
+
+/// Which join of which relation: what its node, stores and topics are called after.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinStep<'a> {
+    /// The relation that is being made.
+    pub relation: &'a str,
+    /// `join`, `join2` and so on.
+    pub step: &'a str,
 }
 
 #[derive(Clone, Debug)]
@@ -342,6 +364,46 @@ impl Builder {
         self.push(format!("{name}/{step}"), op, &[left, right], of, schema)
     }
 
+    /// Joins two streams by key and time. Left value columns, then right ones; `residual` is over those.
+    pub fn stream_stream_join(
+        &mut self,
+        at: JoinStep<'_>,
+        (left, right): (NodeRef, NodeRef),
+        kind: JoinKind,
+        window: JoinWindow,
+        residual: Option<Expr>,
+    ) -> NodeRef {
+        let mut schema = self.schema(left).clone();
+        schema.value.extend(self.schema(right).value.iter().cloned());
+        let op = Logical::StreamStreamJoin {
+            kind,
+            window,
+            residual,
+            stores: format!("{}-{}", at.relation, at.step).into(),
+        };
+        let name = format!("{}/{}", at.relation, at.step);
+        self.push(name, op, &[left, right], RelationKind::Stream, schema)
+    }
+
+    /// Joins two tables where columns of the left one are the right one's key. The key is the left one's; left value columns, then right ones.
+    pub fn foreign_key_join(
+        &mut self,
+        at: JoinStep<'_>,
+        (left, right): (NodeRef, NodeRef),
+        kind: JoinKind,
+        foreign_key: Vec<Expr>,
+    ) -> NodeRef {
+        let mut schema = self.schema(left).clone();
+        schema.value.extend(self.schema(right).value.iter().cloned());
+        let op = Logical::ForeignKeyJoin {
+            kind,
+            foreign_key,
+            stores: format!("{}-{}", at.relation, at.step).into(),
+        };
+        let name = format!("{}/{}", at.relation, at.step);
+        self.push(name, op, &[left, right], RelationKind::Table, schema)
+    }
+
     /// Writes a relation's topic.
     pub fn sink(&mut self, name: &str, input: NodeRef, relation: RelationRef) -> NodeRef {
         let (kind, schema) = (self.kind(input), self.schema(input).clone());
@@ -363,6 +425,7 @@ impl Builder {
                 (!relation.schema.key.is_empty()).then_some(relation)
             }
             Logical::Repartition { .. } => None,
+            Logical::ForeignKeyJoin { .. } => self.partitioned_like(NodeRef(node.inputs[0])),
             _ => node.inputs.iter().find_map(|i| self.partitioned_like(NodeRef(*i))),
         }
     }
@@ -378,6 +441,7 @@ impl Builder {
         match &node.op {
             Logical::Source { store, .. } => store.iter().cloned().collect(),
             Logical::Aggregate { store, .. } => vec![store.clone()],
+            Logical::ForeignKeyJoin { stores, .. } => vec![stores.clone()],
             _ => node.inputs.iter().flat_map(|i| self.stores_behind(*i)).collect(),
         }
     }

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 
-use super::{Aggregate, JoinKind, Node, NodeId, Op, Source, SourceTopic, SubTopology, TimestampFrom, Topology};
+use super::{
+    Aggregate, JoinKind, JoinWindow, Node, NodeId, Op, Source, SourceTopic, StreamStreamJoin, SubTopology,
+    TimestampFrom, Topology,
+};
 use crate::expr::Expr;
 use crate::types::{Column, RelationKind, RelationSchema};
 
@@ -100,6 +103,15 @@ fn operator(topology: &Topology, node: &Node, names: &dyn InternalNames) -> Stri
         Op::Aggregate(aggregate) => aggregate_text(topology, node, aggregate, input),
         Op::StreamTableJoin(join) => format!("{} join of a stream with a table, by key", kind(join.kind)),
         Op::TableTableJoin(join) => format!("{} join of two tables, by key", kind(join.kind)),
+        Op::StreamStreamJoin(join) => stream_stream_text(node, join),
+        Op::ForeignKeySubscribe(subscribe) => {
+            format!(
+                "ask for the right rows of {}, a change of a left row once",
+                list(&subscribe.foreign_key)
+            )
+        }
+        Op::ForeignKeyAnswer(_) => "answer with the right row, now and whenever it changes".into(),
+        Op::ForeignKeyJoin(join) => format!("{} join of two tables, by foreign key", kind(join.kind)),
         Op::Sink(sink) => {
             let what = if node.kind == RelationKind::Table {
                 "table"
@@ -112,6 +124,26 @@ fn operator(topology: &Topology, node: &Node, names: &dyn InternalNames) -> Stri
             )
         }
     }
+}
+
+fn stream_stream_text(node: &Node, join: &StreamStreamJoin) -> String {
+    let JoinWindow { before, after, grace } = join.window;
+    let when = match grace {
+        Some(grace) if join.kind != JoinKind::Inner => {
+            format!(", unmatched rows {grace} ms after their window has ended")
+        }
+        Some(grace) => format!(", grace period {grace} ms"),
+        None if join.kind != JoinKind::Inner => ", unmatched rows at once (no GRACE PERIOD)".into(),
+        None => String::new(),
+    };
+    let residual = match &join.residual {
+        Some(condition) => format!(", and {}", named(condition, Some(&node.schema))),
+        None => String::new(),
+    };
+    format!(
+        "{} join of two streams, by key and time (right from {before} ms before to {after} ms after){residual}{when}",
+        kind(join.kind)
+    )
 }
 
 fn assignments(columns: &[Column], exprs: &[Expr], text: impl Fn(&Expr) -> String) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::TimestampFrom;
-use super::builder::{Builder, Logical};
+use super::builder::{Builder, Logical, LogicalNode};
 use crate::expr::{AggregateCall, Expr};
 use crate::types::RelationKind;
 
@@ -50,15 +50,14 @@ pub(super) fn needed_columns(builder: &Builder) -> Vec<BTreeSet<usize>> {
             Logical::Aggregate { calls, .. } => {
                 read(&mut needed[node.inputs[0]], calls.iter().flat_map(AggregateCall::exprs));
             }
-            Logical::StreamTableJoin(_) | Logical::TableTableJoin(_) => {
-                let left = builder.nodes[node.inputs[0]].schema.value.len();
-                for i in own {
-                    if i < left {
-                        needed[node.inputs[0]].insert(i);
-                    } else {
-                        needed[node.inputs[1]].insert(i - left);
-                    }
-                }
+            Logical::StreamTableJoin(_) | Logical::TableTableJoin(_) => both_sides(builder, node, own, &mut needed),
+            Logical::StreamStreamJoin { residual, .. } => {
+                let read = residual.iter().flat_map(Expr::value_columns);
+                both_sides(builder, node, own.into_iter().chain(read), &mut needed);
+            }
+            Logical::ForeignKeyJoin { foreign_key, .. } => {
+                both_sides(builder, node, own, &mut needed);
+                read(&mut needed[node.inputs[0]], foreign_key.iter());
             }
             Logical::Sink { relation } => {
                 needed[node.inputs[0]].extend(0..builder.relations[*relation].schema.value.len());
@@ -66,6 +65,23 @@ pub(super) fn needed_columns(builder: &Builder) -> Vec<BTreeSet<usize>> {
         }
     }
     needed
+}
+
+/// Columns of a joined row, as columns of the sides.
+fn both_sides(
+    builder: &Builder,
+    node: &LogicalNode,
+    columns: impl IntoIterator<Item = usize>,
+    needed: &mut [BTreeSet<usize>],
+) {
+    let left = builder.nodes[node.inputs[0]].schema.value.len();
+    for i in columns {
+        if i < left {
+            needed[node.inputs[0]].insert(i);
+        } else {
+            needed[node.inputs[1]].insert(i - left);
+        }
+    }
 }
 
 /// How many value columns a view of the node shows: of a source not its pseudo columns.

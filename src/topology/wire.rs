@@ -13,9 +13,9 @@ use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlT
 
 /// Where a builder's node ended up: the topology's node, and the place of each column that was kept.
 #[derive(Clone)]
-struct Placed {
-    node: NodeId,
-    columns: Vec<Option<usize>>,
+pub(super) struct Placed {
+    pub(super) node: NodeId,
+    pub(super) columns: Vec<Option<usize>>,
 }
 
 pub(super) struct Wiring<'a> {
@@ -23,8 +23,8 @@ pub(super) struct Wiring<'a> {
     needed: &'a [BTreeSet<usize>],
     /// Nodes that give the rows of a sink or view as they are.
     exact: BTreeSet<usize>,
-    placed: Vec<Placed>,
-    nodes: Vec<Node>,
+    pub(super) placed: Vec<Placed>,
+    pub(super) nodes: Vec<Node>,
     /// With the node whose sub-topology owns it.
     stores: Vec<(StoreSpec, NodeId)>,
 }
@@ -83,6 +83,17 @@ impl<'a> Wiring<'a> {
             } => self.repartition(id, (name, relation), key, value, *partitions),
             Logical::Aggregate { calls, store } => self.aggregate(node, calls, store),
             Logical::StreamTableJoin(kind) | Logical::TableTableJoin(kind) => self.join(node, *kind),
+            Logical::StreamStreamJoin {
+                kind,
+                window,
+                residual,
+                stores,
+            } => self.stream_stream_join(node, (*kind, *window), residual.as_ref(), stores),
+            Logical::ForeignKeyJoin {
+                kind,
+                foreign_key,
+                stores,
+            } => self.foreign_key_join(node, *kind, foreign_key, stores),
             Logical::Sink { relation } => {
                 let relation = &self.builder.relations[*relation];
                 let input = self.placed[node.inputs[0]].node;
@@ -102,7 +113,7 @@ impl<'a> Wiring<'a> {
         self.placed.push(placed);
     }
 
-    fn push(&mut self, from: &LogicalNode, op: Op, inputs: Vec<NodeId>, schema: RelationSchema) -> NodeId {
+    pub(super) fn push(&mut self, from: &LogicalNode, op: Op, inputs: Vec<NodeId>, schema: RelationSchema) -> NodeId {
         let id = self.nodes.len();
         self.nodes.push(Node {
             id,
@@ -116,7 +127,7 @@ impl<'a> Wiring<'a> {
         id
     }
 
-    fn store(&mut self, name: &Arc<str>, key: &[Column], value: Vec<SqlType>, owner: NodeId) -> StoreId {
+    pub(super) fn store(&mut self, name: &Arc<str>, key: &[Column], value: Vec<SqlType>, owner: NodeId) -> StoreId {
         // a topology of 65,536 tables is refused long before by its file's size
         let id = StoreId::try_from(self.stores.len()).unwrap_or(StoreId::MAX);
         let spec = StoreSpec {
@@ -363,16 +374,22 @@ impl<'a> Wiring<'a> {
                 self.nodes[node.inputs[0]].schema.value.len(),
                 self.nodes[node.inputs[1]].schema.value.len(),
             ),
+            Op::ForeignKeyJoin(join) => TablePlan::Store(join.results),
             // a re-keyed table is only ever aggregated, and streams have no rows
-            Op::Repartition(_) | Op::FlatMap(_) | Op::SelectKey(_) | Op::StreamTableJoin(_) | Op::Sink(_) => {
-                self.table_plan(node.inputs[0])
-            }
+            Op::Repartition(_)
+            | Op::FlatMap(_)
+            | Op::SelectKey(_)
+            | Op::StreamTableJoin(_)
+            | Op::StreamStreamJoin(_)
+            | Op::ForeignKeySubscribe(_)
+            | Op::ForeignKeyAnswer(_)
+            | Op::Sink(_) => self.table_plan(node.inputs[0]),
         }
     }
 }
 
 /// The expression over the columns that were kept.
-fn at(expr: &Expr, columns: &[Option<usize>]) -> Expr {
+pub(super) fn at(expr: &Expr, columns: &[Option<usize>]) -> Expr {
     let mut expr = expr.clone();
     expr.map_values(&mut |i| match columns.get(i).copied().flatten() {
         Some(place) => Expr::Value(place),

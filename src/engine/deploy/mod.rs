@@ -167,7 +167,11 @@ impl Checked {
                 | Op::SelectKey(_)
                 | Op::Aggregate(_)
                 | Op::StreamTableJoin(_)
-                | Op::TableTableJoin(_) => None,
+                | Op::TableTableJoin(_)
+                | Op::StreamStreamJoin(_)
+                | Op::ForeignKeySubscribe(_)
+                | Op::ForeignKeyAnswer(_)
+                | Op::ForeignKeyJoin(_) => None,
             });
         }
         let mut subs = Vec::with_capacity(topology.subs.len());

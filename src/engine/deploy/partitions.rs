@@ -33,6 +33,10 @@ fn source(topology: &Topology, id: NodeId) -> Option<&Source> {
         | Op::Aggregate(_)
         | Op::StreamTableJoin(_)
         | Op::TableTableJoin(_)
+        | Op::StreamStreamJoin(_)
+        | Op::ForeignKeySubscribe(_)
+        | Op::ForeignKeyAnswer(_)
+        | Op::ForeignKeyJoin(_)
         | Op::Sink(_) => None,
     }
 }
@@ -73,6 +77,15 @@ pub(super) fn inputs(topology: &Topology, names: &Names, sub: &SubTopology) -> V
     inputs
 }
 
+/// Whether a source carries a foreign-key join's questions or answers. Those go where the tables are, which decide the partitions.
+fn goes_back(topology: &Topology, source: NodeId) -> bool {
+    topology.nodes.iter().any(|node| match node.op {
+        Op::ForeignKeyAnswer(_) => node.inputs[0] == source,
+        Op::ForeignKeyJoin(_) => node.inputs[1] == source,
+        _ => false,
+    })
+}
+
 struct Planner<'a> {
     topology: &'a Topology,
     names: &'a Names,
@@ -104,7 +117,11 @@ pub(super) fn plan(
             | Op::SelectKey(_)
             | Op::Aggregate(_)
             | Op::StreamTableJoin(_)
-            | Op::TableTableJoin(_) => {}
+            | Op::TableTableJoin(_)
+            | Op::StreamStreamJoin(_)
+            | Op::ForeignKeySubscribe(_)
+            | Op::ForeignKeyAnswer(_)
+            | Op::ForeignKeyJoin(_) => {}
         }
     }
     wanted.extend(topology.stores.iter().map(|store| names.changelog(&store.name).into()));
@@ -181,7 +198,11 @@ impl Planner<'_> {
     /// Decides a sub-topology's partitions where its inputs are decided; true when it could.
     fn settle(&mut self, sub: usize) -> bool {
         let topology = self.topology;
-        let sources = topology.subs[sub].sources.iter().filter_map(|id| source(topology, *id));
+        let asked = topology.subs[sub]
+            .sources
+            .iter()
+            .filter(|id| !goes_back(topology, **id));
+        let sources = asked.filter_map(|id| source(topology, *id));
         let (mut external, mut upstream) = (Vec::new(), Vec::new());
         for source in sources {
             match &source.topic {
@@ -320,7 +341,11 @@ impl Planner<'_> {
                 | Op::SelectKey(_)
                 | Op::Aggregate(_)
                 | Op::StreamTableJoin(_)
-                | Op::TableTableJoin(_) => {}
+                | Op::TableTableJoin(_)
+                | Op::StreamStreamJoin(_)
+                | Op::ForeignKeySubscribe(_)
+                | Op::ForeignKeyAnswer(_)
+                | Op::ForeignKeyJoin(_) => {}
             }
         }
         for store in &self.topology.stores {

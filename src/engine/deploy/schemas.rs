@@ -141,6 +141,10 @@ pub(super) fn keyed_like(
             | Op::Aggregate(_)
             | Op::StreamTableJoin(_)
             | Op::TableTableJoin(_)
+            | Op::StreamStreamJoin(_)
+            | Op::ForeignKeySubscribe(_)
+            | Op::ForeignKeyAnswer(_)
+            | Op::ForeignKeyJoin(_)
             | Op::Sink(_) => None,
         };
         let like = reader.and_then(|reader| topology.subs[topology.nodes[reader].sub].partitioned_like.as_ref());

@@ -77,7 +77,11 @@ pub(super) fn to_create(
             | Op::SelectKey(_)
             | Op::Aggregate(_)
             | Op::StreamTableJoin(_)
-            | Op::TableTableJoin(_) => {}
+            | Op::TableTableJoin(_)
+            | Op::StreamStreamJoin(_)
+            | Op::ForeignKeySubscribe(_)
+            | Op::ForeignKeyAnswer(_)
+            | Op::ForeignKeyJoin(_) => {}
         }
     }
     for store in &topology.stores {

@@ -114,7 +114,11 @@ impl TaskPlan {
                 | Op::FlatMap(_)
                 | Op::SelectKey(_)
                 | Op::StreamTableJoin(_)
-                | Op::TableTableJoin(_) => nodes[at].users.iter().any(|&(user, _)| nodes[user].headers),
+                | Op::TableTableJoin(_)
+                | Op::StreamStreamJoin(_)
+                | Op::ForeignKeySubscribe(_)
+                | Op::ForeignKeyAnswer(_)
+                | Op::ForeignKeyJoin(_) => nodes[at].users.iter().any(|&(user, _)| nodes[user].headers),
             };
             nodes[at].headers = reaches;
             nodes[at].mode.wants_old = nodes[at]
@@ -190,6 +194,10 @@ fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
             Op::Aggregate(_) => true,
             // the stream's side decides; the table is looked up
             Op::StreamTableJoin(_) | Op::SelectKey(_) | Op::FlatMap(_) => held[node.inputs[0]],
+            // it is the answers that make results, and they come when they come
+            Op::StreamStreamJoin(_) | Op::ForeignKeySubscribe(_) | Op::ForeignKeyAnswer(_) | Op::ForeignKeyJoin(_) => {
+                false
+            }
             Op::TableTableJoin(ref join) => node.inputs.iter().any(|&input| held[input]) || shares_store(join),
             Op::Filter(_) | Op::Project(_) => node.inputs.iter().any(|&input| held[input]),
             Op::Source(_) | Op::Repartition(_) | Op::Sink(_) => false,
@@ -203,6 +211,8 @@ fn reads_old(topology: &Topology, node: &PlanNode) -> bool {
     match topology.nodes[node.id].op {
         // a delete is written where there was a row, whatever it held
         Op::Sink(_) => false,
+        // each has the row that it gave out last in a store
+        Op::ForeignKeySubscribe(_) | Op::ForeignKeyAnswer(_) | Op::ForeignKeyJoin(_) => false,
         Op::Project(_) => node.mode.wants_old,
         // held back, it reads the rows of its inputs by itself
         Op::TableTableJoin(_) => !node.mode.hold,
@@ -212,6 +222,7 @@ fn reads_old(topology: &Topology, node: &PlanNode) -> bool {
         | Op::Repartition(_)
         | Op::Aggregate(_)
         | Op::StreamTableJoin(_)
+        | Op::StreamStreamJoin(_)
         | Op::Source(_) => true,
     }
 }
@@ -221,6 +232,22 @@ fn reads_old(topology: &Topology, node: &PlanNode) -> bool {
 fn shares_store(join: &TableTableJoin) -> bool {
     let right = join.right.all_stores();
     join.left.all_stores().iter().any(|store| right.contains(store))
+}
+
+/// The stores that operators scan for each record.
+fn scanned_stores(topology: &Topology, sub: SubId) -> FxHashSet<StoreId> {
+    let mut scanned = FxHashSet::default();
+    for node in topology.nodes.iter().filter(|node| node.sub == sub) {
+        match &node.op {
+            Op::Aggregate(aggregate) => scanned.extend(aggregate.elements),
+            Op::StreamStreamJoin(join) => scanned.extend([join.left, join.right].into_iter().chain(join.unmatched)),
+            Op::ForeignKeyAnswer(answer) => {
+                scanned.insert(answer.subscribers);
+            }
+            _ => {}
+        }
+    }
+    scanned
 }
 
 /// The stores of the sub-topology. Those keep the row at the start of a generation that are forwarded at the flush, or that a join looks up there.
@@ -237,18 +264,19 @@ fn table_specs(topology: &Topology, sub: SubId, held: &[bool]) -> Vec<TableSpec>
             | Op::SelectKey(_)
             | Op::Repartition(_)
             | Op::StreamTableJoin(_)
+            | Op::StreamStreamJoin(_)
+            | Op::ForeignKeySubscribe(_)
+            | Op::ForeignKeyAnswer(_)
+            | Op::ForeignKeyJoin(_)
             | Op::Sink(_) => {}
         }
     }
-    let scanned = |store: StoreId| {
-        let elements = |node: &Node| matches!(&node.op, Op::Aggregate(aggregate) if aggregate.elements == Some(store));
-        topology.nodes.iter().any(elements)
-    };
+    let ordered = scanned_stores(topology, sub);
     let spec = |&store: &StoreId| TableSpec {
         store,
         keep_start: keep.contains(&store),
         value: topology.stores[usize::from(store)].value.clone(),
-        ordered: scanned(store),
+        ordered: ordered.contains(&store),
     };
     topology.subs[sub].stores.iter().map(spec).collect()
 }

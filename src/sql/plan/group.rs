@@ -71,6 +71,7 @@ impl Planner<'_> {
                 relations: pipe.scope.relations,
                 columns: Vec::new(),
             },
+            joined_keys: Vec::new(),
         };
         self.finish(name, query, &pipe, items, repartitioned)
     }

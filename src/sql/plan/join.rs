@@ -1,27 +1,40 @@
-//! JOIN: which side is what, by which keys, and what the columns are afterwards.
+//! JOIN: which side is what, by which keys they meet, and what the columns are afterwards.
+//!
+//! The key of a result is called like the first column of its sides that equals it and that the projection has (ksqlDB's rule). A side that can be
+//! absent has its key as value columns, too, which are NULL then; which of several such columns is the key is decided when all joins are
+//! planned (`join_keys`).
 
 use super::Planner;
+use super::join_on::{Equality, On};
+use super::join_window::join_window;
 use super::output::{key_columns, rekeyed};
-use super::query::Pipe;
-use crate::expr::{CompareOp, Expr, widens};
-use crate::sql::ast::{Expression, ExpressionKind, Join, Statement};
-use crate::sql::check::{Checker, Typed};
+use super::query::{JoinedKey, Pipe};
+use crate::expr::Expr;
+use crate::sql::ast::{Expression, Join, Statement};
+use crate::sql::check::Checker;
 use crate::sql::coerce::convert;
-use crate::sql::diagnostic::{Problem, Span};
+use crate::sql::diagnostic::Problem;
 use crate::sql::scope::{Scope, ScopeColumn};
-use crate::topology::{JoinKind, NodeRef, same_partitioning};
-use crate::types::{Column, RelationKind};
+use crate::topology::{JoinKind, JoinStep, JoinWindow, same_partitioning};
+use crate::types::{Column, Format, RelationKind, Value};
 
-/// One `left = right` of the condition.
-struct Equality {
-    left: Typed,
-    right: Typed,
-    /// The left side is a column as it is, so that it names the key.
-    left_is_column: bool,
-    span: Span,
+/// What kind of join it is.
+#[derive(Clone, Copy)]
+enum How {
+    Streams(JoinWindow),
+    StreamTable,
+    Tables,
+    ForeignKey,
 }
 
-const TABLE_TIME: &str = "the ROWTIME of a joined table";
+/// The two sides with all that the join needs of them, and what it is.
+struct Sides<'a> {
+    left: Pipe,
+    right: Pipe,
+    on: On<'a>,
+    how: How,
+    kind: JoinKind,
+}
 
 impl Planner<'_> {
     pub(super) fn join(
@@ -36,17 +49,14 @@ impl Planner<'_> {
             return Ok(None);
         };
         self.refuse_join(&left, &right, join)?;
-        let equalities = self.equalities(&join.on, &left.scope, &right.scope)?;
-        let equalities = self.by_primary_key(&left, &right, join, equalities)?;
-        let left = self.left_by_key(name, step, left, &right, &equalities, join)?;
-        if let Some(store) = self.builder.common_store(left.node, right.node) {
-            let table_table = self.builder.kind(left.node) == RelationKind::Table;
-            if table_table {
-                let what = format!("a join whose two sides both come from the table {store}");
-                return Err(Problem::unsupported(join.span, what));
-            }
-        }
-        Ok(Some(self.joined(name, step, left, right, &equalities, join.kind)))
+        let at = JoinStep { relation: name, step };
+        let on = self.condition(&left, &right, join)?;
+        let sides = match (self.builder.kind(left.node), self.builder.kind(right.node)) {
+            (_, RelationKind::Stream) => self.streams(at, left, right, on, join)?,
+            (RelationKind::Stream, RelationKind::Table) => self.stream_table(at, left, right, on, join.kind),
+            (RelationKind::Table, RelationKind::Table) => self.tables(left, right, on, join)?,
+        };
+        self.joined(at, sides, join).map(Some)
     }
 
     fn refuse_join(&self, left: &Pipe, right: &Pipe, join: &Join) -> Result<(), Problem> {
@@ -64,10 +74,9 @@ impl Planner<'_> {
                 format!("{alias} is used twice in this query"),
             ));
         }
+        self.refuse_kafka_values(left, right, join)?;
         match kinds {
-            (RelationKind::Stream, RelationKind::Stream) => {
-                return Err(Problem::unsupported(join.span, "joining two streams"));
-            }
+            (RelationKind::Stream, RelationKind::Stream) => return Ok(()),
             (RelationKind::Table, RelationKind::Stream) => {
                 let message = format!("a table cannot look up a stream: {name} is a stream");
                 return Err(
@@ -86,286 +95,354 @@ impl Planner<'_> {
         }
     }
 
-    /// Takes the condition apart: equalities of a left and a right expression, connected by AND.
-    fn equalities(&self, on: &Expression, left: &Scope, right: &Scope) -> Result<Vec<Equality>, Problem> {
-        if let ExpressionKind::And(a, b) = &on.kind {
-            let mut all = self.equalities(a, left, right)?;
-            all.extend(self.equalities(b, left, right)?);
-            return Ok(all);
+    /// As in ksqlDB: a record whose value is one bare number or text cannot be joined.
+    fn refuse_kafka_values(&self, left: &Pipe, right: &Pipe, join: &Join) -> Result<(), Problem> {
+        let bare = |name: &str| {
+            let relation = self.known.get(name).and_then(|known| known.relation)?;
+            let format = self.builder.relation_of(relation).value_format.format;
+            (format == Format::Kafka).then(|| name.to_string())
+        };
+        let relations = left.scope.relations.iter().chain(&right.scope.relations);
+        let found: Vec<String> = relations.filter_map(|r| bare(&r.name)).collect();
+        if found.is_empty() {
+            return Ok(());
         }
-        let ExpressionKind::Compare(CompareOp::Equal, a, b) = &on.kind else {
-            let problem = Problem::unsupported(on.span, "a condition in ON other than equality");
-            return Err(problem.hint("put it into WHERE"));
-        };
-        let (a_side, b_side) = (side(a, left, right)?, side(b, left, right)?);
-        let (l, r) = match (a_side, b_side) {
-            (Some(Side::Left), Some(Side::Right)) => (a, b),
-            (Some(Side::Right), Some(Side::Left)) => (b, a),
-            _ => {
-                let problem = Problem::new(on.span, "'=' in ON must have one side of the join on each side");
-                return Err(problem.hint("ON left.column = right.column"));
-            }
-        };
-        Ok(vec![Equality {
-            left: Checker::new(left, "in ON").check(l)?,
-            right: Checker::new(right, "in ON").check(r)?,
-            left_is_column: matches!(l.kind, ExpressionKind::Column(..)),
-            span: on.span,
-        }])
+        let message = format!("the value format KAFKA of {} does not support JOIN", found.join(", "));
+        Err(Problem::new(join.span, message).hint("copy it into a stream or table WITH (VALUE_FORMAT = 'JSON') first"))
     }
 
-    /// The equalities in the order of the right table's key; all of it, and nothing else.
-    fn by_primary_key(
-        &self,
-        left: &Pipe,
-        right: &Pipe,
-        join: &Join,
-        equalities: Vec<Equality>,
-    ) -> Result<Vec<Equality>, Problem> {
-        let table = &right.scope.relations[0].name;
-        let keys = &self.builder.schema(right.node).key;
-        let relation = self
-            .known
-            .get(table)
-            .and_then(|k| k.relation)
-            .map(|r| self.builder.relation_of(r));
-        let named = relation.map_or(keys, |r| &r.schema.key);
-        let names: Vec<_> = named.iter().map(|c| c.name.to_string()).collect();
-        let mut ordered: Vec<Option<Equality>> = keys.iter().map(|_| None).collect();
-        for equality in equalities {
-            let Expr::Key(i) = equality.right.expr else {
-                let message = format!("{table} must be joined on its primary key, {}", names.join(", "));
-                let tables = self.builder.kind(left.node) == RelationKind::Table;
-                let foreign = tables && matches!(equality.left.expr, Expr::Key(_));
-                return Err(if foreign {
-                    Problem::unsupported(equality.span, "a foreign-key join from the right side").hint(message)
-                } else {
-                    Problem::new(equality.right.span, message)
-                });
-            };
-            if ordered[i].is_some() {
-                return Err(Problem::new(equality.span, format!("{} is compared twice", names[i])));
-            }
-            check_types(&equality)?;
-            ordered[i] = Some(equality);
-        }
-        let missing: Vec<_> = names
-            .iter()
-            .zip(&ordered)
-            .filter(|(_, e)| e.is_none())
-            .map(|(n, _)| n.as_str())
-            .collect();
-        if !missing.is_empty() {
-            let message = format!(
-                "ON must compare the whole primary key of {table}: {} is missing",
-                missing.join(", ")
-            );
-            return Err(Problem::new(join.on.span, message));
-        }
-        Ok(ordered.into_iter().flatten().collect())
-    }
-
-    /// The left side keyed and partitioned as the right table is.
-    fn left_by_key(
+    fn streams<'a>(
         &mut self,
-        name: &str,
-        step: &str,
-        mut left: Pipe,
-        right: &Pipe,
-        equalities: &[Equality],
+        at: JoinStep<'_>,
+        left: Pipe,
+        right: Pipe,
+        on: On<'a>,
         join: &Join,
-    ) -> Result<Pipe, Problem> {
-        let keys = self.builder.schema(right.node).key.clone();
-        let exprs: Vec<Expr> = equalities
-            .iter()
-            .zip(&keys)
-            .map(|(e, key)| convert(e.left.expr.clone(), &key.sql_type, e.left.sql_type.as_ref()))
-            .collect();
-        let schema = self.builder.schema(left.node);
-        let (width, values) = (schema.key.len(), schema.value.len());
-        let is_key = exprs == key_columns(width);
-        let formats = (
-            self.builder.partitioned_like(left.node),
-            self.builder.partitioned_like(right.node),
-        );
-        let apart = match formats {
-            (Some(a), Some(b)) if !same_partitioning(a.key_format.format, b.key_format.format) => Some(format!(
-                "the keys of {} are written as {}, those of {} as {}: equal keys are in different partitions",
-                a.name, a.key_format.format, b.name, b.key_format.format
-            )),
-            _ => None,
+    ) -> Result<Sides<'a>, Problem> {
+        let Some(within) = &join.within else {
+            let problem = Problem::new(join.span, "a join of two streams needs WITHIN, since they never end");
+            return Err(problem.hint("JOIN b WITHIN 1 HOUR ON a.x = b.y"));
         };
-        if is_key && apart.is_none() {
-            return Ok(left);
+        let window = join_window(within)?;
+        let right_stays = self.keyed_by(&right, &on.key, |e| &e.right.expr);
+        let apart = right_stays && self.partitioned_apart(&left, &right).is_some();
+        let left = if self.keyed_by(&left, &on.key, |e| &e.left.expr) && !apart {
+            left
+        } else {
+            self.rekeyed_side(at, "", left, &on.key, true)
+        };
+        let right = if right_stays {
+            right
+        } else {
+            self.rekeyed_side(at, "-right", right, &on.key, false)
+        };
+        Ok(Sides {
+            left,
+            right,
+            on,
+            how: How::Streams(window),
+            kind: join.kind,
+        })
+    }
+
+    fn stream_table<'a>(&mut self, at: JoinStep<'_>, left: Pipe, right: Pipe, on: On<'a>, kind: JoinKind) -> Sides<'a> {
+        let stays = self.keyed_by(&left, &on.key, |e| &e.left.expr) && self.partitioned_apart(&left, &right).is_none();
+        let left = if stays {
+            left
+        } else {
+            self.rekeyed_side(at, "", left, &on.key, true)
+        };
+        Sides {
+            left,
+            right,
+            on,
+            how: How::StreamTable,
+            kind,
         }
-        if self.builder.kind(left.node) == RelationKind::Table {
-            return Err(match apart {
-                Some(why) if is_key => Problem::new(join.span, why).hint("give both topics the same KEY_FORMAT"),
-                _ => {
-                    let table = &right.scope.relations[0].name;
-                    let what = format!("a foreign-key join (the left table is not keyed by {table}'s primary key)");
-                    Problem::unsupported(join.on.span, what)
-                }
-            });
+    }
+
+    fn tables<'a>(&self, left: Pipe, right: Pipe, on: On<'a>, join: &Join) -> Result<Sides<'a>, Problem> {
+        let by_key = self.keyed_by(&left, &on.key, |e| &e.left.expr);
+        let apart = self.partitioned_apart(&left, &right);
+        let outer = matches!(join.kind, JoinKind::Right | JoinKind::Full);
+        let how = match apart {
+            None if by_key => How::Tables,
+            Some(why) if by_key && outer => {
+                return Err(Problem::new(join.span, why).hint("give both topics the same KEY_FORMAT"));
+            }
+            _ if outer => {
+                let table = &right.scope.relations[0].name;
+                let message = format!(
+                    "a foreign-key join is INNER or LEFT: the left table's key is not what {table}'s primary key is compared with"
+                );
+                return Err(Problem::new(join.span, message));
+            }
+            // equal keys in different partitions find each other like foreign keys
+            _ => How::ForeignKey,
+        };
+        let common = self.builder.common_store(left.node, right.node);
+        if let (Some(store), How::Tables) = (common, how) {
+            let what = format!("a join whose two sides both come from the table {store}");
+            return Err(Problem::unsupported(join.span, what));
         }
-        let columns = equalities.iter().zip(&keys).map(|(e, key)| {
-            let column = left
-                .scope
-                .columns
-                .iter()
-                .find(|c| e.left_is_column && c.expr == e.left.expr);
+        Ok(Sides {
+            left,
+            right,
+            on,
+            how,
+            kind: join.kind,
+        })
+    }
+
+    /// Whether a side's key is what it is joined by.
+    fn keyed_by(&self, side: &Pipe, key: &[Equality], expr: impl Fn(&Equality) -> &Expr) -> bool {
+        let keys = key_columns(self.builder.schema(side.node).key.len());
+        !keys.is_empty() && keys.iter().eq(key.iter().map(expr))
+    }
+
+    /// Why equal keys of both sides are in different partitions, if they are.
+    fn partitioned_apart(&self, left: &Pipe, right: &Pipe) -> Option<String> {
+        let a = self.builder.partitioned_like(left.node)?;
+        let b = self.builder.partitioned_like(right.node)?;
+        if same_partitioning(a.key_format.format, b.key_format.format) {
+            return None;
+        }
+        Some(format!(
+            "the keys of {} are written as {}, those of {} as {}: equal keys are in different partitions",
+            a.name, a.key_format.format, b.name, b.key_format.format
+        ))
+    }
+
+    /// A stream keyed by its side of the equalities, through an internal topic.
+    fn rekeyed_side(&mut self, at: JoinStep<'_>, suffix: &str, mut pipe: Pipe, key: &[Equality], left: bool) -> Pipe {
+        let of = |e: &Equality| if left { e.left.clone() } else { e.right.clone() };
+        let exprs: Vec<Expr> = key
+            .iter()
+            .map(|e| {
+                let to = if left { &e.right } else { &e.left };
+                convert(of(e).expr, &to.type_or_string(), of(e).sql_type.as_ref())
+            })
+            .collect();
+        let columns = key.iter().zip(&exprs).enumerate().map(|(i, (e, expr))| {
+            let named = pipe.scope.columns.iter().find(|c| c.expr == *expr);
             Column::new(
-                column.map_or(key.name.clone(), |c| c.name.clone()),
-                key.sql_type.clone(),
+                named.map_or_else(|| synthetic_name(i).into(), |c| c.name.clone()),
+                of(e).type_or_string(),
             )
         });
         let columns: Vec<Column> = columns.collect();
-        left.node = self.rekey(name, format!("{name}-{step}"), left.node, columns, exprs.clone(), None);
-        for column in &mut left.scope.columns {
+        let values = self.builder.schema(pipe.node).value.len();
+        let topic = format!("{}-{}{suffix}", at.relation, at.step);
+        pipe.node = self.rekey(at.relation, topic, pipe.node, columns, exprs.clone(), None);
+        for column in &mut pipe.scope.columns {
             column.expr = rekeyed(&column.expr, &exprs, values);
         }
-        Ok(left)
+        pipe.joined_keys.clear();
+        pipe
     }
 
     /// The join and the names behind it.
-    fn joined(
+    fn joined(&mut self, at: JoinStep<'_>, sides: Sides<'_>, join: &Join) -> Result<Pipe, Problem> {
+        let Sides {
+            left,
+            right,
+            on,
+            how,
+            kind,
+        } = sides;
+        let foreign_key = matches!(how, How::ForeignKey);
+        let left_can_miss = matches!(kind, JoinKind::Right | JoinKind::Full);
+        let right_can_miss = matches!(kind, JoinKind::Left | JoinKind::Full) || foreign_key;
+        // a stream's record keeps its time when a table is looked up
+        let left_keeps_time = matches!(how, How::StreamTable);
+        let left = self.with_copies(at, "left", left, left_can_miss, !left_keeps_time);
+        let right = self.with_copies(at, "right", right, right_can_miss, true);
+        let offset = self.builder.schema(left.pipe.node).value.len();
+        let nodes = (left.pipe.node, right.pipe.node);
+
+        let mut pipe = left.columns(&on.key, kind, foreign_key);
+        let (first, relations) = (pipe.scope.columns.len(), pipe.scope.relations.len());
+        let mut added = right.columns(&on.key, kind, foreign_key);
+        pipe.scope.relations.extend(added.scope.relations);
+        for column in &mut added.scope.columns {
+            column.relation = column.relation.map(|i| i + relations);
+            column.expr.map_values(&mut |i| Expr::Value(i + offset));
+        }
+        pipe.scope.columns.extend(added.scope.columns);
+        let moved = added.joined_keys.into_iter().map(|joined| JoinedKey {
+            column: joined.column + first,
+            ..joined
+        });
+        pipe.joined_keys.extend(moved);
+        if !foreign_key {
+            self.add_synthetic_keys(&mut pipe, nodes.0, &on.key, kind);
+        }
+
+        let residual = residual(&pipe.scope, &on.residual)?;
+        pipe.node = match how {
+            How::Streams(window) => self
+                .builder
+                .stream_stream_join(at, nodes, kind, window, residual.clone()),
+            How::StreamTable | How::Tables => self.builder.join(at.relation, at.step, nodes.0, nodes.1, kind),
+            How::ForeignKey => {
+                let exprs = on.key.iter().map(|e| e.left.expr.clone()).collect();
+                self.builder.foreign_key_join(at, nodes, kind, exprs)
+            }
+        };
+        match (residual, how) {
+            (None, _) | (_, How::Streams(_)) => Ok(pipe),
+            (Some(condition), _) => self.where_on(at, pipe, condition, (kind, offset), join),
+        }
+    }
+
+    /// Further conditions of ON behind the join: a pair that fails them is none, so that of an outer join one side remains.
+    fn where_on(
         &mut self,
-        name: &str,
-        step: &str,
-        left: Pipe,
-        right: Pipe,
-        equalities: &[Equality],
-        kind: JoinKind,
-    ) -> Pipe {
-        let stream = self.builder.kind(left.node) == RelationKind::Stream;
-        // a side that can be absent has its key as value columns, too, which are NULL then
-        let left = match kind {
-            JoinKind::Inner | JoinKind::Left => left,
-            JoinKind::Right | JoinKind::Full => self.with_key_copies(name, &format!("{step}-left"), left),
-        };
-        let right_values = self.builder.schema(right.node).value.len();
-        let right = match kind {
-            JoinKind::Inner | JoinKind::Right => right,
-            JoinKind::Left | JoinKind::Full => self.with_key_copies(name, &format!("{step}-right"), right),
-        };
-        let offset = self.builder.schema(left.node).value.len();
-        let node = self.builder.join(name, step, left.node, right.node, kind);
-        let moved = left.scope.relations.len();
-        let mut scope = left.scope;
-        scope.relations.extend(right.scope.relations);
-        if !stream {
-            lose_time(&mut scope.columns);
-        }
-        let mut added = right.scope.columns;
-        for column in &mut added {
-            column.relation = column.relation.map(|i| i + moved);
-            column.expr = match column.expr {
-                Expr::Value(i) => Expr::Value(i + offset),
-                // without a column on the left, the right one names the key
-                Expr::Key(i) if kind == JoinKind::Left && equalities[i].left_is_column => {
-                    Expr::Value(offset + right_values + i)
-                }
-                Expr::Key(i) if kind == JoinKind::Full => Expr::Value(offset + right_values + i),
-                ref other => other.clone(),
-            };
-        }
-        lose_time(&mut added);
-        scope.columns.extend(added);
-        if kind == JoinKind::Full {
-            let keys = self.builder.schema(node).key.clone();
-            for (i, key) in keys.into_iter().enumerate() {
-                let name = if i == 0 {
-                    "ROWKEY".to_string()
-                } else {
-                    format!("ROWKEY_{i}")
-                };
-                scope.columns.push(ScopeColumn {
-                    relation: None,
-                    name: name.into(),
-                    expr: Expr::Key(i),
-                    sql_type: key.sql_type,
-                    hidden: false,
-                    lost: None,
-                });
+        at: JoinStep<'_>,
+        mut pipe: Pipe,
+        condition: Expr,
+        (kind, offset): (JoinKind, usize),
+        join: &Join,
+    ) -> Result<Pipe, Problem> {
+        let name = format!("{}/{}-on", at.relation, at.step);
+        let schema = self.builder.schema(pipe.node).clone();
+        let absent = match kind {
+            JoinKind::Inner => {
+                pipe.node = self.builder.filter(&name, pipe.node, condition);
+                return Ok(pipe);
             }
-        }
-        Pipe { node, scope }
+            JoinKind::Left => offset..schema.value.len(),
+            JoinKind::Right => 0..offset,
+            JoinKind::Full => {
+                let what = "a condition beside the equality of keys in a FULL OUTER JOIN of tables";
+                return Err(Problem::unsupported(join.on.span, what).hint("put it into WHERE"));
+            }
+        };
+        let values = (0..schema.value.len()).map(|i| match absent.contains(&i) {
+            true => Expr::Case(
+                vec![(condition.clone(), Expr::Value(i))],
+                Expr::Literal(Value::Null).into(),
+            ),
+            false => Expr::Value(i),
+        });
+        let values = values.collect();
+        pipe.node = self
+            .builder
+            .project(at.relation, &format!("{}-on", at.step), pipe.node, schema, values);
+        Ok(pipe)
     }
 
-    /// Appends the key columns to the value; names of the left side's key then mean the copies.
-    fn with_key_copies(&mut self, name: &str, step: &str, pipe: Pipe) -> Pipe {
+    /// A key that no column of the sides is called after.
+    fn add_synthetic_keys(&self, pipe: &mut Pipe, left: crate::topology::NodeRef, key: &[Equality], kind: JoinKind) {
+        let types = self.builder.schema(left).key_types();
+        for (i, (equality, sql_type)) in key.iter().zip(types).enumerate() {
+            if kind != JoinKind::Full && (equality.left_is_column || equality.right_is_column) {
+                continue;
+            }
+            let taken = |name: &str| pipe.scope.columns.iter().any(|c| *c.name == *name);
+            let name = (i..).map(synthetic_name).find(|name| !taken(name));
+            pipe.scope.columns.push(ScopeColumn {
+                relation: None,
+                name: name.unwrap_or_default().into(),
+                expr: Expr::Key(i),
+                sql_type,
+                hidden: false,
+                lost: None,
+            });
+        }
+    }
+
+    /// Appends the key columns and the event time to the value, as far as the other side cannot give them back; what nobody reads is left out
+    /// later.
+    fn with_copies(&mut self, at: JoinStep<'_>, side: &'static str, pipe: Pipe, keys: bool, time: bool) -> Side {
         let mut schema = self.builder.schema(pipe.node).clone();
-        let (keys, values) = (schema.key.len(), schema.value.len());
-        schema.value.extend(schema.key.clone());
-        let exprs = (0..values).map(Expr::Value).chain((0..keys).map(Expr::Key)).collect();
-        let node: NodeRef = self.builder.project(name, step, pipe.node, schema, exprs);
-        let mut scope = pipe.scope;
-        if step.ends_with("-left") {
-            for column in &mut scope.columns {
-                if let Expr::Key(i) = column.expr {
-                    column.expr = Expr::Value(values + i);
+        let values = schema.value.len();
+        let mut exprs: Vec<Expr> = (0..values).map(Expr::Value).collect();
+        let key_copies = keys.then_some(values);
+        if keys {
+            exprs.extend(key_columns(schema.key.len()));
+            schema.value.extend(schema.key.clone());
+        }
+        let time_copy = time.then_some(exprs.len());
+        if time {
+            exprs.push(Expr::Rowtime);
+            schema.value.push(Column::new("ROWTIME", crate::types::SqlType::Bigint));
+        }
+        let mut pipe = pipe;
+        if keys || time {
+            let step = format!("{}-{side}", at.step);
+            pipe.node = self.builder.project(at.relation, &step, pipe.node, schema, exprs);
+        }
+        Side {
+            pipe,
+            left: side == "left",
+            key_copies,
+            time_copy,
+        }
+    }
+}
+
+/// A side of a join, with copies among its value columns.
+struct Side {
+    pipe: Pipe,
+    left: bool,
+    /// Where the copies of the key columns begin.
+    key_copies: Option<usize>,
+    /// Where the event time is.
+    time_copy: Option<usize>,
+}
+
+impl Side {
+    /// Its names behind the join, over its own value columns and the joined key.
+    fn columns(self, key: &[Equality], kind: JoinKind, foreign_key: bool) -> Pipe {
+        let mut pipe = self.pipe;
+        // the right key of a foreign-key join is no key of the result
+        let of_key = self.left || !foreign_key;
+        let names_key = of_key && kind != JoinKind::Full;
+        for joined in &mut pipe.joined_keys {
+            joined.viable &= names_key;
+        }
+        for (at, column) in pipe.scope.columns.iter_mut().enumerate() {
+            match (&column.expr, self.key_copies, self.time_copy) {
+                (Expr::Key(i), Some(copies), _) => {
+                    let i = *i;
+                    // without a column on the left, the right one names the key
+                    let alone = !self.left && names_key && key.get(i).is_some_and(|e| !e.left_is_column);
+                    if alone {
+                        continue;
+                    }
+                    column.expr = Expr::Value(copies + i);
+                    if of_key && !column.hidden {
+                        pipe.joined_keys.push(JoinedKey {
+                            column: at,
+                            key: i,
+                            viable: names_key,
+                        });
+                    }
                 }
+                (Expr::Rowtime, _, Some(copy)) => column.expr = Expr::Value(copy),
+                _ => {}
             }
         }
-        Pipe { node, scope }
+        pipe
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Side {
-    Left,
-    Right,
+fn synthetic_name(i: usize) -> String {
+    match i {
+        0 => "ROWKEY".to_string(),
+        i => format!("ROWKEY_{i}"),
+    }
 }
 
-/// Which side's columns an expression reads; `None` for constants.
-fn side(e: &Expression, left: &Scope, right: &Scope) -> Result<Option<Side>, Problem> {
-    let mut both = Scope {
-        relations: left.relations.iter().chain(&right.relations).cloned().collect(),
-        columns: left.columns.clone(),
-    };
-    let (columns, relations) = (left.columns.len(), left.relations.len());
-    both.columns.extend(right.columns.iter().cloned().map(|c| ScopeColumn {
-        relation: c.relation.map(|i| i + relations),
-        ..c
-    }));
-    let mut found = None;
-    let mut names = Vec::new();
-    columns_of(e, &mut names);
-    for (qualifier, name) in names {
-        let at = both.resolve(qualifier, name)?;
-        let this = if at < columns { Side::Left } else { Side::Right };
-        if found.is_some_and(|other| other != this) {
-            let problem = Problem::new(e.span, "an expression in ON must read one side of the join only");
-            return Err(problem);
-        }
-        found = Some(this);
+/// The further conditions as one, over the joined row.
+fn residual(scope: &Scope, conditions: &[&Expression]) -> Result<Option<Expr>, Problem> {
+    let mut all = Vec::new();
+    for condition in conditions {
+        all.push(Checker::new(scope, "in ON").condition(condition, "a condition of ON")?);
     }
-    Ok(found)
-}
-
-type ColumnName<'a> = (Option<&'a crate::sql::ast::Name>, &'a crate::sql::ast::Name);
-
-/// The columns that an expression names.
-fn columns_of<'a>(e: &'a Expression, found: &mut Vec<ColumnName<'a>>) {
-    if let ExpressionKind::Column(qualifier, name) = &e.kind {
-        found.push((qualifier.as_ref(), name));
-    }
-    e.children(&mut |child| columns_of(child, found));
-}
-
-fn check_types(equality: &Equality) -> Result<(), Problem> {
-    let (left, right) = (equality.left.type_or_string(), equality.right.type_or_string());
-    if widens(&left, &right).is_some() {
-        return Ok(());
-    }
-    let message = format!("the sides of ON have different types: {left} and {right}");
-    Err(Problem::new(equality.span, message).hint(format!("CAST the left side to {right}")))
-}
-
-fn lose_time(columns: &mut [ScopeColumn]) {
-    for column in columns {
-        if column.expr == Expr::Rowtime {
-            column.lost = Some(TABLE_TIME);
-        }
-    }
+    Ok(match all.len() {
+        0 | 1 => all.pop(),
+        _ => Some(Expr::And(all)),
+    })
 }

@@ -22,6 +22,19 @@ use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlT
 pub(super) struct Pipe {
     pub node: NodeRef,
     pub scope: Scope,
+    /// Columns that equal a key column wherever their side of an outer join is there.
+    pub joined_keys: Vec<JoinedKey>,
+}
+
+/// See [`Pipe::joined_keys`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JoinedKey {
+    /// Index in the scope's columns.
+    pub column: usize,
+    /// The key column.
+    pub key: usize,
+    /// The result's key can be called after it.
+    pub viable: bool,
 }
 
 /// Problems that were reported already: the statement is given up, its name stays known.
@@ -194,6 +207,7 @@ impl Planner<'_> {
             };
             pipe = joined;
         }
+        pipe = self.choose_keys(query, pipe);
         if let Some(filter) = &query.filter {
             match Checker::new(&pipe.scope, "in WHERE").condition(filter, "the condition of WHERE") {
                 Ok(condition) => pipe.node = self.builder.filter(name, pipe.node, condition),
@@ -291,7 +305,11 @@ impl Planner<'_> {
             }],
             columns,
         };
-        Ok(Some(Pipe { node, scope }))
+        Ok(Some(Pipe {
+            node,
+            scope,
+            joined_keys: Vec::new(),
+        }))
     }
 }
 
