@@ -129,6 +129,16 @@ impl Cell {
         Self { text, right: false }
     }
 
+    /// What is shown.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// How many characters wide it is.
+    pub fn width(&self) -> usize {
+        self.text.chars().count()
+    }
+
     /// A number.
     pub fn right(text: impl Into<String>) -> Self {
         Self {

@@ -215,7 +215,7 @@ fn to_text(value: &Value) -> String {
         Value::String(s) => s.to_string(),
         Value::Bytes(_) => literal(value),
         Value::Date(days) => time_text::date_to_string(*days),
-        Value::Time(ms) => time_text::time_to_string(*ms),
+        Value::Time(ms) => time_text::short_time(*ms),
         Value::Timestamp(ms) => time_text::timestamp_to_string(*ms),
         Value::Array(items) => format!("[{}]", list(items.iter().map(to_text).collect())),
         Value::Map(entries) => {

@@ -168,7 +168,8 @@ fn part_of_split(array: &Expr, at: &Expr, row: &EvalContext<'_>) -> Result<Optio
     }
     let (text, delimiter) = (call.args[0].get(row)?, call.args[1].get(row)?);
     let (Value::String(text), Value::String(delimiter)) = (&*text, &*delimiter) else {
-        return Ok(Some(Value::Null));
+        // NULL, or BYTES
+        return Ok(None);
     };
     if delimiter.is_empty() {
         return Ok(None);

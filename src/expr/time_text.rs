@@ -3,16 +3,21 @@
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
-use jiff::{Timestamp, ToSpan};
+use jiff::{Span, Timestamp};
 
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);
 const DAY_MS: i64 = 86_400_000;
 
+/// The date of so many days since 1970; `None` beyond the calendar.
+pub(super) fn day(days: i32) -> Option<Date> {
+    EPOCH.checked_add(Span::new().try_days(days).ok()?).ok()
+}
+
 /// `2020-02-29`.
 pub fn date_to_string(days: i32) -> String {
-    match EPOCH.checked_add(i64::from(days).days()) {
-        Ok(date) => date.to_string(),
-        Err(_) => format!("{days} days"),
+    match day(days) {
+        Some(date) => date.to_string(),
+        None => format!("{days} days"),
     }
 }
 
@@ -24,6 +29,15 @@ pub fn time_to_string(ms: i32) -> String {
         text
     } else {
         format!("{text}.{millis:03}")
+    }
+}
+
+/// As CAST prints a TIME: `23:59` where there are no seconds.
+pub(super) fn short_time(ms: i32) -> String {
+    let text = time_to_string(ms);
+    match text.strip_suffix(":00") {
+        Some(short) if short.len() == 5 => short.into(),
+        _ => text,
     }
 }
 

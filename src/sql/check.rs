@@ -5,7 +5,7 @@ use super::coerce::{all_of_one_type, cast, compare, convert, element, fold, lite
 use super::diagnostic::{Problem, Span};
 use super::lambda::Frames;
 use super::scope::Scope;
-use crate::expr::functions::{self, FunctionCall};
+use crate::expr::functions;
 use crate::expr::{
     AGGREGATES, AggregateCall, ArithmeticOp, CompareOp, Expr, LikePattern, TABLE_FUNCTIONS, TableCall, TableFunction,
     arithmetic_type, comparable, parse_timestamp, widens,
@@ -476,9 +476,6 @@ impl<'a> Checker<'a> {
             return self.table_call(function, args, span);
         }
         let signatures = functions::named(&name.text);
-        if signatures.is_empty() && functions::NOT_YET.contains(&&*name.text) {
-            return Err(Problem::unsupported(span, format!("the function {}", name.text)));
-        }
         if signatures.is_empty() {
             let known = functions::all()
                 .map(|s| s.name)
@@ -486,19 +483,7 @@ impl<'a> Checker<'a> {
             let problem = Problem::new(name.span, format!("there is no function {}", name.text));
             return Err(problem.nearest(&name.text, known));
         }
-        if args.iter().any(|a| matches!(a.kind, ExpressionKind::Lambda(..))) {
-            return self.call_with_lambdas(&signatures, args, span);
-        }
-        let args = args.iter().map(|a| self.check(a)).collect::<Checked<Vec<_>>>()?;
-        let types: Vec<_> = args.iter().map(|a| a.sql_type.clone()).collect();
-        let resolved = functions::resolve(&signatures, &types).map_err(|why| Problem::new(span, why))?;
-        let args = args.into_iter().zip(&resolved.params);
-        let call = FunctionCall {
-            function: resolved.function,
-            args: args.map(|(a, to)| convert(a.expr, to, a.sql_type.as_ref())).collect(),
-            sql_type: resolved.sql_type.clone(),
-        };
-        Ok((Expr::Call(call), Some(resolved.sql_type)))
+        self.resolved_call(&signatures, args, span)
     }
 
     fn aggregate(

@@ -1,13 +1,13 @@
-//! Calls with lambdas: the parameters' types follow from the other arguments, and the columns that a body reads are captured, so that the compiled
+//! Calls with arguments that are no values: lambdas and units of time. The parameters' types follow from the other arguments, and the columns that a body reads are captured, so that the compiled
 //! lambda stands alone (see `expr::Lambda`).
 
 use std::sync::Arc;
 
-use super::ast::{Expression, ExpressionKind, Name};
+use super::ast::{Expression, ExpressionKind, Literal, Name};
 use super::check::{Checker, Typed};
 use super::coerce::convert;
 use super::diagnostic::{Problem, Span};
-use crate::expr::functions::{self, Arg, FunctionCall, Signature};
+use crate::expr::functions::{self, Arg, FunctionCall, Signature, Ty, UNITS};
 use crate::expr::{Expr, Lambda};
 use crate::types::SqlType;
 
@@ -58,8 +58,23 @@ impl Frames {
     }
 }
 
+/// The unit of time that a word stands for, where the function takes one. The parser makes texts of those that are no names.
+fn unit(signatures: &[&'static Signature], arg: &Expression) -> Option<&'static str> {
+    if !signatures.iter().any(|s| s.params.first() == Some(&Ty::Unit)) {
+        return None;
+    }
+    let word = match &arg.kind {
+        ExpressionKind::Column(None, name) => &*name.text,
+        ExpressionKind::Literal(Literal::String(word)) => word.as_str(),
+        _ => return None,
+    };
+    let known = |(unit, _): &&(&str, i64)| word.strip_suffix('S').unwrap_or(word) == *unit;
+    UNITS.iter().find(known).map(|(unit, _)| *unit)
+}
+
 impl Checker<'_> {
-    pub(super) fn call_with_lambdas(
+    /// A call of a function.
+    pub(super) fn resolved_call(
         &mut self,
         signatures: &[&'static Signature],
         args: &[Expression],
@@ -71,6 +86,13 @@ impl Checker<'_> {
             if let ExpressionKind::Lambda(params, _) = &arg.kind {
                 given.push(Arg::Lambda(params.len()));
                 values.push(None);
+            } else if let (Some(unit), 0) = (unit(signatures, arg), given.len()) {
+                given.push(Arg::Unit);
+                values.push(Some(Typed {
+                    expr: Expr::Literal(unit.into()),
+                    sql_type: None,
+                    span: arg.span,
+                }));
             } else {
                 let value = self.check(arg)?;
                 given.push(Arg::Value(value.sql_type.clone()));
@@ -102,12 +124,12 @@ impl Checker<'_> {
                 Some(value) => Some(convert(value.expr, to, value.sql_type.as_ref())),
                 None => lambdas.next(),
             });
-        let call = FunctionCall {
-            function: resolved.function,
-            args: args.collect(),
-            sql_type: resolved.sql_type.clone(),
-        };
-        Ok((Expr::Call(call), Some(resolved.sql_type)))
+        let args = args.collect();
+        let sql_type = resolved.sql_type.clone();
+        Ok((
+            Expr::Call(FunctionCall::new(resolved, args, span.start)),
+            Some(sql_type),
+        ))
     }
 
     /// Checks a lambda's body; the captures go with it.

@@ -6,6 +6,7 @@ mod check;
 mod dev;
 mod docs;
 mod explain;
+mod functions;
 mod load;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod pause;
@@ -59,6 +60,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     check::COMMAND,
     explain::COMMAND,
     test::COMMAND,
+    functions::COMMAND,
     query::COMMAND,
     load::COMMAND,
     schemas::COMMAND,

@@ -45,11 +45,33 @@ const REGISTRY: &[&str] = &["run", "check", "explain", "schemas", "replay", "und
 const CLIENT: &[&str] = &["query", "load", "replay"];
 /// Commands with an answer.
 const ANSWERS: &[&str] = &[
-    "check", "explain", "test", "query", "load", "schemas", "replay", "undeploy", "pause", "resume",
+    "check",
+    "explain",
+    "functions",
+    "test",
+    "query",
+    "load",
+    "schemas",
+    "replay",
+    "undeploy",
+    "pause",
+    "resume",
 ];
 /// Everything but `help`.
 const ALL: &[&str] = &[
-    "dev", "run", "broker", "check", "explain", "test", "query", "load", "schemas", "replay", "undeploy", "pause",
+    "dev",
+    "run",
+    "broker",
+    "check",
+    "explain",
+    "functions",
+    "test",
+    "query",
+    "load",
+    "schemas",
+    "replay",
+    "undeploy",
+    "pause",
     "resume",
 ];
 

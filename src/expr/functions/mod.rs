@@ -14,13 +14,21 @@ macro_rules! functions {
     };
 }
 
+mod bytes;
 mod collection;
 mod conditional;
+mod java_time;
+mod json;
 mod lambda;
+mod mask;
 mod math;
+mod memo;
+mod random;
+mod regexp;
 mod resolve;
 mod string;
 mod time;
+mod url;
 
 use super::lambda::Closure;
 use super::{EvalContext, EvalError, Expr};
@@ -58,15 +66,28 @@ pub enum Ty {
     Map(&'static Ty, &'static Ty),
     /// A lambda from these types to this one.
     Lambda(&'static [Ty], &'static Ty),
+    /// A unit of time, written as a bare word: DAYS.
+    Unit,
+    /// STRUCT of the fields K, a STRING, and V of this type; only what a function gives.
+    Entry(&'static Ty),
 }
+
+/// The units of time, in the singular; with an S they mean the same.
+pub const UNITS: &[(&str, i64)] = &[
+    ("MILLISECOND", 1),
+    ("SECOND", 1000),
+    ("MINUTE", 60_000),
+    ("HOUR", 3_600_000),
+    ("DAY", 86_400_000),
+];
 
 /// The type of a result.
 #[derive(Clone, Copy)]
 pub enum Returns {
     /// This type, letters filled in.
     Type(Ty),
-    /// Computed from the argument types; the error says what is wrong with them.
-    Computed(fn(&[SqlType]) -> Result<SqlType, String>),
+    /// This type, with what the argument types say about it; the error says what is wrong with them.
+    Computed(Ty, fn(&[SqlType]) -> Result<SqlType, String>),
 }
 
 /// What NULL arguments do.
@@ -85,6 +106,10 @@ pub struct CallContext<'a> {
     pub now: Timestamp,
     /// The type of the result.
     pub sql_type: &'a SqlType,
+    /// The types that the arguments have.
+    params: &'a [SqlType],
+    /// Which call of the query it is.
+    site: u64,
     row: &'a EvalContext<'a>,
     args: &'a [Expr],
 }
@@ -116,6 +141,8 @@ pub struct Signature {
     pub nulls: Nulls,
     /// The code.
     pub eval: Eval,
+    /// Whether it gives something else each time, although its arguments are the same.
+    pub volatile: bool,
     /// A sentence for the manual.
     pub doc: &'static str,
     /// Calls and what they give, both as SQL expressions.
@@ -131,6 +158,7 @@ impl Signature {
             returns: Returns::Type(returns),
             nulls: Nulls::Pass,
             eval,
+            volatile: false,
             doc,
             examples: &[],
         }
@@ -151,14 +179,26 @@ impl Signature {
         self
     }
 
-    const fn computed(mut self, returns: fn(&[SqlType]) -> Result<SqlType, String>) -> Self {
-        self.returns = Returns::Computed(returns);
+    const fn computed_anew(mut self) -> Self {
+        self.volatile = true;
         self
     }
 
-    /// Whether its result depends on the wall clock.
+    const fn computed(mut self, returns: fn(&[SqlType]) -> Result<SqlType, String>) -> Self {
+        let (Returns::Type(ty) | Returns::Computed(ty, _)) = self.returns;
+        self.returns = Returns::Computed(ty, returns);
+        self
+    }
+
+    /// The type of the result as the manual has it.
+    pub fn result(&self) -> String {
+        let (Returns::Type(ty) | Returns::Computed(ty, _)) = self.returns;
+        ty.to_string()
+    }
+
+    /// Whether its result depends on the wall clock, alone or with the row: then a replay may give another one.
     pub fn reads_clock(&self) -> bool {
-        matches!((self.name, self.params.len()), ("UNIX_TIMESTAMP" | "UNIX_DATE", 0))
+        self.volatile
     }
 }
 
@@ -190,6 +230,8 @@ impl std::fmt::Display for Ty {
             Self::Date => f.write_str("DATE"),
             Self::Time => f.write_str("TIME"),
             Self::Timestamp => f.write_str("TIMESTAMP"),
+            Self::Unit => f.write_str("unit of time"),
+            Self::Entry(value) => write!(f, "STRUCT<K STRING, V {value}>"),
             Self::Any(letter) => write!(f, "{letter}"),
             Self::Array(item) => write!(f, "ARRAY<{item}>"),
             Self::Map(key, value) => write!(f, "MAP<{key}, {value}>"),
@@ -204,11 +246,17 @@ impl std::fmt::Display for Ty {
 /// The families, in the order of the manual.
 pub const FAMILIES: &[(&str, &[Signature])] = &[
     ("Strings", string::FUNCTIONS),
+    ("Regular expressions", regexp::FUNCTIONS),
+    ("Masks", mask::FUNCTIONS),
+    ("JSON", json::FUNCTIONS),
+    ("URLs", url::FUNCTIONS),
+    ("Bytes", bytes::FUNCTIONS),
     ("Numbers", math::FUNCTIONS),
     ("Conditions and NULL", conditional::FUNCTIONS),
     ("Collections", collection::FUNCTIONS),
     ("Lambdas", lambda::FUNCTIONS),
     ("Dates and times", time::FUNCTIONS),
+    ("Computed anew for each row", random::FUNCTIONS),
 ];
 
 /// Every signature.
@@ -227,111 +275,6 @@ pub fn named(name: &str) -> Vec<&'static Signature> {
     all().filter(|s| s.name == name).collect()
 }
 
-/// Functions of ksqlDB that are not here yet: valid names, refused as such.
-pub const NOT_YET: &[&str] = &[
-    "ACOS",
-    "ARRAY_CONCAT",
-    "ARRAY_DISTINCT",
-    "ARRAY_EXCEPT",
-    "ARRAY_INTERSECT",
-    "ARRAY_MAX",
-    "ARRAY_MIN",
-    "ARRAY_REMOVE",
-    "ARRAY_SORT",
-    "ARRAY_UNION",
-    "ASIN",
-    "AS_MAP",
-    "ATAN",
-    "ATAN2",
-    "ATTR",
-    "BIGINT_FROM_BYTES",
-    "CBRT",
-    "CHR",
-    "COLLECT_LIST",
-    "COLLECT_SET",
-    "CONVERT_TZ",
-    "CORRELATION",
-    "COS",
-    "COSH",
-    "COT",
-    "COUNT_DISTINCT",
-    "CUBE_EXPLODE",
-    "DATEADD",
-    "DATESUB",
-    "DATETOSTRING",
-    "DEGREES",
-    "DOUBLE_FROM_BYTES",
-    "ENCODE",
-    "ENTRIES",
-    "EXP",
-    "EXPLODE",
-    "EXTRACTJSONFIELD",
-    "FORMAT_DATE",
-    "FORMAT_TIME",
-    "FORMAT_TIMESTAMP",
-    "FROM_BYTES",
-    "FROM_DAYS",
-    "GENERATE_SERIES",
-    "GEO_DISTANCE",
-    "HISTOGRAM",
-    "INT_FROM_BYTES",
-    "IS_JSON_STRING",
-    "JSON_ARRAY_CONTAINS",
-    "JSON_ARRAY_LENGTH",
-    "JSON_CONCAT",
-    "JSON_ITEMS",
-    "JSON_KEYS",
-    "JSON_RECORDS",
-    "LN",
-    "LOG",
-    "MAP_UNION",
-    "MASK",
-    "MASK_KEEP_LEFT",
-    "MASK_KEEP_RIGHT",
-    "MASK_LEFT",
-    "MASK_RIGHT",
-    "PARSE_DATE",
-    "PARSE_TIME",
-    "PARSE_TIMESTAMP",
-    "PI",
-    "POWER",
-    "RADIANS",
-    "RANDOM",
-    "REGEXP_EXTRACT",
-    "REGEXP_EXTRACT_ALL",
-    "REGEXP_REPLACE",
-    "REGEXP_SPLIT_TO_ARRAY",
-    "SIN",
-    "SINH",
-    "SLICE",
-    "STDDEV_SAMP",
-    "STDDEV_SAMPLE",
-    "STRINGTODATE",
-    "STRINGTOTIMESTAMP",
-    "TAN",
-    "TANH",
-    "TIMEADD",
-    "TIMESTAMPADD",
-    "TIMESTAMPSUB",
-    "TIMESTAMPTOSTRING",
-    "TIMESUB",
-    "TOPK",
-    "TOPKDISTINCT",
-    "TO_BYTES",
-    "TO_JSON_STRING",
-    "TRUNC",
-    "URL_DECODE_PARAM",
-    "URL_ENCODE_PARAM",
-    "URL_EXTRACT_FRAGMENT",
-    "URL_EXTRACT_HOST",
-    "URL_EXTRACT_PARAMETER",
-    "URL_EXTRACT_PATH",
-    "URL_EXTRACT_PORT",
-    "URL_EXTRACT_PROTOCOL",
-    "URL_EXTRACT_QUERY",
-    "UUID",
-];
-
 /// A call with arguments of the parameters' types.
 #[derive(Clone, Debug)]
 pub struct FunctionCall {
@@ -339,13 +282,21 @@ pub struct FunctionCall {
     pub function: &'static Signature,
     /// The arguments.
     pub args: Vec<Expr>,
+    /// The types of the arguments; of no meaning for a lambda.
+    pub params: Vec<SqlType>,
     /// The result's type.
     pub sql_type: SqlType,
+    /// Where the call stands, if it gives something else each time, so that two of them differ; 0 for others.
+    pub site: u64,
 }
 
 impl PartialEq for FunctionCall {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.function, other.function) && self.args == other.args && self.sql_type == other.sql_type
+        std::ptr::eq(self.function, other.function)
+            && self.args == other.args
+            && self.params == other.params
+            && self.sql_type == other.sql_type
+            && self.site == other.site
     }
 }
 
@@ -353,6 +304,17 @@ impl PartialEq for FunctionCall {
 const ARGS_ON_STACK: usize = 4;
 
 impl FunctionCall {
+    /// A call of a chosen signature; `site` tells calls of functions apart that give something else each time.
+    pub fn new(resolved: Resolved, args: Vec<Expr>, site: usize) -> Self {
+        Self {
+            function: resolved.function,
+            args,
+            params: resolved.params,
+            sql_type: resolved.sql_type,
+            site: if resolved.function.volatile { site as u64 } else { 0 },
+        }
+    }
+
     pub(super) fn eval(&self, row: &EvalContext<'_>) -> Result<Value, EvalError> {
         let mut few: [Value; ARGS_ON_STACK] = Default::default();
         let mut many = Vec::new();
@@ -373,6 +335,8 @@ impl FunctionCall {
         let context = CallContext {
             now: row.now,
             sql_type: &self.sql_type,
+            params: &self.params,
+            site: self.site,
             row,
             args: &self.args,
         };

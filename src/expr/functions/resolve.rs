@@ -14,6 +14,8 @@ pub enum Arg {
     Value(Option<SqlType>),
     /// A lambda with so many parameters. Its types are found once the signature is chosen.
     Lambda(usize),
+    /// A unit of time.
+    Unit,
 }
 
 /// A chosen signature.
@@ -91,6 +93,7 @@ fn given(args: &[Arg]) -> String {
     let name = |arg: &Arg| match arg {
         Arg::Value(sql_type) => sql_type.as_ref().map_or("NULL".into(), ToString::to_string),
         Arg::Lambda(_) => "LAMBDA".to_string(),
+        Arg::Unit => "unit of time".to_string(),
     };
     args.iter().map(name).collect::<Vec<_>>().join(", ")
 }
@@ -142,7 +145,8 @@ fn matching(function: &Signature, args: &[Arg], casts: bool) -> Option<Letters> 
     for (i, arg) in args.iter().enumerate() {
         let fit = match (param(function, i)?, arg) {
             (Ty::Lambda(params, _), Arg::Lambda(n)) => params.len() == *n,
-            (Ty::Lambda(..), Arg::Value(_)) | (_, Arg::Lambda(_)) => false,
+            (Ty::Unit, Arg::Unit) => true,
+            (Ty::Lambda(..) | Ty::Unit, _) | (_, Arg::Lambda(_) | Arg::Unit) => false,
             (_, Arg::Value(None)) => true,
             (ty, Arg::Value(Some(sql_type))) => fits(ty, sql_type, &mut letters, casts),
         };
@@ -195,7 +199,7 @@ fn concrete(ty: &Ty, letters: &Letters) -> Option<SqlType> {
         Ty::Date => SqlType::Date,
         Ty::Time => SqlType::Time,
         Ty::Timestamp => SqlType::Timestamp,
-        Ty::Decimal | Ty::Lambda(..) => return None,
+        Ty::Decimal | Ty::Lambda(..) | Ty::Unit | Ty::Entry(_) => return None,
         Ty::Any(letter) => letters.get(letter).cloned()?,
         Ty::Array(item) => SqlType::Array(concrete(item, letters)?.into()),
         Ty::Map(key, value) => SqlType::Map(concrete(key, letters)?.into(), concrete(value, letters)?.into()),
@@ -288,7 +292,7 @@ impl Chosen {
             Returns::Type(ty) => {
                 concrete(&ty, &letters).ok_or_else(|| format!("{function}: the result has no type"))?
             }
-            Returns::Computed(compute) => compute(&params)?,
+            Returns::Computed(_, compute) => compute(&params)?,
         };
         Ok(Resolved {
             function,
