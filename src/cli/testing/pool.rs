@@ -168,8 +168,12 @@ fn ask(runner: &mut Option<Runner>, command: &dyn Fn() -> Command, job: Job) -> 
 }
 
 /// What a child does: a job a line in, an answer a line out.
-pub fn child(input: impl BufRead, mut output: impl Write) {
+pub fn child(input: impl BufRead, output: impl Write) {
     limit_memory();
+    answer(input, output);
+}
+
+fn answer(input: impl BufRead, mut output: impl Write) {
     for line in input.lines().map_while(Result::ok) {
         let (report, last) = match serde_json::from_str::<Job>(&line) {
             Ok(job) => job.run(),
@@ -191,4 +195,57 @@ fn limit_memory() {
     };
     // SAFETY: the call reads a `rlimit`, which outlives it. Where it is refused the machine's own limits stand.
     let _ = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jobs(n: usize) -> impl Iterator<Item = Job> + Send {
+        (0..n).map(|i| Job::Broken(format!("case {i}"), "broken".into()))
+    }
+
+    fn reports(script: &'static str, n: usize) -> Vec<CaseReport> {
+        let command = move || {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", script]);
+            shell
+        };
+        let mut all = Vec::new();
+        run(jobs(n), &command, |report| all.push(report));
+        all
+    }
+
+    #[test]
+    fn a_child_that_dies_costs_its_case_only() {
+        let found = reports("read line; kill -SEGV $$", 5);
+        let names: Vec<&str> = found.iter().map(|report| &*report.name).collect();
+        assert_eq!(names, ["case 0", "case 1", "case 2", "case 3", "case 4"]);
+        for report in found {
+            assert!(!report.ok && report.stage == Some(Stage::Run));
+            let error = report.error.unwrap_or_default();
+            assert!(error.starts_with("the case ended its process (signal: 11"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_child_that_says_that_it_ends_is_replaced() {
+        let script = r#"read line; echo '{"report":{"name":"x","ok":true,"refused":false,"stage":null,"error":null},"last":true}'"#;
+        let found = reports(script, 20);
+        assert_eq!(found.len(), 20);
+        assert!(found.iter().all(|report| report.ok && report.name == "x"));
+    }
+
+    #[test]
+    fn a_child_answers_each_line() {
+        let line = serde_json::to_string(&Job::Broken("a".into(), "why".into())).expect("JSON");
+        let mut out = Vec::new();
+        answer(format!("{line}\nnonsense\n{line}\n").as_bytes(), &mut out);
+        let text = String::from_utf8(out).expect("text");
+        let names: Vec<String> = text
+            .lines()
+            .map(|line| serde_json::from_str::<Answer>(line).expect("an answer").report.name)
+            .collect();
+        assert_eq!(names, ["a", "a line", "a"]);
+    }
 }

@@ -256,7 +256,45 @@ fn compare(
     }
 }
 
+/// Expected and come lines one below the other, the first difference marked.
 fn difference(expected: &[String], came: &[String]) -> String {
-    let list = |lines: &[String]| lines.iter().map(|line| format!("\n    {line}")).collect::<String>();
-    format!("expected{}\n  but got{}", list(expected), list(came))
+    let mut text = format!("{} expected, {} came", lines(expected.len()), came.len());
+    let pairs = expected.len().max(came.len());
+    let first = (0..pairs).find(|i| expected.get(*i) != came.get(*i));
+    for i in 0..pairs {
+        let number = i + 1;
+        match (expected.get(i), came.get(i)) {
+            (Some(wanted), Some(line)) if wanted == line => text.push_str(&format!("\n    = {number}  {line}")),
+            (wanted, line) => {
+                let mark = if first == Some(i) { '>' } else { ' ' };
+                let nothing = String::from("nothing");
+                text.push_str(&format!(
+                    "\n  {mark} ! {number}  expected  {}\n      {:width$}  came      {}",
+                    wanted.unwrap_or(&nothing),
+                    "",
+                    line.unwrap_or(&nothing),
+                    width = number.to_string().len(),
+                ));
+            }
+        }
+    }
+    text
+}
+
+fn lines(n: usize) -> String {
+    format!("{n} {}", if n == 1 { "line" } else { "lines" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::difference;
+
+    #[test]
+    fn the_first_difference_is_marked() {
+        let lines = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            difference(&lines(&["a", "b"]), &lines(&["a", "c", "d"])),
+            "2 lines expected, 3 came\n    = 1  a\n  > ! 2  expected  b\n         came      c\n    ! 3  expected  nothing\n         came      d"
+        );
+    }
 }

@@ -37,7 +37,11 @@ pub const EXPRESSION_ERRORS: &str = "millstream.expression.errors";
 pub const NULL_COMPARISONS: &str = "millstream.null.comparisons";
 
 /// The settings under which expressions give what they give in ksqlDB.
-pub const AS_KSQLDB: [(&str, &str); 2] = [(EXPRESSION_ERRORS, "null"), (NULL_COMPARISONS, "false")];
+pub const AS_KSQLDB: [(&str, &str); 3] = [
+    (EXPRESSION_ERRORS, "null"),
+    (NULL_COMPARISONS, "false"),
+    (EMPTY_GROUPS, "keep"),
+];
 
 /// What a name of the file stands for.
 #[derive(Clone, Debug)]
