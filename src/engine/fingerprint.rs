@@ -100,6 +100,7 @@ fn owns(op: &Op, store: StoreId) -> bool {
     match op {
         Op::Source(source) => source.store == Some(store),
         Op::Aggregate(aggregate) => aggregate.store == store || aggregate.elements == Some(store),
+        Op::WindowAggregate(windows) => windows.stores().contains(&store),
         Op::StreamStreamJoin(join) => {
             [join.left, join.right, join.progress].contains(&store) || join.unmatched == Some(store)
         }
@@ -133,6 +134,18 @@ fn node_text(topology: &Topology, id: NodeId, depth: usize, out: &mut String) {
         Op::SelectKey(s) => format!("select key {} value {}", list(&s.key), list(&s.value)),
         Op::Repartition(r) => format!("repartition {} key {} value {}", r.name, list(&r.key), list(&r.value)),
         Op::Aggregate(aggregate) => aggregate_text(aggregate),
+        Op::WindowAggregate(windows) => {
+            let when = if windows.open.is_some() {
+                "when closed"
+            } else {
+                "at once"
+            };
+            format!(
+                "{} in {}, given out {when}",
+                aggregate_text(&windows.aggregate),
+                windows.spec
+            )
+        }
         Op::StreamTableJoin(join) => format!("{:?} join with table: {}", join.kind, table_text(topology, &join.right)),
         Op::TableTableJoin(join) => format!(
             "{:?} join of tables: {} and {}",
@@ -177,8 +190,11 @@ fn source_text(topology: &Topology, source: &Source) -> String {
         .collect::<Vec<_>>()
         .join(", ");
     let kind = if source.store.is_some() { "table" } else { "stream" };
+    let window = source
+        .window
+        .map_or_else(String::new, |window| format!(", window {window:?}"));
     format!(
-        "{kind} from {topic}: key {} ({}), value {} ({used}), time {:?}, pseudo {:?}",
+        "{kind} from {topic}: key {} ({}), value {} ({used}), time {:?}, pseudo {:?}{window}",
         source.key_format.format,
         types(&source.columns.key_types()),
         source.value_format.format,

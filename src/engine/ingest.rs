@@ -446,6 +446,7 @@ mod tests {
             },
             key_format: SerdeSpec::key(Format::Kafka),
             value_format: SerdeSpec::value(Format::Kafka),
+            window: None,
             derived: false,
             sql: "CREATE STREAM ...".into(),
             headers: Vec::new(),

@@ -22,6 +22,7 @@ mod memory;
 mod none;
 mod scalar;
 mod source;
+mod windowed;
 mod wire;
 
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub use memory::MemoryRegistry;
 pub use source::{
     Compatibility, RegisteredSchema, RegistryError, SchemaReference, SchemaSource, SchemaText, SchemaType, subject_of,
 };
+
+pub use windowed::{WindowedDeserializer, WindowedSerializer, unwindowed};
 
 /// Reads records of one topic's keys or values.
 pub trait Deserializer: Send {

@@ -25,7 +25,8 @@ pub struct Aggregate {
     plan: topology::Aggregate,
     hold: bool,
     wants_old: bool,
-    states: GroupStates,
+    /// The groups, to change.
+    pub(super) states: GroupStates,
 }
 
 #[derive(Clone, Copy)]

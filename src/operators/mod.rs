@@ -15,12 +15,15 @@ mod group_state;
 mod project;
 mod repartition;
 mod select_key;
+mod session;
 mod sink;
 mod source;
 mod stream_stream_join;
 mod stream_table_join;
 mod table_plan;
 mod table_table_join;
+mod window_aggregate;
+mod window_clock;
 
 use crate::expr::{EvalContext, EvalError, Expr};
 use crate::state::buffer::{Buffer, PendingId, Slot};
@@ -45,18 +48,21 @@ pub enum DropReason {
     MissingGroup,
     /// An expression could not be computed and is NULL (a condition: not TRUE), as `millstream.expression.errors` says.
     FailedExpression,
-    /// A record came when its window had been closed for long, and nothing was made of it.
+    /// A record came after a window that it belongs to was closed.
     Late,
+    /// A record's time is before 1970, where there are no windows.
+    NegativeTime,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NullKey,
         Self::NullValue,
         Self::MissingGroup,
         Self::FailedExpression,
         Self::Late,
+        Self::NegativeTime,
     ];
 
     /// The word in metrics.
@@ -67,6 +73,7 @@ impl DropReason {
             Self::MissingGroup => "missing-group",
             Self::FailedExpression => "failed-expression",
             Self::Late => "late",
+            Self::NegativeTime => "negative-time",
         }
     }
 }
@@ -182,6 +189,8 @@ pub enum Operator {
     Repartition(repartition::Repartition),
     /// Aggregates.
     Aggregate(aggregate::Aggregate),
+    /// Aggregates in windows of time.
+    WindowAggregate(window_aggregate::WindowAggregate),
     /// A stream enriched by a table.
     StreamTableJoin(stream_table_join::StreamTableJoin),
     /// Two tables.
@@ -217,6 +226,9 @@ impl Operator {
                 Self::Repartition(repartition::Repartition::new(repartition, of_table, width(0)))
             }
             Op::Aggregate(aggregate) => Self::Aggregate(aggregate::Aggregate::new(aggregate.clone(), mode)),
+            Op::WindowAggregate(windows) => {
+                Self::WindowAggregate(window_aggregate::WindowAggregate::new(windows.clone(), mode))
+            }
             Op::StreamTableJoin(join) => Self::StreamTableJoin(stream_table_join::StreamTableJoin::new(
                 join.clone(),
                 width(0),
@@ -262,6 +274,7 @@ impl Operator {
             Self::SelectKey(op) => op.process(change, ctx),
             Self::Repartition(op) => op.process(change, ctx),
             Self::Aggregate(op) => op.process(change, ctx),
+            Self::WindowAggregate(op) => op.process(change, ctx),
             Self::StreamTableJoin(op) => op.process(side, change, ctx),
             Self::TableTableJoin(op) => op.process(side, change, ctx),
             Self::StreamStreamJoin(op) => op.process(side, change, ctx),
@@ -285,6 +298,7 @@ impl Operator {
                 op.flush(ctx, held);
                 Ok(())
             }
+            Self::WindowAggregate(op) => op.flush(ctx, held),
             Self::TableTableJoin(op) => op.flush(ctx, held),
             Self::Source(_)
             | Self::Filter(_)
@@ -308,6 +322,7 @@ impl Operator {
     pub fn forward(&mut self, held: Held, ctx: &mut Context<'_>) -> StoreResult<()> {
         match (self, held) {
             (Self::Aggregate(op), Held::Slot(slot)) => return op.forward(slot, ctx),
+            (Self::WindowAggregate(op), Held::Slot(slot)) => return op.forward(slot, ctx),
             (_, Held::Change(change)) => ctx.out.push(*change),
             (_, Held::Slot(_)) => unreachable!("only aggregates hold slots"),
         }

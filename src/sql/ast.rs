@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::diagnostic::Span;
+pub use super::window::{Duration, TimeUnit, Window, WindowType};
 use crate::expr::{ArithmeticOp, CompareOp};
 use crate::types::{RelationKind, SqlType};
 
@@ -207,8 +208,8 @@ pub struct Query {
     pub from: TableRef,
     /// JOINs, from left to right.
     pub joins: Vec<Join>,
-    /// WINDOW, as tokens.
-    pub window: Option<Raw>,
+    /// WINDOW.
+    pub window: Option<Window>,
     /// WHERE.
     pub filter: Option<Expression>,
     /// GROUP BY.

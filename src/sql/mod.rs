@@ -20,6 +20,7 @@ mod print;
 pub mod properties;
 mod query;
 mod scope;
+mod window;
 
 use std::sync::Arc;
 

@@ -180,7 +180,7 @@ impl Display for Query {
             write!(f, " {join}")?;
         }
         if let Some(window) = &self.window {
-            write!(f, " WINDOW {}", window.text)?;
+            write!(f, " WINDOW {window}")?;
         }
         if let Some(filter) = &self.filter {
             write!(f, " WHERE {filter}")?;

@@ -1,8 +1,8 @@
 //! The WITH clause: one table of properties, read into checked values.
 
-use crate::types::{Format, SerdeSpec};
+use crate::types::{Format, SerdeSpec, WindowKind};
 
-use super::ast::{Literal, Property};
+use super::ast::{Duration, Literal, Property};
 use super::diagnostic::{Problem, Span};
 
 /// What a property may be used with, for the error message of the others.
@@ -13,8 +13,6 @@ enum Use {
     Declared,
     /// Only with AS SELECT.
     Derived,
-    /// ksqlDB has it and we do not yet.
-    NotYet,
 }
 
 /// A property of WITH clauses.
@@ -93,8 +91,16 @@ pub const PROPERTIES: &[PropertyDoc] = &[
         Use::Any,
         "Values are written with this registered schema.",
     ),
-    doc("WINDOW_SIZE", Use::NotYet, "The size of the windows in the key."),
-    doc("WINDOW_TYPE", Use::NotYet, "The kind of windows in the key."),
+    doc(
+        "WINDOW_SIZE",
+        Use::Declared,
+        "The size of the TUMBLING or HOPPING windows in the key: '30 SECONDS'.",
+    ),
+    doc(
+        "WINDOW_TYPE",
+        Use::Declared,
+        "The kind of windows in the key: TUMBLING, HOPPING or SESSION.",
+    ),
     doc(
         "WRAP_SINGLE_VALUE",
         Use::Any,
@@ -141,6 +147,10 @@ pub struct With {
     pub timestamp_format: Option<Placed<String>>,
     /// WRAP_SINGLE_VALUE.
     pub wrap_single_value: Option<Placed<bool>>,
+    /// WINDOW_TYPE.
+    pub window_type: Option<Placed<WindowKind>>,
+    /// WINDOW_SIZE, in milliseconds.
+    pub window_size: Option<Placed<i64>>,
     /// WRITE_TOPIC.
     pub write_topic: Option<Placed<bool>>,
     /// KEY_SCHEMA_ID.
@@ -170,7 +180,6 @@ pub fn read(with: &[Property], derived: bool, problems: &mut Vec<Problem>) -> Wi
             ));
         }
         match known.usage {
-            Use::NotYet => problems.push(Problem::unsupported(property.name.span, format!("the property {name}"))),
             Use::Declared if derived => {
                 problems.push(Problem::unsupported(
                     property.name.span,
@@ -223,6 +232,8 @@ fn set(with: &mut With, name: &str, property: &Property) -> Result<(), Problem> 
         }
         "TIMESTAMP_FORMAT" => with.timestamp_format = Some(placed(property, text(property)?)),
         "WRAP_SINGLE_VALUE" => with.wrap_single_value = Some(placed(property, boolean(property)?)),
+        "WINDOW_TYPE" => with.window_type = Some(window_type(property)?),
+        "WINDOW_SIZE" => with.window_size = Some(window_size(property)?),
         "WRITE_TOPIC" => with.write_topic = Some(placed(property, boolean(property)?)),
         "KEY_SCHEMA_ID" => with.key_schema_id = Some(number(property, 1, u32::MAX)?),
         "VALUE_SCHEMA_ID" => with.value_schema_id = Some(number(property, 1, u32::MAX)?),
@@ -287,6 +298,25 @@ fn boolean(property: &Property) -> Result<bool, Problem> {
         Literal::String(s) if s.eq_ignore_ascii_case("true") => Ok(true),
         Literal::String(s) if s.eq_ignore_ascii_case("false") => Ok(false),
         _ => Err(wrong(property, "TRUE or FALSE")),
+    }
+}
+
+fn window_type(property: &Property) -> Result<Placed<WindowKind>, Problem> {
+    const KNOWN: [WindowKind; 3] = [WindowKind::Tumbling, WindowKind::Hopping, WindowKind::Session];
+    let name = text(property)?.to_uppercase();
+    let found = KNOWN.iter().find(|kind| kind.to_string() == name);
+    found.map(|kind| placed(property, *kind)).ok_or_else(|| {
+        let problem = wrong(property, "TUMBLING, HOPPING or SESSION");
+        problem.nearest(&name, ["TUMBLING", "HOPPING", "SESSION"])
+    })
+}
+
+fn window_size(property: &Property) -> Result<Placed<i64>, Problem> {
+    let size = Duration::parse(&text(property)?, property.span);
+    let size = size.map_err(|why| Problem::new(property.span, format!("WINDOW_SIZE: {why}")))?;
+    match size.millis() {
+        Some(ms) if ms > 0 => Ok(placed(property, ms)),
+        _ => Err(wrong(property, "a length of time above zero")),
     }
 }
 

@@ -10,9 +10,9 @@
 use std::sync::Arc;
 
 use super::prune;
-use super::{JoinKind, JoinWindow, Op, PseudoColumn, Relation, SubTopology, TimestampFrom, Topology, View};
+use super::{JoinKind, JoinWindow, Op, PseudoColumn, Relation, SubTopology, TimestampFrom, Topology, View, WindowSpec};
 use crate::expr::{AggregateCall, Expr, TableCall};
-use crate::types::{Column, Format, RelationKind, RelationSchema, SqlType};
+use crate::types::{Column, Format, RelationKind, RelationSchema, SqlType, WindowInfo, window_columns};
 
 /// A node under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +68,7 @@ pub(super) enum Logical {
     Aggregate {
         calls: Vec<AggregateCall>,
         store: Arc<str>,
+        window: Option<LogicalWindow>,
     },
     StreamTableJoin(JoinKind),
     TableTableJoin(JoinKind),
@@ -87,6 +88,13 @@ pub(super) enum Logical {
     Sink {
         relation: usize,
     },
+}
+
+/// A WINDOW clause, and whether results wait until their window closes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogicalWindow {
+    pub spec: WindowSpec,
+    pub emit_final: bool,
 }
 
 /// Which join of which relation: what its node, stores and topics are called after.
@@ -242,6 +250,9 @@ impl Builder {
     pub fn source(&mut self, relation: RelationRef, timestamp: TimestampFrom, store: Option<Arc<str>>) -> NodeRef {
         let of = &self.relations[relation.0];
         let (name, kind, mut schema) = (of.name.clone(), of.kind, of.schema.clone());
+        if of.window.is_some() {
+            schema.key.extend(window_columns());
+        }
         schema
             .value
             .extend(surroundings(of).into_iter().map(|(_, column)| column));
@@ -332,6 +343,27 @@ impl Builder {
 
     /// Groups by the input's key; one value column a call. `name` is the store's name, too.
     pub fn aggregate(&mut self, name: &str, input: NodeRef, calls: Vec<AggregateCall>) -> NodeRef {
+        self.aggregate_in(name, input, calls, None)
+    }
+
+    /// Groups a stream's records by its key, apart for each window they are in. `emit_final`: results wait until their window closes.
+    pub fn window_aggregate(
+        &mut self,
+        name: &str,
+        input: NodeRef,
+        calls: Vec<AggregateCall>,
+        (spec, emit_final): (WindowSpec, bool),
+    ) -> NodeRef {
+        self.aggregate_in(name, input, calls, Some(LogicalWindow { spec, emit_final }))
+    }
+
+    fn aggregate_in(
+        &mut self,
+        name: &str,
+        input: NodeRef,
+        calls: Vec<AggregateCall>,
+        window: Option<LogicalWindow>,
+    ) -> NodeRef {
         let calls: Vec<AggregateCall> = calls
             .into_iter()
             .map(|call| AggregateCall {
@@ -341,13 +373,18 @@ impl Builder {
             .collect();
         let results = calls.iter().enumerate();
         let value = results.map(|(i, call)| Column::new(format!("KSQL_AGG_{i}"), call.sql_type.clone()));
+        let mut key = self.schema(input).key.clone();
+        if window.is_some() {
+            key.extend(window_columns());
+        }
         let schema = RelationSchema {
-            key: self.schema(input).key.clone(),
+            key,
             value: value.collect(),
         };
         let op = Logical::Aggregate {
             calls,
             store: name.into(),
+            window,
         };
         self.push(format!("{name}/aggregate"), op, &[input], RelationKind::Table, schema)
     }
@@ -416,6 +453,17 @@ impl Builder {
         self.views.push((relation.0, node.0));
     }
 
+    /// The windows in the keys of what a node gives out.
+    pub fn window(&self, node: NodeRef) -> Option<WindowInfo> {
+        let node = &self.nodes[node.0];
+        match &node.op {
+            Logical::Source { relation, .. } => self.relations[*relation].window,
+            Logical::Aggregate { window, .. } => window.map(|window| window.spec.info()),
+            Logical::Repartition { .. } => None,
+            _ => node.inputs.first().and_then(|input| self.window(NodeRef(*input))),
+        }
+    }
+
     /// The external relation by whose key format the node's records are partitioned; `None` behind a repartition.
     pub fn partitioned_like(&self, node: NodeRef) -> Option<&Relation> {
         let node = &self.nodes[node.0];
@@ -466,9 +514,13 @@ impl Builder {
         let views = self.views.iter().map(|(relation, node)| {
             let physical = wiring.node(*node);
             let of = &self.relations[*relation];
+            let mut schema = of.schema.clone();
+            if of.window.is_some() {
+                schema.key.extend(window_columns());
+            }
             View {
                 name: of.name.clone(),
-                schema: of.schema.clone(),
+                schema,
                 plan: wiring.view_plan(physical, of.schema.value.len()),
                 sub: physical,
             }

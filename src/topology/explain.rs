@@ -101,6 +101,15 @@ fn operator(topology: &Topology, node: &Node, names: &dyn InternalNames) -> Stri
             names.repartition(&r.name)
         ),
         Op::Aggregate(aggregate) => aggregate_text(topology, node, aggregate, input),
+        Op::WindowAggregate(windows) => {
+            let when = if windows.open.is_some() {
+                "; a window is given out when it closes"
+            } else {
+                ""
+            };
+            let what = aggregate_text(topology, node, &windows.aggregate, input);
+            format!("{what}, in {}{when}", windows.spec)
+        }
         Op::StreamTableJoin(join) => format!("{} join of a stream with a table, by key", kind(join.kind)),
         Op::TableTableJoin(join) => format!("{} join of two tables, by key", kind(join.kind)),
         Op::StreamStreamJoin(join) => stream_stream_text(node, join),
@@ -189,6 +198,9 @@ fn source_text(topology: &Topology, node: &Node, source: &Source, names: &dyn In
         TimestampFrom::Column(i) | TimestampFrom::Parsed(i, _) => {
             let _infallible = write!(out, ", event time from {}", source.columns.value[*i].name);
         }
+    }
+    if let Some(window) = &source.window {
+        let _infallible = write!(out, ", keys with {} windows", window.kind);
     }
     if let Some(store) = source.store {
         let _infallible = write!(out, ", kept in store {}", store_name(topology, store));

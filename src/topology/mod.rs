@@ -8,6 +8,7 @@
 mod builder;
 mod explain;
 mod prune;
+mod window;
 mod wire;
 mod wire_joins;
 
@@ -18,8 +19,10 @@ pub use builder::{
 };
 pub use explain::{InternalNames, explain, explain_json};
 
+pub use window::{WindowAggregate, WindowSpec, Windows};
+
 use crate::expr::{AggregateCall, Expr, TableCall};
-use crate::types::{RelationKind, RelationSchema, SerdeSpec};
+use crate::types::{RelationKind, RelationSchema, SerdeSpec, WindowInfo};
 
 /// Index of a node in [`Topology::nodes`].
 pub type NodeId = usize;
@@ -113,6 +116,8 @@ pub struct Relation {
     pub key_format: SerdeSpec,
     /// How values are written.
     pub value_format: SerdeSpec,
+    /// The windows in its keys: key rows then end with WINDOWSTART and WINDOWEND, which `schema` does not list.
+    pub window: Option<WindowInfo>,
     /// Made by a query of this file (CREATE ... AS SELECT), rather than declared over an existing topic.
     pub derived: bool,
     /// The statement as written, for `explain` and the views' descriptions.
@@ -201,6 +206,8 @@ pub enum Op {
     Repartition(Repartition),
     /// Groups by the key of its input (grouping by anything else repartitions first) and aggregates into a store.
     Aggregate(Aggregate),
+    /// The same, apart for each window of time: its key is the input's, then start and end of the window.
+    WindowAggregate(WindowAggregate),
     /// Looks each record of the left stream up in the right table.
     StreamTableJoin(StreamTableJoin),
     /// Joins two tables of the same key.
@@ -234,7 +241,9 @@ impl Op {
             Self::FlatMap(calls) => calls.iter().map(|call| &call.arg).collect(),
             Self::SelectKey(select) => select.key.iter().chain(&select.value).collect(),
             Self::Repartition(repartition) => repartition.key.iter().chain(&repartition.value).collect(),
-            Self::Aggregate(aggregate) => aggregate.calls.iter().flat_map(AggregateCall::exprs).collect(),
+            Self::Aggregate(aggregate) | Self::WindowAggregate(WindowAggregate { aggregate, .. }) => {
+                aggregate.calls.iter().flat_map(AggregateCall::exprs).collect()
+            }
         }
     }
 }
@@ -267,6 +276,8 @@ pub struct Source {
     pub value_format: SerdeSpec,
     /// The event time: the record's own, or a column's.
     pub timestamp: TimestampFrom,
+    /// The windows in the keys; `columns` does not list their bounds.
+    pub window: Option<WindowInfo>,
     /// For a table: the store that keeps its rows (an update needs its old row). Its rows are the node's value columns.
     pub store: Option<StoreId>,
 }
@@ -488,6 +499,8 @@ pub struct Sink {
     pub key_format: SerdeSpec,
     /// How values are written.
     pub value_format: SerdeSpec,
+    /// The windows in the keys.
+    pub window: Option<WindowInfo>,
 }
 
 /// A connected part of the plan.

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::builder::{Builder, Logical, LogicalNode, surroundings};
+use super::builder::{Builder, Logical, LogicalNode, LogicalWindow, surroundings};
 use super::{
     Aggregate, JoinKind, Node, NodeId, Op, Repartition, SelectKey, Sink, Source, SourceTopic, StoreId, StoreSpec,
-    StreamTableJoin, TablePlan, TableTableJoin, TimestampFrom,
+    StreamTableJoin, TablePlan, TableTableJoin, TimestampFrom, WindowAggregate,
 };
 use crate::expr::{AggregateCall, Expr, TableCall};
-use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
+use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType, WINDOW_COLUMNS};
 
 /// Where a builder's node ended up: the topology's node, and the place of each column that was kept.
 #[derive(Clone)]
@@ -81,7 +81,7 @@ impl<'a> Wiring<'a> {
                 value,
                 partitions,
             } => self.repartition(id, (name, relation), key, value, *partitions),
-            Logical::Aggregate { calls, store } => self.aggregate(node, calls, store),
+            Logical::Aggregate { calls, store, window } => self.aggregate(node, calls, store, *window),
             Logical::StreamTableJoin(kind) | Logical::TableTableJoin(kind) => self.join(node, *kind),
             Logical::StreamStreamJoin {
                 kind,
@@ -102,6 +102,7 @@ impl<'a> Wiring<'a> {
                     topic: relation.topic.name.clone(),
                     key_format: relation.key_format.clone(),
                     value_format: relation.value_format.clone(),
+                    window: relation.window,
                 };
                 let node = self.push(node, Op::Sink(sink), vec![input], relation.schema.clone());
                 Placed {
@@ -148,7 +149,7 @@ impl<'a> Wiring<'a> {
         let around = surroundings(relation);
         let kept: Vec<usize> = self.needed[id].iter().copied().collect();
         let schema = RelationSchema {
-            key: relation.schema.key.clone(),
+            key: node.schema.key.clone(),
             value: kept.iter().map(|i| node.schema.value[*i].clone()).collect(),
         };
         let store = store.map(|name| self.store(name, &schema.key, schema.value_types(), self.nodes.len()));
@@ -165,6 +166,7 @@ impl<'a> Wiring<'a> {
             key_format: relation.key_format.clone(),
             value_format: relation.value_format.clone(),
             timestamp: timestamp.clone(),
+            window: relation.window,
             store,
         };
         let columns = places(&kept, node.schema.value.len());
@@ -268,6 +270,7 @@ impl<'a> Wiring<'a> {
             key_format: SerdeSpec::key(Format::Internal),
             value_format: SerdeSpec::value(Format::Internal),
             timestamp: TimestampFrom::Record,
+            window: None,
             store: None,
         };
         let reader = LogicalNode {
@@ -295,7 +298,13 @@ impl<'a> Wiring<'a> {
             })
     }
 
-    fn aggregate(&mut self, node: &LogicalNode, calls: &[AggregateCall], store: &Arc<str>) -> Placed {
+    fn aggregate(
+        &mut self,
+        node: &LogicalNode,
+        calls: &[AggregateCall],
+        store: &Arc<str>,
+        window: Option<LogicalWindow>,
+    ) -> Placed {
         let input = self.placed[node.inputs[0]].clone();
         let of_table = self.nodes[input.node].kind == RelationKind::Table;
         let calls: Vec<AggregateCall> = calls
@@ -323,8 +332,37 @@ impl<'a> Wiring<'a> {
             calls,
         };
         let columns = (0..node.schema.value.len()).map(Some).collect();
-        let node = self.push(node, Op::Aggregate(aggregate), vec![input.node], node.schema.clone());
+        let op = match window {
+            None => Op::Aggregate(aggregate),
+            Some(window) => Op::WindowAggregate(self.windows(node, aggregate, store, window)),
+        };
+        let node = self.push(node, op, vec![input.node], node.schema.clone());
         Placed { node, columns }
+    }
+
+    /// The stores that an aggregation has for its windows' sake.
+    fn windows(
+        &mut self,
+        node: &LogicalNode,
+        aggregate: Aggregate,
+        name: &Arc<str>,
+        LogicalWindow { spec, emit_final }: LogicalWindow,
+    ) -> WindowAggregate {
+        let owner = self.nodes.len();
+        let bigint = |name: &str| Column::new(name, SqlType::Bigint);
+        let key = &node.schema.key;
+        let (groups, bounds) = key.split_at(key.len() - WINDOW_COLUMNS.len());
+        let by_end: Vec<Column> = [&bounds[1..], groups, &bounds[..1]].concat();
+        let state = self.stores[usize::from(aggregate.store)].0.value.clone();
+        let time_key = [Column::new("ROW", SqlType::Integer)];
+        let times = ["STREAM_TIME", "NEXT_CLOSE", "NEXT_EXPIRY"].map(|name| bigint(name).sql_type);
+        WindowAggregate {
+            time: self.store(&format!("{name}-time").into(), &time_key, times.to_vec(), owner),
+            ends: self.store(&format!("{name}-ends").into(), &by_end, Vec::new(), owner),
+            open: emit_final.then(|| self.store(&format!("{name}-open").into(), key, state, owner)),
+            aggregate,
+            spec,
+        }
     }
 
     fn join(&mut self, node: &LogicalNode, kind: JoinKind) -> Placed {
@@ -366,7 +404,9 @@ impl<'a> Wiring<'a> {
             Op::Source(source) => TablePlan::Store(source.store.unwrap_or_default()),
             Op::Filter(condition) => TablePlan::Filter(self.table_plan(node.inputs[0]).into(), condition.clone()),
             Op::Project(values) => TablePlan::Project(self.table_plan(node.inputs[0]).into(), values.clone()),
-            Op::Aggregate(aggregate) => TablePlan::Aggregate(aggregate.clone()),
+            Op::Aggregate(aggregate) | Op::WindowAggregate(WindowAggregate { aggregate, .. }) => {
+                TablePlan::Aggregate(aggregate.clone())
+            }
             Op::TableTableJoin(join) => TablePlan::Join(
                 join.left.clone().into(),
                 join.right.clone().into(),

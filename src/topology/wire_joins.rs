@@ -165,6 +165,7 @@ impl Wiring<'_> {
             key_format: SerdeSpec::key(Format::Internal),
             value_format: SerdeSpec::value(Format::Internal),
             timestamp: TimestampFrom::Record,
+            window: None,
             store: None,
         };
         let reader = LogicalNode {

@@ -10,6 +10,7 @@ mod schema;
 mod serde_spec;
 mod sql_type;
 mod value;
+mod window;
 
 pub use change::{Change, Headers, Row, Timestamp};
 pub use decimal::{Decimal, DecimalError, MAX_PRECISION};
@@ -19,6 +20,7 @@ pub use schema::{Column, RelationKind, RelationSchema};
 pub use serde_spec::{Format, SerdeSpec};
 pub use sql_type::{SqlType, StructField};
 pub use value::{Value, map_value};
+pub use window::{WINDOW_COLUMNS, WindowInfo, WindowKind, window_columns};
 
 /// A Kafka topic and partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

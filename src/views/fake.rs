@@ -33,6 +33,7 @@ pub(crate) fn relation(name: &str, kind: RelationKind, schema: RelationSchema, f
         },
         key_format: SerdeSpec::key(formats.0),
         value_format: SerdeSpec::value(formats.1),
+        window: None,
         derived: false,
         sql: format!("CREATE {kind} {name} ...;").into(),
         headers: Vec::new(),

@@ -10,7 +10,7 @@ use crate::formats::{SchemaSource, schemas_equal, subject_of};
 use crate::sql::ast::{ColumnRole, StatementKind};
 use crate::sql::parse;
 use crate::topology::{Op, Relation, SourceTopic, Topology};
-use crate::types::{RelationSchema, SerdeSpec};
+use crate::types::{RelationSchema, SerdeSpec, WindowInfo};
 
 use super::case::{JsonCase, TopicDecl, plain};
 use super::drive::Script;
@@ -72,7 +72,28 @@ fn check_source(source: &Json, end: &Topology) -> Result<()> {
         }
     }
     check_format(name, "key format", &source["keyFormat"], &relation.key_format)?;
+    check_window(name, &source["keyFormat"], relation.window)?;
     check_format(name, "value format", &source["valueFormat"], &relation.value_format)
+}
+
+/// The windows of the keys: `windowType` and `windowSize` (none for sessions) beside the format; neither where there are none.
+fn check_window(of: &str, expected: &Json, window: Option<WindowInfo>) -> Result<()> {
+    if !expected.is_object() {
+        return Ok(());
+    }
+    let kind = window.map_or("none".to_string(), |window| window.kind.to_string());
+    let wanted = expected["windowType"].as_str().unwrap_or("none");
+    if !kind.eq_ignore_ascii_case(wanted) {
+        return differs(of, "kind of windows in the key", wanted, kind);
+    }
+    let size = window.and_then(|window| window.size_ms);
+    match expected["windowSize"].as_i64() {
+        Some(wanted) if size != Some(wanted) => {
+            let size = size.map_or("none".to_string(), |ms| ms.to_string());
+            differs(of, "size of the windows", wanted, size)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `ID INT KEY, NAME STRING` as columns.

@@ -363,8 +363,11 @@ impl Topics {
 }
 
 /// How a relation's keys carry windows.
-fn key_window(_: &Relation) -> Option<KeyWindow> {
-    None
+fn key_window(relation: &Relation) -> Option<KeyWindow> {
+    relation.window.map(|window| match window.is_session() {
+        true => KeyWindow::Session,
+        false => KeyWindow::Time(window.size_ms),
+    })
 }
 
 impl Topic {

@@ -166,6 +166,7 @@ impl Checked {
                 | Op::FlatMap(_)
                 | Op::SelectKey(_)
                 | Op::Aggregate(_)
+                | Op::WindowAggregate(_)
                 | Op::StreamTableJoin(_)
                 | Op::TableTableJoin(_)
                 | Op::StreamStreamJoin(_)

@@ -139,6 +139,7 @@ pub(super) fn keyed_like(
             | Op::FlatMap(_)
             | Op::SelectKey(_)
             | Op::Aggregate(_)
+            | Op::WindowAggregate(_)
             | Op::StreamTableJoin(_)
             | Op::TableTableJoin(_)
             | Op::StreamStreamJoin(_)

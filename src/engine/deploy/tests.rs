@@ -28,6 +28,7 @@ fn relation(name: &str, topic: &str, partitions: Option<i32>) -> Relation {
         },
         key_format: SerdeSpec::key(Format::Kafka),
         value_format: SerdeSpec::value(Format::Kafka),
+        window: None,
         derived: false,
         sql: "".into(),
         headers: Vec::new(),
@@ -56,6 +57,7 @@ fn source(topic: SourceTopic) -> Op {
         key_format: SerdeSpec::key(Format::Kafka),
         value_format: SerdeSpec::value(Format::Kafka),
         timestamp: TimestampFrom::Record,
+        window: None,
         store: None,
     })
 }
@@ -73,6 +75,7 @@ fn topology() -> Topology {
         topic: "out".into(),
         key_format: SerdeSpec::key(Format::Kafka),
         value_format: SerdeSpec::value(Format::Kafka),
+        window: None,
     });
     Topology {
         name: "t".into(),

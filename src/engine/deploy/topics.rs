@@ -76,6 +76,7 @@ pub(super) fn to_create(
             | Op::FlatMap(_)
             | Op::SelectKey(_)
             | Op::Aggregate(_)
+            | Op::WindowAggregate(_)
             | Op::StreamTableJoin(_)
             | Op::TableTableJoin(_)
             | Op::StreamStreamJoin(_)

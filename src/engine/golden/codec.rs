@@ -6,9 +6,12 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::engine::task::SinkSchemas;
-use crate::formats::{self, Deserializer, FormatError, SchemaSource, Serializer, SinkSchema, subject_of};
+use crate::formats::{
+    self, Deserializer, FormatError, SchemaSource, Serializer, SinkSchema, WindowedDeserializer, WindowedSerializer,
+    subject_of,
+};
 use crate::topology::{NodeId, Op, Topology};
-use crate::types::{Column, Format, RelationSchema, Row, SerdeSpec, Value};
+use crate::types::{Column, Format, RelationSchema, Row, SerdeSpec, Value, WindowInfo, window_columns};
 
 use super::LocalRecord;
 
@@ -85,7 +88,7 @@ impl Part {
         topic: &str,
         columns: &[Column],
         spec: &SerdeSpec,
-        is_key: bool,
+        (is_key, window): (bool, Option<WindowInfo>),
         schemas: &Arc<dyn SchemaSource>,
     ) -> Result<Self> {
         let name = if is_key { "key" } else { "value" };
@@ -93,11 +96,19 @@ impl Part {
         let used: Vec<usize> = (0..columns.len()).collect();
         let schema = told(register(topic, columns, spec, is_key, schemas), &what)?;
         let bare = is_key || (columns.len() == 1 && !spec.wrap_single);
+        let to_bytes = told(formats::serializer(spec, columns, is_key, schema), &what)?;
+        let from_bytes = told(formats::deserializer(spec, columns, &used, is_key, schemas), &what)?;
+        // of a windowed key the bounds stand behind its columns
+        let shown: Vec<Column> = columns
+            .iter()
+            .cloned()
+            .chain(window.into_iter().flat_map(|_| window_columns()))
+            .collect();
         Ok(Self {
             name,
-            to_bytes: told(formats::serializer(spec, columns, is_key, schema), &what)?,
-            from_bytes: told(formats::deserializer(spec, columns, &used, is_key, schemas), &what)?,
-            json: JsonPart::new(columns, bare, schemas)?,
+            to_bytes: Box::new(WindowedSerializer::new(to_bytes, columns.len(), window)),
+            from_bytes: Box::new(WindowedDeserializer::new(from_bytes, window)),
+            json: JsonPart::new(&shown, bare, schemas)?,
         })
     }
 
@@ -173,8 +184,8 @@ impl TopicCodec {
         let relation = relation.ok_or_else(|| format!("no stream or table has the topic {topic}"))?;
         let RelationSchema { key, value } = &relation.schema;
         Ok(Self {
-            key: Part::new(topic, key, &relation.key_format, true, schemas)?,
-            value: Part::new(topic, value, &relation.value_format, false, schemas)?,
+            key: Part::new(topic, key, &relation.key_format, (true, relation.window), schemas)?,
+            value: Part::new(topic, value, &relation.value_format, (false, None), schemas)?,
         })
     }
 

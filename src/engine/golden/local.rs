@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::engine::Names;
 use crate::engine::outbox::{Dest, Outgoing};
 use crate::engine::task::{InputRecord, SinkSchemas, Task, TaskError, TaskOptions, TaskPlan};
-use crate::formats::{FormatError, SchemaSource};
+use crate::formats::{FormatError, SchemaSource, unwindowed};
 use crate::log::{HeadersRef, partition_for_key};
 use crate::operators::{KeyRange, OpError, scan};
 use crate::state::memory::MemoryStores;
@@ -204,7 +204,9 @@ impl LocalRun {
     pub fn source_topics(&self) -> Vec<Arc<str>> {
         let mut topics: Vec<Arc<str>> = Vec::new();
         for source in self.topology.subs.iter().flat_map(|sub| &sub.sources) {
-            let Op::Source(of) = &self.topology.nodes[*source].op else { continue };
+            let Op::Source(of) = &self.topology.nodes[*source].op else {
+                continue;
+            };
             if let SourceTopic::External(_) = of.topic {
                 let topic = self.source_topic(*source);
                 if !topics.contains(&topic) {
@@ -338,7 +340,13 @@ impl LocalRun {
         let partition = match (record.dest, record.key) {
             (Dest::Changelog(_), _) => from,
             (Dest::DeadLetter, _) => 0,
-            (Dest::Sink(_) | Dest::Repartition(_), Some(key)) => partition_for_key(key, self.partitions),
+            (Dest::Sink(node) | Dest::Repartition(node), Some(key)) => {
+                let window = match &self.topology.nodes[node].op {
+                    Op::Sink(sink) => sink.window,
+                    _ => None,
+                };
+                partition_for_key(unwindowed(key, window), self.partitions)
+            }
             (Dest::Sink(_) | Dest::Repartition(_), None) => from % self.partitions,
         };
         let record = LocalRecord {

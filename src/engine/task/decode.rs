@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::formats::{self, Deserializer, FormatError, SchemaSource};
 use crate::topology::{PseudoColumn, Source, SourceTopic, TimestampFrom};
-use crate::types::{Change, Headers, RelationKind, Row, Timestamp, Value, decode_key, decode_row};
+use crate::types::{
+    Change, Headers, RelationKind, Row, Timestamp, Value, WINDOW_COLUMNS, decode_key, decode_row,
+};
 
 use super::InputRecord;
 use super::error::{Failure, Reason};
@@ -101,9 +103,14 @@ impl External {
             }
         };
         let all_keys: Vec<usize> = (0..columns.key.len()).collect();
+        let key = formats::deserializer(&source.key_format, &columns.key, &all_keys, true, schemas)?;
+        let bounds = source.window.map_or(0, |_| WINDOW_COLUMNS.len());
         Ok(Self {
-            key: formats::deserializer(&source.key_format, &columns.key, &all_keys, true, schemas)?,
-            no_key: vec![Value::Null; columns.key.len()].into(),
+            key: match source.window {
+                None => key,
+                window => Box::new(formats::WindowedDeserializer::new(key, window)),
+            },
+            no_key: vec![Value::Null; columns.key.len() + bounds].into(),
             value: formats::deserializer(&source.value_format, &columns.value, &used, false, schemas)?,
             timestamp,
             pseudo: source.pseudo.clone(),

@@ -20,8 +20,12 @@ pub(super) struct SinkCodec {
 
 impl SinkCodec {
     pub fn new(sink: &Sink, schema: &RelationSchema, schemas: SinkSchemas) -> Result<Self, FormatError> {
+        let key = formats::serializer(&sink.key_format, &schema.key, true, schemas.key)?;
         Ok(Self {
-            key: formats::serializer(&sink.key_format, &schema.key, true, schemas.key)?,
+            key: match sink.window {
+                None => key,
+                window => Box::new(formats::WindowedSerializer::new(key, schema.key.len(), window)),
+            },
             value: formats::serializer(&sink.value_format, &schema.value, false, schemas.value)?,
         })
     }

@@ -107,7 +107,7 @@ impl TaskPlan {
         for at in (0..nodes.len()).rev() {
             let reaches = match topology.nodes[nodes[at].id].op {
                 Op::Sink(_) | Op::Repartition(_) => true,
-                Op::Aggregate(_) => false,
+                Op::Aggregate(_) | Op::WindowAggregate(_) => false,
                 Op::Source(_)
                 | Op::Filter(_)
                 | Op::Project(_)
@@ -192,6 +192,8 @@ fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
     for node in &topology.nodes {
         held[node.id] = match node.op {
             Op::Aggregate(_) => true,
+            // a closed window is given out once, at once
+            Op::WindowAggregate(ref windows) => windows.open.is_none(),
             // the stream's side decides; the table is looked up
             Op::StreamTableJoin(_) | Op::SelectKey(_) | Op::FlatMap(_) => held[node.inputs[0]],
             // it is the answers that make results, and they come when they come
@@ -209,8 +211,8 @@ fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
 /// Whether a node reads the old rows of the changes that come in, for itself or for those behind it.
 fn reads_old(topology: &Topology, node: &PlanNode) -> bool {
     match topology.nodes[node.id].op {
-        // a delete is written where there was a row, whatever it held
-        Op::Sink(_) => false,
+        // a delete is written where there was a row, whatever it held; records in windows have no old row
+        Op::Sink(_) | Op::WindowAggregate(_) => false,
         // each has the row that it gave out last in a store
         Op::ForeignKeySubscribe(_) | Op::ForeignKeyAnswer(_) | Op::ForeignKeyJoin(_) => false,
         Op::Project(_) => node.mode.wants_old,
@@ -240,6 +242,7 @@ fn scanned_stores(topology: &Topology, sub: SubId) -> FxHashSet<StoreId> {
     for node in topology.nodes.iter().filter(|node| node.sub == sub) {
         match &node.op {
             Op::Aggregate(aggregate) => scanned.extend(aggregate.elements),
+            Op::WindowAggregate(windows) => scanned.extend(windows.stores()),
             Op::StreamStreamJoin(join) => scanned.extend([join.left, join.right].into_iter().chain(join.unmatched)),
             Op::ForeignKeyAnswer(answer) => {
                 scanned.insert(answer.subscribers);
@@ -256,6 +259,7 @@ fn table_specs(topology: &Topology, sub: SubId, held: &[bool]) -> Vec<TableSpec>
     for node in topology.nodes.iter().filter(|node| node.sub == sub && held[node.id]) {
         match &node.op {
             Op::Aggregate(aggregate) => keep.extend(aggregate.read_stores()),
+            Op::WindowAggregate(windows) => keep.extend(windows.aggregate.read_stores()),
             Op::TableTableJoin(join) => keep.extend([join.left.all_stores(), join.right.all_stores()].concat()),
             Op::Source(_)
             | Op::Filter(_)

@@ -13,7 +13,7 @@ use super::trouble::Trouble;
 use crate::formats::{self, Serializer};
 use crate::log::{LogError, OutRecord, TopicHandle, TransactionalProducer, partition_for_key};
 use crate::topology::{Op, StoreId};
-use crate::types::{Headers, RelationKind, decode_key};
+use crate::types::{Headers, RelationKind, WindowInfo, decode_key};
 
 /// What Kafka's record batch adds to a record's key and value at most, in bytes, headers aside.
 const RECORD_OVERHEAD_BYTES: usize = 128;
@@ -24,6 +24,8 @@ struct Target {
     partitions: i32,
     max_bytes: usize,
     keyed_like: Option<Box<dyn Serializer>>,
+    /// The windows in the keys, which have no part in the choice of a partition.
+    window: Option<WindowInfo>,
     output: Output,
 }
 
@@ -66,6 +68,7 @@ impl Router {
                 partitions: topic.partitions,
                 max_bytes: topic.max_message_bytes,
                 keyed_like: None,
+                window: None,
                 output: Output::Internal,
             })
         };
@@ -79,6 +82,9 @@ impl Router {
                     (Op::Sink(_), RelationKind::Table) => Output::Table,
                     _ => Output::Internal,
                 };
+                if let Op::Sink(sink) = &plan.op {
+                    resolved.window = sink.window;
+                }
                 if let Some(like) = &deployment.keyed_like[node] {
                     let codec = formats::serializer(&like.format, &like.columns, true, like.schema.clone())?;
                     resolved.keyed_like = Some(codec);
@@ -167,7 +173,7 @@ impl Router {
                     }
                 }
             },
-            (Dest::Sink(_), Some(key)) => partition_for_key(key, target.partitions),
+            (Dest::Sink(_), Some(key)) => partition_for_key(formats::unwindowed(key, target.window), target.partitions),
         };
         producer.send(OutRecord {
             topic: target.handle,

@@ -9,6 +9,7 @@ mod expression;
 mod query;
 mod script;
 mod statement;
+mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

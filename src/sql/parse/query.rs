@@ -211,24 +211,6 @@ impl Parser<'_> {
         Ok(self.raw(from))
     }
 
-    /// `TUMBLING (SIZE 1 HOUR, ...)`, up to the closing parenthesis.
-    fn window(&mut self) -> Parsed<Raw> {
-        let from = self.at;
-        self.any_name("TUMBLING, HOPPING or SESSION")?;
-        self.expect_symbol("(")?;
-        let mut open = 1;
-        while open > 0 {
-            match self.peek() {
-                Kind::Symbol(s) if s == "(" => open += 1,
-                Kind::Symbol(s) if s == ")" => open -= 1,
-                Kind::End => return Err(self.expected("')'")),
-                _ => {}
-            }
-            self.advance();
-        }
-        Ok(self.raw(from))
-    }
-
     /// The tokens from an index up to here, as text.
     fn raw(&self, from: usize) -> Raw {
         let tokens = &self.tokens[from..self.at];

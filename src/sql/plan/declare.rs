@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Planner;
 use super::columns::{check_formats, columns};
+use super::window::declared_window;
 use crate::sql::ast::{ColumnDef, ColumnRole, Create};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::properties::{self, With};
@@ -91,6 +92,10 @@ impl Planner<'_> {
         }
         check_wrapping(with, &schema, value.format, problems);
         check_formats(&schema, &key, &value, name.span, problems);
+        let window = declared_window(with, schema.key.len(), name.span).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
         Some(Relation {
             name: name.text.clone(),
             kind: create.kind,
@@ -98,6 +103,7 @@ impl Planner<'_> {
             topic: topic_spec(topic_name, with, create.kind),
             key_format: key,
             value_format: value,
+            window,
             derived: false,
             sql: self.text(span),
             headers,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::Planner;
 use super::output::{Item, Output, check_keys, key_columns, key_names, select_span};
 use super::query::Pipe;
+use super::window::{Bounds, refuse_in_calls, window_spec};
 use crate::expr::{AggregateCall, Expr};
-use crate::sql::ast::Query;
+use crate::sql::ast::{Emit, Query, Window};
 use crate::sql::check::{Aggregates, Checker, Typed};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::scope::Scope;
@@ -19,8 +20,7 @@ impl Planner<'_> {
         name: &str,
         query: &Query,
         pipe: Pipe,
-        items: Vec<Item>,
-        mut aggregates: Aggregates,
+        (items, mut aggregates, bounds): (Vec<Item>, Aggregates, Option<(&Window, Bounds)>),
         partitions: Option<i32>,
     ) -> Result<Output, Problem> {
         let mut checker = Checker::new(&pipe.scope, "in GROUP BY");
@@ -49,11 +49,31 @@ impl Planner<'_> {
             );
             return Err(problem.hint("add COUNT(*), for example"));
         }
+        let windows = match bounds {
+            None => None,
+            Some((window, bounds)) => {
+                for key in &keys {
+                    bounds.refuse(&key.expr, key.span)?;
+                }
+                if let Some((condition, span)) = &having {
+                    bounds.refuse(condition, *span)?;
+                }
+                refuse_in_calls(bounds, &aggregates.calls)?;
+                Some((window_spec(window, query.emit.map(|(emit, _)| emit))?, bounds))
+            }
+        };
         let width = aggregates.width;
         let names = key_names(&keys, &items, &pipe.scope);
         let (input, repartitioned, calls) = self.by_groups(name, &pipe, &keys, &names, aggregates.calls, partitions);
-        let exprs: Vec<Expr> = keys.iter().map(|k| k.expr.clone()).collect();
-        let mut node = self.builder.aggregate(name, input, calls);
+        let mut exprs: Vec<Expr> = keys.iter().map(|k| k.expr.clone()).collect();
+        let mut node = match windows {
+            None => self.builder.aggregate(name, input, calls),
+            Some((spec, bounds)) => {
+                let emit_final = matches!(query.emit, Some((Emit::Final, _)));
+                exprs.extend(bounds.exprs());
+                self.builder.window_aggregate(name, input, calls, (spec, emit_final))
+            }
+        };
         if let Some((condition, span)) = having {
             let condition = of_groups(&condition, &exprs, width, &pipe.scope, span)?;
             node = self.builder.having(name, node, condition);
@@ -88,7 +108,9 @@ impl Planner<'_> {
     ) -> (NodeRef, bool, Vec<AggregateCall>) {
         let exprs: Vec<Expr> = keys.iter().map(|k| k.expr.clone()).collect();
         let calls = calls.into_iter().map(|(call, _)| call);
-        if exprs == key_columns(self.builder.schema(pipe.node).key.len()) {
+        // records with windows in their keys are where the keys' columns belong
+        let windowed = self.builder.window(pipe.node).is_some();
+        if !windowed && exprs == key_columns(self.builder.schema(pipe.node).key.len()) {
             return (pipe.node, false, calls.collect());
         }
         let columns = names

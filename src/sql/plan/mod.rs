@@ -14,6 +14,7 @@ mod join_window;
 mod output;
 mod query;
 mod script;
+mod window;
 
 pub(super) use group::of_groups;
 pub(super) use output::{Item, select_items};

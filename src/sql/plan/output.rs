@@ -43,13 +43,19 @@ impl Planner<'_> {
         &mut self,
         name: &str,
         query: &Query,
-        pipe: Pipe,
+        mut pipe: Pipe,
         partitions: Option<i32>,
     ) -> Result<Option<Output>, Problem> {
+        self.check_window(query, &pipe)?;
+        let bounds = query
+            .window
+            .as_ref()
+            .map(|window| (window, self.with_bounds(&mut pipe)));
         let mut aggregates = Aggregates::over(self.builder.schema(pipe.node).value.len());
         aggregates.limits = self.collect_limits(query)?;
         let before = self.problems.len();
         let items = select_items(query, &pipe.scope, &mut aggregates, &mut self.problems);
+        self.check_reserved(&items);
         if self.problems.len() > before {
             return Ok(None);
         }
@@ -60,7 +66,9 @@ impl Planner<'_> {
                     "PARTITION BY and GROUP BY cannot be used together",
                 ));
             }
-            return self.grouped(name, query, pipe, items, aggregates, partitions).map(Some);
+            return self
+                .grouped(name, query, pipe, (items, aggregates, bounds), partitions)
+                .map(Some);
         }
         if let Some((call, span)) = aggregates.calls.first() {
             let problem = Problem::new(
@@ -143,9 +151,12 @@ impl Planner<'_> {
         }
         check_keys(&keys)?;
         let exprs: Vec<Expr> = keys.iter().map(|k| k.expr.clone()).collect();
-        let width = self.builder.schema(pipe.node).key.len();
-        if exprs == key_columns(width) {
+        if exprs == key_columns(self.declared_keys(&pipe)) {
             return Ok((pipe, items, false));
+        }
+        if self.builder.window(pipe.node).is_some() {
+            let what = "PARTITION BY another key than that of a windowed stream: the windows belong to the key";
+            return Err(Problem::new(first.span, what));
         }
         self.behind_partition_by(query, &pipe.scope, &keys, &mut items);
         let names = key_names(&keys, &items, &pipe.scope);
@@ -246,7 +257,8 @@ impl Planner<'_> {
         items: Vec<Item>,
         repartitioned: bool,
     ) -> Result<Output, Problem> {
-        let keys = self.builder.schema(pipe.node).key.clone();
+        let mut keys = self.builder.schema(pipe.node).key.clone();
+        let bounds = keys.split_off(self.declared_keys(pipe));
         let mut schema = RelationSchema::default();
         let mut chosen = BTreeSet::new();
         for (i, key) in keys.iter().enumerate() {
@@ -273,7 +285,9 @@ impl Planner<'_> {
             let problem = Problem::new(select_span(query), "the projection has no value columns");
             return Err(problem.hint("AS_VALUE(column) copies a key column into the value"));
         }
-        let node = self.builder.project(name, "project", pipe.node, schema.clone(), values);
+        let mut made = schema.clone();
+        made.key.extend(bounds);
+        let node = self.builder.project(name, "project", pipe.node, made, values);
         Ok(Output {
             node,
             schema,

@@ -6,16 +6,17 @@ use super::columns::{PSEUDO, check_formats};
 use super::declare::{check_wrapping, topic_spec};
 use super::insert_values::declaration;
 use super::output::Output;
+use super::window::window_scope;
 use super::{Planner, script};
 use crate::expr::Expr;
-use crate::sql::ast::{Create, Emit, Name, Query, Statement, TableRef};
+use crate::sql::ast::{Create, Name, Query, Statement, TableRef};
 use crate::sql::check::Checker;
 use crate::sql::coerce::convert;
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::properties::{self, With};
 use crate::sql::scope::{Scope, ScopeColumn, ScopeRelation};
 use crate::topology::{NodeRef, Relation};
-use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
+use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType, WindowInfo};
 
 /// How far a query has been planned: a node, and what can be named there.
 #[derive(Clone)]
@@ -72,6 +73,7 @@ impl Planner<'_> {
             .topic
             .as_ref()
             .map_or(name.text.clone(), |t| t.value.as_str().into());
+        let window = self.builder.window(output.node);
         let relation = self.builder.relation(Relation {
             name: name.text.clone(),
             kind: create.kind,
@@ -79,6 +81,7 @@ impl Planner<'_> {
             topic: topic_spec(topic, &with, create.kind),
             key_format: key,
             value_format: value,
+            window,
             derived: true,
             sql: self.text(span),
             headers: Vec::new(),
@@ -165,11 +168,27 @@ impl Planner<'_> {
                 format!("the query gives a table, but {} is a stream", into.text),
             ));
         }
-        let target = self.builder.relation_of(relation).schema.clone();
+        let (from, to) = (
+            self.builder.window(output.node),
+            self.builder.relation_of(relation).window,
+        );
+        if from != to {
+            let named =
+                |window: Option<WindowInfo>| window.map_or("no windows".to_string(), |w| format!("{} windows", w.kind));
+            let message = format!(
+                "the keys of the query have {}, those of {} have {}",
+                named(from),
+                into.text,
+                named(to)
+            );
+            return Err(Problem::new(query.span, message));
+        }
+        let mut target = self.builder.relation_of(relation).schema.clone();
         let Some(values) = fitting(&output.schema, &target) else {
             let message = format!("the query gives ({}), but {} has ({target})", output.schema, into.text);
             return Err(Problem::new(query.span, message).hint("select the same columns in the same order"));
         };
+        target.key = self.builder.schema(output.node).key.clone();
         let node = self.builder.project(&name, "fit", output.node, target, values);
         self.builder.sink(&name, node, relation);
         Ok(())
@@ -219,12 +238,6 @@ impl Planner<'_> {
     }
 
     fn refuse(&self, query: &Query) -> Result<(), Problem> {
-        if let Some(window) = &query.window {
-            return Err(Problem::unsupported(window.span, "WINDOW"));
-        }
-        if let Some((Emit::Final, span)) = query.emit {
-            return Err(Problem::unsupported(span, "EMIT FINAL"));
-        }
         if let Some((_, span)) = query.limit {
             return Err(Problem::unsupported(span, "LIMIT in a continuous query"));
         }
@@ -253,7 +266,9 @@ impl Planner<'_> {
         let Some(relation) = self.known.get(&table.name.text).and_then(|k| k.relation) else {
             return Ok(None);
         };
+        let windowed = self.builder.relation_of(relation).window.is_some();
         let relation = &self.builder.relation_of(relation).schema;
+        let first = relation.key.len();
         let made = self.builder.schema(node);
         let keys = relation.key.iter().enumerate().map(|(i, c)| (c, Expr::Key(i), false));
         let own = relation
@@ -298,6 +313,9 @@ impl Planner<'_> {
             time.expr = Expr::Value(width);
         }
         columns.push(time);
+        if windowed {
+            columns.extend(window_scope([Expr::Key(first), Expr::Key(first + 1)]));
+        }
         let scope = Scope {
             relations: vec![ScopeRelation {
                 alias: table.known_as().text.clone(),

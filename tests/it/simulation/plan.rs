@@ -37,6 +37,7 @@ fn relation(name: &str, kind: RelationKind, topic: &str, schema: RelationSchema,
         },
         key_format: SerdeSpec::key(Format::Kafka),
         value_format: SerdeSpec::value(Format::Internal),
+        window: None,
         derived,
         sql: "".into(),
         headers: Vec::new(),
@@ -77,6 +78,7 @@ impl Builder {
             key_format: SerdeSpec::key(Format::Kafka),
             value_format: SerdeSpec::value(Format::Internal),
             timestamp: TimestampFrom::Record,
+            window: None,
             store,
         };
         self.add(sub, kind, &[], schema, Op::Source(source))
@@ -89,6 +91,7 @@ impl Builder {
             topic: topic.into(),
             key_format: SerdeSpec::key(Format::Kafka),
             value_format: SerdeSpec::value(Format::Internal),
+            window: None,
         };
         self.add(sub, RelationKind::Table, &[input], schema, Op::Sink(sink))
     }

@@ -134,6 +134,7 @@ impl Builder {
             key_format: key_spec(),
             value_format: value_spec(),
             timestamp: TimestampFrom::Record,
+            window: None,
             store,
         }
     }
@@ -275,6 +276,7 @@ impl Builder {
             topic: name.into(),
             key_format: key_spec(),
             value_format: value_spec(),
+            window: None,
         };
         self.after(input, name, Op::Sink(sink), kind, &types)
     }
