@@ -16,7 +16,7 @@ use super::avro::plain_json as avro_json;
 use super::avro::schema::AvroSchema;
 use super::error::{double_json, shown};
 use super::source::{RegisteredSchema, SchemaSource, SchemaText, SchemaType};
-use super::{Deserializer, FormatError, Serializer, kafka, wire};
+use super::{Deserializer, FormatError, Serializer, kafka, proto, wire};
 
 type Result<T> = std::result::Result<T, FormatError>;
 
@@ -40,11 +40,13 @@ enum Kind {
     Kafka(Box<kafka::Kafka>, SqlType),
     /// Avro, written with a schema.
     Avro(u32, Box<AvroSchema>),
+    /// A message, of a registered schema or of the columns.
+    Protobuf(Box<proto::CaseJson>),
 }
 
 impl CaseCodec {
     /// For the keys or values of a topic. `schema` is the one that records are written with (the subject's latest, or the one of a schema id);
-    /// `columns` are those of the relation that stands on the topic, which only KAFKA needs.
+    /// `columns` are those of the relation that stands on the topic, which KAFKA and PROTOBUF_NOSR need.
     ///
     /// # Errors
     /// [`FormatError::Definition`] when the schema is missing or of another language.
@@ -76,7 +78,13 @@ impl CaseCodec {
                 let parsed = AvroSchema::parse(&schema.schema).map_err(FormatError::Definition)?;
                 Kind::Avro(schema.id, Box::new(parsed))
             }
-            Format::Protobuf | Format::ProtobufNosr | Format::Internal => return Err(super::unsupported(spec.format)),
+            Format::Protobuf => Kind::Protobuf(Box::new(proto::CaseJson::registered(registered()?, spec)?)),
+            Format::ProtobufNosr => Kind::Protobuf(Box::new(proto::CaseJson::of_columns(columns, spec)?)),
+            Format::Internal => {
+                return Err(FormatError::definition(
+                    "the format INTERNAL is for topics that only we read and write",
+                ));
+            }
         };
         Ok(Self {
             format: spec.format,
@@ -117,6 +125,7 @@ impl CaseCodec {
                 wire::header(*id, &mut out);
                 avro_json::encode(schema, json, &mut out)?;
             }
+            Kind::Protobuf(message) => message.encode(json, &mut out)?,
         }
         Ok(Some(out))
     }
@@ -132,6 +141,7 @@ impl CaseCodec {
             Kind::Json => parse_json(self.format, bytes),
             Kind::JsonWithId(_) => parse_json(self.format, wire::split(self.format, bytes)?.1),
             Kind::Text => Ok(String::from_utf8_lossy(bytes).into()),
+            Kind::Protobuf(message) => message.decode(bytes, self.format, &*self.schemas),
             Kind::Kafka(kafka, _) => {
                 let mut row = Vec::new();
                 kafka.deserialize(bytes, &mut row)?;
@@ -225,8 +235,8 @@ pub fn schemas_equal(format: Format, expected: &Json, actual: &str) -> bool {
             parse(&expected).is_some_and(|e| parse(actual).is_some_and(|a| a == e))
         }
         SchemaType::Protobuf => {
-            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            words(&expected) == words(actual)
+            let declarations = proto::print::canonical;
+            declarations(&expected).is_ok_and(|e| declarations(actual).is_ok_and(|a| a == e))
         }
     }
 }

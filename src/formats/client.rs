@@ -16,9 +16,10 @@ use schema_registry_converter::schema_registry_common::{
 };
 use serde_json::json;
 
-use super::avro::compat::{CompatibilityLevel, check as check_avro};
+use super::check_compatibility;
 use super::source::{
-    Compatibility, RegisteredSchema, RegistryError, SchemaReference, SchemaSource, SchemaText, SchemaType,
+    Compatibility, CompatibilityLevel, RegisteredSchema, RegistryError, SchemaReference, SchemaSource, SchemaText,
+    SchemaType,
 };
 
 type Result<T> = std::result::Result<T, RegistryError>;
@@ -262,7 +263,7 @@ fn supplied_references(schema: &SchemaText) -> Vec<SuppliedReference> {
 /// Why the registry said no, as far as our own rules can tell: in both directions, since its level is not known here.
 fn differences(new: &SchemaText, latest: Option<&RegisteredSchema>) -> Vec<String> {
     let old: Vec<SchemaText> = latest.map(|l| l.schema.clone()).into_iter().collect();
-    match check_avro(CompatibilityLevel::Full, new, &old) {
+    match check_compatibility(CompatibilityLevel::Full, new, &old) {
         Ok(Compatibility::Incompatible(messages)) => messages,
         _ => vec!["the registry refuses it beside an earlier version, and does not say why".to_string()],
     }

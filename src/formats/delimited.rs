@@ -1,7 +1,8 @@
 //! DELIMITED: one line of fields, with the quoting of Apache Commons CSV's default format, which ksqlDB uses.
 //!
 //! A field in double quotes may hold the delimiter, line ends and doubled quotes. An empty field is NULL, quoted or not. The line must have
-//! exactly one field a column; a line end after it is allowed, a second line is not.
+//! exactly one field a column; empty lines before it and all lines after it are passed over. A BOOLEAN is TRUE as `true` in any case, and FALSE as
+//! any other text.
 
 use std::borrow::Cow;
 
@@ -102,9 +103,7 @@ impl<'a> Line<'a> {
         }
         match rest.trim_matches(['\r', '\n', ' ', '\t']) {
             "" => Ok(false),
-            _ if rest.starts_with(['\r', '\n']) => {
-                Err(FormatError::data(FORMAT, "one line", "a second one").at(self.at))
-            }
+            _ if rest.starts_with(['\r', '\n']) => Ok(false),
             other => Err(FormatError::data(FORMAT, "a delimiter after a quoted field", quoted(other)).at(self.at)),
         }
     }
@@ -116,9 +115,12 @@ impl Deserializer for Delimited {
             .map_err(|e| FormatError::data(FORMAT, "UTF-8 text", "bytes that are none").at(e.valid_up_to()))?;
         let mut line = Line {
             text,
-            at: 0,
+            at: text.len() - text.trim_start_matches(['\r', '\n']).len(),
             delimiter: self.delimiter,
         };
+        if line.at == text.len() {
+            return Err(FormatError::data(FORMAT, "a line of fields", "no bytes"));
+        }
         let mut n = 0;
         let mut more = true;
         while more {
@@ -128,6 +130,8 @@ impl Deserializer for Delimited {
             if let (Some(column), Some(true)) = (self.columns.get(n), self.used.get(n)) {
                 out.push(if field.is_empty() {
                     Value::Null
+                } else if column.sql_type == SqlType::Boolean {
+                    Value::Boolean(field.eq_ignore_ascii_case("true"))
                 } else {
                     scalar::parse(&field, &column.sql_type).ok_or_else(|| {
                         let expected = column.sql_type.to_string();
@@ -161,8 +165,7 @@ impl Serializer for Delimited {
                 Value::Boolean(b) => Cow::Borrowed(if *b { "true" } else { "false" }),
                 Value::Integer(n) | Value::Date(n) | Value::Time(n) => n.to_string().into(),
                 Value::Bigint(n) | Value::Timestamp(n) => n.to_string().into(),
-                Value::Double(x) if x.is_infinite() => Cow::Borrowed(if *x < 0.0 { "-Infinity" } else { "Infinity" }),
-                Value::Double(x) => format!("{x:?}").into(),
+                Value::Double(x) => scalar::double_text(*x).into(),
                 Value::Decimal(d) => d.to_string().into(),
                 Value::Bytes(b) => STANDARD.encode(b).into(),
                 Value::Array(_) | Value::Map(_) | Value::Struct(_) => {
@@ -270,12 +273,27 @@ mod tests {
             said("\"a\"b,1,2"),
             "DELIMITED, byte 3: expected a delimiter after a quoted field, found \"b,1,2\""
         );
-        assert_eq!(
-            said("a,1,2\nb,2,3"),
-            "DELIMITED, byte 5: expected one line, found a second one"
-        );
+        assert_eq!(said("\n"), "DELIMITED: expected a line of fields, found no bytes");
+        assert_eq!(read(',', &columns(), "\na,1,2\nb,2,3").unwrap()[1], Value::Bigint(1));
         let array = [Column::new("A", SqlType::Array(SqlType::Integer.into()))];
         assert!(read(',', &array, "").is_err());
+    }
+
+    #[test]
+    fn booleans_and_doubles_are_javas() {
+        let columns = [Column::new("B", SqlType::Boolean), Column::new("X", SqlType::Double)];
+        let row = |b: bool, x: f64| vec![Value::Boolean(b), Value::Double(x)];
+        assert_eq!(read(',', &columns, "TRUE,1e3").unwrap(), row(true, 1000.0));
+        assert_eq!(read(',', &columns, "yes,-0.5").unwrap(), row(false, -0.5));
+        for (x, text) in [
+            (1e7, "1.0E7"),
+            (123.0, "123.0"),
+            (0.001, "0.001"),
+            (1.5e-4, "1.5E-4"),
+            (-0.0, "-0.0"),
+        ] {
+            assert_eq!(write(&columns, &row(true, x)), format!("true,{text}"));
+        }
     }
 
     #[test]

@@ -114,6 +114,10 @@ impl Serializer for Kafka {
         }
         Ok(())
     }
+
+    fn is_null(&self, row: &[Value]) -> bool {
+        matches!(row, [Value::Null])
+    }
 }
 
 #[cfg(test)]

@@ -149,7 +149,7 @@ impl SchemaSource for MemoryRegistry {
                 .and_then(|id| inner.schemas.get(id).cloned())
                 .into_iter()
                 .collect();
-            super::check_avro_compatibility(super::CompatibilityLevel::Backward, &schema, &old)
+            super::check_compatibility(super::CompatibilityLevel::Backward, &schema, &old)
                 .map_err(RegistryError::Invalid)
         })
     }

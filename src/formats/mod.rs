@@ -1,4 +1,5 @@
-//! Bytes to rows and back: AVRO, JSON, KAFKA, DELIMITED and our own INTERNAL, and the schema registry as the engine sees it.
+//! Bytes to rows and back: AVRO, JSON, JSON_SR, PROTOBUF, PROTOBUF_NOSR, KAFKA, DELIMITED, NONE and our own INTERNAL, and the schema registry as
+//! the engine sees it.
 //!
 //! A [`Deserializer`] reads only the columns that a topology uses; a [`Serializer`] writes whole rows. Both are made once from
 //! columns and a [`SerdeSpec`], and keep what they learn (compiled programs of writer schemas).
@@ -13,13 +14,16 @@ mod avro;
 mod case_json;
 #[cfg(feature = "kafka")]
 pub mod client;
+mod compat;
 mod delimited;
 mod error;
 mod internal;
 mod json;
+mod json_schema;
 mod kafka;
 mod memory;
 mod none;
+mod proto;
 mod scalar;
 mod source;
 mod windowed;
@@ -31,12 +35,14 @@ use crate::types::{Column, Decimal, Format, SerdeSpec, Value};
 
 pub use avro::canonical::canonical as canonical_avro;
 pub use avro::check_schema as check_avro_schema;
-pub use avro::compat::{CompatibilityLevel, check as check_avro_compatibility};
+pub use avro::compat::check as check_avro_compatibility;
 pub use case_json::{CaseCodec, case_schema, schema_type_of, schemas_equal};
+pub use compat::check_compatibility;
 pub use error::{FormatError, Mismatch};
 pub use memory::MemoryRegistry;
 pub use source::{
-    Compatibility, RegisteredSchema, RegistryError, SchemaReference, SchemaSource, SchemaText, SchemaType, subject_of,
+    Compatibility, CompatibilityLevel, RegisteredSchema, RegistryError, SchemaReference, SchemaSource, SchemaText,
+    SchemaType, subject_of,
 };
 
 pub use windowed::{WindowedDeserializer, WindowedSerializer, unwindowed};
@@ -51,6 +57,12 @@ pub trait Deserializer: Send {
 pub trait Serializer: Send {
     /// Appends the record of a row that has a value for every column. On an error nothing useful is in `out` beyond its old length.
     fn serialize(&mut self, row: &[Value], out: &mut Vec<u8>) -> Result<(), FormatError>;
+
+    /// Whether a row is written as no bytes at all: of a single column that is not wrapped, NULL has no other form.
+    fn is_null(&self, row: &[Value]) -> bool {
+        let _ = row;
+        false
+    }
 }
 
 /// A deserializer for `columns` that reads the ones at the positions `used` (ascending).
@@ -73,7 +85,9 @@ pub fn deserializer(
         Format::Internal => Ok(Box::new(internal::Internal::new(columns.len(), used, is_key))),
         Format::Json => Ok(Box::new(json::JsonDeserializer::new(spec, columns, used)?)),
         Format::Delimited => Ok(Box::new(delimited::Delimited::new(spec, columns, used)?)),
-        Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
+        Format::JsonSr => Ok(Box::new(json_schema::JsonSrDeserializer::new(spec, columns, used)?)),
+        Format::Protobuf => Ok(Box::new(proto::ProtobufDeserializer::new(columns, used, schemas))),
+        Format::ProtobufNosr => Ok(Box::new(proto::ProtobufNosr::new(spec, columns, used)?)),
     }
 }
 
@@ -94,14 +108,22 @@ pub fn serializer(
         Format::Internal => Ok(Box::new(internal::Internal::new(columns.len(), &[], is_key))),
         Format::Json => Ok(Box::new(json::JsonSerializer::new(spec, columns)?)),
         Format::Delimited => Ok(Box::new(delimited::Delimited::new(spec, columns, &[])?)),
-        Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
+        Format::JsonSr => Ok(Box::new(json_schema::JsonSrSerializer::new(spec, columns, schema)?)),
+        Format::Protobuf => Ok(Box::new(proto::ProtobufSerializer::new(spec, columns, schema)?)),
+        Format::ProtobufNosr => Ok(Box::new(proto::ProtobufNosr::new(spec, columns, &[])?)),
     }
 }
 
-fn unsupported(format: Format) -> FormatError {
-    FormatError::definition(format!(
-        "the {format} format is not supported yet; use AVRO, JSON, DELIMITED or KAFKA"
-    ))
+/// Whether a text is a schema of its language that can be used here; its references must be resolved.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn check_schema(schema: &SchemaText) -> Result<(), String> {
+    match schema.schema_type {
+        SchemaType::Avro => check_avro_schema(schema),
+        SchemaType::Json => json_schema::check_schema(schema),
+        SchemaType::Protobuf => proto::check_schema(schema),
+    }
 }
 
 /// What a sink registers for its keys or values.
@@ -126,33 +148,43 @@ pub fn avro_schema_for(columns: &[Column], spec: &SerdeSpec, is_key: bool) -> Re
     }
 }
 
-/// What a sink writes with, where its subject holds `latest` (see [`SchemaSource::latest`]).
+/// What a sink writes with, where its subject holds `latest` (see [`SchemaSource::latest`]). Keys and values are alike.
 ///
 /// # Errors
 /// [`FormatError::Definition`] when a column has no form in the schema.
 pub fn sink_schema(
     columns: &[Column],
     spec: &SerdeSpec,
-    is_key: bool,
+    _is_key: bool,
     latest: Option<&RegisteredSchema>,
 ) -> Result<SinkSchema, FormatError> {
     match spec.format {
-        Format::Kafka | Format::None | Format::Internal | Format::Json | Format::Delimited => Ok(SinkSchema::None),
-        Format::Avro => avro::sink_schema(columns, spec, is_key, latest),
-        Format::JsonSr | Format::Protobuf | Format::ProtobufNosr => Err(unsupported(spec.format)),
+        Format::Kafka | Format::None | Format::Internal | Format::Json | Format::Delimited | Format::ProtobufNosr => {
+            Ok(SinkSchema::None)
+        }
+        Format::Avro => avro::sink_schema(columns, spec, latest),
+        Format::JsonSr => json_schema::sink_schema(columns, spec, latest),
+        Format::Protobuf => proto::sink_schema(columns, spec, latest),
     }
 }
 
-/// The columns of a registered schema, for CREATE STREAM and CREATE TABLE without columns. Names are folded to upper case; a schema that is no
-/// record gives one column `ROWKEY` (of a key) or `ROWVAL`.
+/// The columns of a registered schema, for CREATE STREAM and CREATE TABLE without columns. Names are folded to upper case, unless the definition
+/// names the schema's id; a schema that is no record, or is not to be unwrapped, gives one column `ROWKEY` (of a key) or `ROWVAL`.
 ///
 /// # Errors
 /// [`FormatError::Definition`] when a field has no SQL type.
 pub fn columns_of(schema: &RegisteredSchema, spec: &SerdeSpec, is_key: bool) -> Result<Vec<Column>, FormatError> {
+    let expected = schema_type_of(spec.format);
+    if expected.is_some_and(|t| t != schema.schema.schema_type) {
+        return Err(FormatError::definition(format!(
+            "schema {} is a {} schema, which the format {} does not read; name the format that fits",
+            schema.id, schema.schema.schema_type, spec.format
+        )));
+    }
     match schema.schema.schema_type {
         SchemaType::Avro => avro::columns_of(schema, spec, is_key),
-        SchemaType::Json => Err(unsupported(Format::JsonSr)),
-        SchemaType::Protobuf => Err(unsupported(Format::Protobuf)),
+        SchemaType::Json => json_schema::columns_of(schema, spec, is_key),
+        SchemaType::Protobuf => proto::columns_of(schema, spec),
     }
 }
 

@@ -5,6 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::types::{Decimal, SqlType, Value};
 
+/// A TIME is below it.
+const MS_OF_A_DAY: i32 = 86_400_000;
+
 /// The value that a text holds: numbers as written, TRUE and FALSE in any case, BYTES as base64, DATE in days, TIME and TIMESTAMP in
 /// milliseconds. `None` when the text holds no such value, or one that would need rounding. Collections have no text.
 pub(super) fn parse(text: &str, sql_type: &SqlType) -> Option<Value> {
@@ -20,10 +23,29 @@ pub(super) fn parse(text: &str, sql_type: &SqlType) -> Option<Value> {
         SqlType::String => Value::String(text.into()),
         SqlType::Bytes => Value::Bytes(STANDARD.decode(text).ok()?.into()),
         SqlType::Date => Value::Date(text.parse().ok()?),
-        SqlType::Time => Value::Time(text.parse().ok()?),
+        SqlType::Time => Value::Time(text.parse().ok().filter(|ms| (0..MS_OF_A_DAY).contains(ms))?),
         SqlType::Timestamp => Value::Timestamp(text.parse().ok()?),
         SqlType::Boolean | SqlType::Array(_) | SqlType::Map(..) | SqlType::Struct(_) => return None,
     })
+}
+
+/// A double as Java's `Double.toString` writes it.
+pub(super) fn double_text(x: f64) -> String {
+    if x.is_nan() {
+        return "NaN".into();
+    }
+    if x.is_infinite() {
+        return if x < 0.0 { "-Infinity" } else { "Infinity" }.into();
+    }
+    let size = x.abs();
+    if size == 0.0 || (1e-3..1e7).contains(&size) {
+        return format!("{x:?}");
+    }
+    let text = format!("{x:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
+    }
 }
 
 /// A finite number, or one of the words that Java writes for the others.

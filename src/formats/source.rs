@@ -149,6 +149,84 @@ impl Compatibility {
     }
 }
 
+/// What a subject asks of a new schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CompatibilityLevel {
+    /// Anything goes.
+    None,
+    /// It reads data of the latest one. The registry's default.
+    #[default]
+    Backward,
+    /// It reads data of all earlier ones.
+    BackwardTransitive,
+    /// The latest one reads its data.
+    Forward,
+    /// All earlier ones read its data.
+    ForwardTransitive,
+    /// Both, with the latest one.
+    Full,
+    /// Both, with all earlier ones.
+    FullTransitive,
+}
+
+const LEVELS: [(CompatibilityLevel, &str); 7] = [
+    (CompatibilityLevel::None, "NONE"),
+    (CompatibilityLevel::Backward, "BACKWARD"),
+    (CompatibilityLevel::BackwardTransitive, "BACKWARD_TRANSITIVE"),
+    (CompatibilityLevel::Forward, "FORWARD"),
+    (CompatibilityLevel::ForwardTransitive, "FORWARD_TRANSITIVE"),
+    (CompatibilityLevel::Full, "FULL"),
+    (CompatibilityLevel::FullTransitive, "FULL_TRANSITIVE"),
+];
+
+impl CompatibilityLevel {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        LEVELS.iter().find(|(l, _)| *l == self).map_or("NONE", |(_, name)| name)
+    }
+
+    /// Whether new schemas are held against all earlier ones.
+    pub fn is_transitive(self) -> bool {
+        matches!(
+            self,
+            Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive
+        )
+    }
+
+    /// Whether readers with the new schema must cope with old data.
+    pub fn new_reads_old(self) -> bool {
+        matches!(
+            self,
+            Self::Backward | Self::BackwardTransitive | Self::Full | Self::FullTransitive
+        )
+    }
+
+    /// Whether readers with the old schema must cope with new data.
+    pub fn old_reads_new(self) -> bool {
+        matches!(
+            self,
+            Self::Forward | Self::ForwardTransitive | Self::Full | Self::FullTransitive
+        )
+    }
+}
+
+impl std::fmt::Display for CompatibilityLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for CompatibilityLevel {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let found = LEVELS.iter().find(|(_, name)| name.eq_ignore_ascii_case(s));
+        found
+            .map(|(level, _)| *level)
+            .ok_or_else(|| format!("Invalid compatibility level {s}"))
+    }
+}
+
 /// Why the registry gave no answer, by what the caller does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {

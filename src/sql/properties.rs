@@ -1,6 +1,6 @@
 //! The WITH clause: one table of properties, read into checked values.
 
-use crate::types::{Format, SerdeSpec, WindowKind};
+use crate::types::{Format, ProtobufNulls, SerdeSpec, WindowKind};
 
 use super::ast::{Duration, Literal, Property};
 use super::diagnostic::{Problem, Span};
@@ -39,6 +39,11 @@ pub const PROPERTIES: &[PropertyDoc] = &[
         "What separates the columns of DELIMITED keys: a character, SPACE or TAB.",
     ),
     doc("KEY_FORMAT", Use::Any, "How keys are written; KAFKA by default."),
+    doc(
+        "KEY_PROTOBUF_NULLABLE_REPRESENTATION",
+        Use::Any,
+        "How PROTOBUF keys hold NULL: OPTIONAL or WRAPPER; by default as the type's default.",
+    ),
     doc(
         "KEY_SCHEMA_FULL_NAME",
         Use::Any,
@@ -81,6 +86,11 @@ pub const PROPERTIES: &[PropertyDoc] = &[
         "What separates the columns of DELIMITED values: a character, SPACE or TAB.",
     ),
     doc("VALUE_FORMAT", Use::Any, "How values are written."),
+    doc(
+        "VALUE_PROTOBUF_NULLABLE_REPRESENTATION",
+        Use::Any,
+        "How PROTOBUF values hold NULL: OPTIONAL or WRAPPER; by default as the type's default.",
+    ),
     doc(
         "VALUE_SCHEMA_FULL_NAME",
         Use::Any,
@@ -161,6 +171,10 @@ pub struct With {
     pub key_full_name: Option<String>,
     /// VALUE_SCHEMA_FULL_NAME.
     pub value_full_name: Option<String>,
+    /// KEY_PROTOBUF_NULLABLE_REPRESENTATION.
+    pub key_nulls: Option<ProtobufNulls>,
+    /// VALUE_PROTOBUF_NULLABLE_REPRESENTATION.
+    pub value_nulls: Option<ProtobufNulls>,
 }
 
 /// Reads a WITH clause; `derived` if the statement has AS SELECT. Every problem is added to `problems`.
@@ -237,6 +251,8 @@ fn set(with: &mut With, name: &str, property: &Property) -> Result<(), Problem> 
         "WRITE_TOPIC" => with.write_topic = Some(placed(property, boolean(property)?)),
         "KEY_SCHEMA_ID" => with.key_schema_id = Some(number(property, 1, u32::MAX)?),
         "VALUE_SCHEMA_ID" => with.value_schema_id = Some(number(property, 1, u32::MAX)?),
+        "KEY_PROTOBUF_NULLABLE_REPRESENTATION" => with.key_nulls = Some(nulls(property)?),
+        "VALUE_PROTOBUF_NULLABLE_REPRESENTATION" => with.value_nulls = Some(nulls(property)?),
         "KEY_SCHEMA_FULL_NAME" => with.key_full_name = Some(text(property)?),
         "VALUE_SCHEMA_FULL_NAME" | "VALUE_AVRO_SCHEMA_FULL_NAME" => with.value_full_name = Some(text(property)?),
         _ => {}
@@ -331,29 +347,22 @@ fn delimiter(property: &Property) -> Result<char, Problem> {
     }
 }
 
+fn nulls(property: &Property) -> Result<ProtobufNulls, Problem> {
+    match text(property)?.to_uppercase().as_str() {
+        "OPTIONAL" => Ok(ProtobufNulls::Optional),
+        "WRAPPER" => Ok(ProtobufNulls::Wrapper),
+        _ => Err(wrong(property, "OPTIONAL or WRAPPER")),
+    }
+}
+
 fn format(property: &Property) -> Result<Placed<Format>, Problem> {
-    const KNOWN: [Format; 8] = [
-        Format::Avro,
-        Format::Json,
-        Format::JsonSr,
-        Format::Protobuf,
-        Format::ProtobufNosr,
-        Format::Delimited,
-        Format::Kafka,
-        Format::None,
-    ];
     let name = text(property)?.to_uppercase();
-    let found = KNOWN.iter().find(|f| f.to_string() == name);
-    let Some(found) = found else {
-        let names: Vec<_> = KNOWN.iter().map(ToString::to_string).collect();
+    let Some(found) = Format::named(&name) else {
+        let names: Vec<_> = Format::ALL.iter().map(ToString::to_string).collect();
         let problem = wrong(property, &format!("one of {}", names.join(", ")));
         return Err(problem.nearest(&name, names.iter().map(String::as_str)));
     };
-    if matches!(found, Format::JsonSr | Format::Protobuf | Format::ProtobufNosr) {
-        return Err(Problem::unsupported(property.span, format!("the format {found}"))
-            .hint("use AVRO, JSON, KAFKA or DELIMITED"));
-    }
-    Ok(placed(property, *found))
+    Ok(placed(property, found))
 }
 
 impl With {
@@ -369,6 +378,7 @@ impl With {
         spec.delimiter = self.key_delimiter.unwrap_or(spec.delimiter);
         spec.schema_id = self.key_schema_id;
         spec.full_name = self.key_full_name.clone().map(Into::into);
+        spec.protobuf_nulls = self.key_nulls.unwrap_or(spec.protobuf_nulls);
         spec
     }
 
@@ -382,6 +392,7 @@ impl With {
         spec.delimiter = self.value_delimiter.unwrap_or(spec.delimiter);
         spec.schema_id = self.value_schema_id;
         spec.full_name = self.value_full_name.clone().map(Into::into);
+        spec.protobuf_nulls = self.value_nulls.unwrap_or(spec.protobuf_nulls);
         spec
     }
 }

@@ -4,6 +4,7 @@
 
 mod change;
 mod decimal;
+mod format_features;
 mod key_codec;
 mod row_codec;
 mod schema;
@@ -14,10 +15,11 @@ mod window;
 
 pub use change::{Change, Headers, Row, Timestamp};
 pub use decimal::{Decimal, DecimalError, MAX_PRECISION};
+pub use format_features::FormatFeatures;
 pub use key_codec::{decode_key, encode_key, encode_key_prefix, prefix_end};
 pub use row_codec::{CodecError, ROW_CODEC_VERSION, decode_row, encode_row, skip_value};
 pub use schema::{Column, RelationKind, RelationSchema};
-pub use serde_spec::{Format, SerdeSpec};
+pub use serde_spec::{Format, ProtobufNulls, SerdeSpec};
 pub use sql_type::{SqlType, StructField};
 pub use value::{Value, map_value};
 pub use window::{WINDOW_COLUMNS, WindowInfo, WindowKind, window_columns};

@@ -43,6 +43,24 @@ impl std::fmt::Display for Format {
     }
 }
 
+/// How PROTOBUF and PROTOBUF_NOSR write what may be NULL (`*_PROTOBUF_NULLABLE_REPRESENTATION`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProtobufNulls {
+    /// As plain fields: NULL comes back as the type's default.
+    #[default]
+    Default,
+    /// As `optional` fields.
+    Optional,
+    /// As Google's wrapper messages.
+    Wrapper,
+}
+
+impl ProtobufNulls {
+    fn is_default(&self) -> bool {
+        *self == Self::Default
+    }
+}
+
 /// A format with its properties.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SerdeSpec {
@@ -56,6 +74,9 @@ pub struct SerdeSpec {
     pub schema_id: Option<u32>,
     /// `*_SCHEMA_FULL_NAME`: the name of the registered record.
     pub full_name: Option<Arc<str>>,
+    /// `*_PROTOBUF_NULLABLE_REPRESENTATION`.
+    #[serde(default, skip_serializing_if = "ProtobufNulls::is_default")]
+    pub protobuf_nulls: ProtobufNulls,
 }
 
 impl SerdeSpec {
@@ -68,13 +89,15 @@ impl SerdeSpec {
             delimiter: ',',
             schema_id: None,
             full_name: None,
+            protobuf_nulls: ProtobufNulls::Default,
         }
     }
 
-    /// A format with its default properties for a key (single columns bare).
+    /// A format with its default properties for a key (single columns bare, where the format can).
     pub fn key(format: Format) -> Self {
+        let features = format.features();
         Self {
-            wrap_single: false,
+            wrap_single: features.wraps && !features.unwraps,
             ..Self::value(format)
         }
     }

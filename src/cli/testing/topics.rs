@@ -150,7 +150,9 @@ impl Side {
 
     /// Whether a single column stands without a record around it.
     fn is_bare(&self) -> bool {
-        self.columns.len() == 1 && (self.is_key || !self.spec.wrap_single)
+        let features = self.spec.format.features();
+        let always_wrapped = features.wraps && !features.unwraps;
+        self.columns.len() == 1 && !always_wrapped && (self.is_key || !self.spec.wrap_single)
     }
 
     fn encode(&mut self, json: &Json) -> Result<Option<Vec<u8>>> {

@@ -1,13 +1,12 @@
 //! What clients ask to be changed: each request is checked against the state and becomes events, or an error and nothing at all.
 //!
-//! Compatibility of Avro schemas is decided by Avro's Java rules. JSON Schema and Protocol Buffers schemas are kept and found again, but not
-//! compared: a changed one is refused unless the subject's level is NONE, and the answer says so.
+//! Compatibility is decided by `formats`: Avro by Avro's Java rules, JSON Schema and Protocol Buffers by the main ones of Confluent's registry.
 
 use std::sync::Arc;
 
 use crate::formats::{
-    Compatibility, CompatibilityLevel, SchemaReference, SchemaText, SchemaType, canonical_avro,
-    check_avro_compatibility, check_avro_schema,
+    Compatibility, CompatibilityLevel, SchemaReference, SchemaText, SchemaType, canonical_avro, check_compatibility,
+    check_schema,
 };
 
 use super::error::ApiError;
@@ -51,9 +50,7 @@ impl Registry {
             references: schema.references.clone(),
         };
         let resolved = self.resolved(&stored)?;
-        if schema.schema_type == SchemaType::Avro {
-            check_avro_schema(&resolved).map_err(ApiError::invalid_schema)?;
-        }
+        check_schema(&resolved).map_err(ApiError::invalid_schema)?;
         Ok((stored, resolved))
     }
 
@@ -296,32 +293,5 @@ fn gone(subject: &str, version: i32) -> Event {
 
 /// `old`: the newest first.
 fn differences(level: CompatibilityLevel, new: &SchemaText, old: &[SchemaText]) -> Result<Compatibility, ApiError> {
-    let relevant = if level.is_transitive() {
-        old.len()
-    } else {
-        old.len().min(1)
-    };
-    let old = &old[..relevant];
-    if level == CompatibilityLevel::None {
-        return Ok(Compatibility::Compatible);
-    }
-    if let Some(other) = old.iter().find(|o| o.schema_type != new.schema_type) {
-        let message = format!(
-            "SCHEMA_TYPE_MISMATCH at /: the new schema is {}, the old one {}",
-            new.schema_type, other.schema_type
-        );
-        return Ok(Compatibility::Incompatible(vec![message]));
-    }
-    if new.schema_type == SchemaType::Avro {
-        return check_avro_compatibility(level, new, old).map_err(ApiError::invalid_schema);
-    }
-    if old.iter().all(|o| o == new) {
-        return Ok(Compatibility::Compatible);
-    }
-    let message = format!(
-        "NOT_COMPARED at /: this registry does not compare {} schemas; set the subject's compatibility to NONE to register a \
-         changed one",
-        new.schema_type
-    );
-    Ok(Compatibility::Incompatible(vec![message]))
+    check_compatibility(level, new, old).map_err(ApiError::invalid_schema)
 }

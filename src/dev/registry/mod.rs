@@ -7,7 +7,7 @@
 //!
 //! *Invariant*: an event is in the log before it is in the state, so that an answer is never forgotten by a restart.
 //!
-//! *Not here*: contexts, schema links, rule sets, metadata, and comparing JSON Schema or Protocol Buffers (see `commands`).
+//! *Not here*: contexts, schema links, rule sets and metadata.
 
 mod broker_log;
 mod commands;

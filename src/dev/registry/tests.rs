@@ -305,7 +305,7 @@ async fn modes_are_kept() {
 }
 
 #[tokio::test]
-async fn other_languages_are_kept_but_not_compared() {
+async fn other_languages_are_kept_checked_and_compared() {
     let r = memory();
     let proto = |s: &str| Some(json!({"schema": s, "schemaType": "PROTOBUF"}));
     let first = "syntax = \"proto3\"; message A { int32 a = 1; }";
@@ -323,11 +323,7 @@ async fn other_languages_are_kept_but_not_compared() {
     );
     let (status, answer) = call(&r, "POST", "/subjects/p/versions", proto("message B {}")).await;
     assert!(
-        status == 409
-            && answer["message"]
-                .as_str()
-                .unwrap()
-                .contains("does not compare PROTOBUF"),
+        status == 409 && answer["message"].as_str().unwrap().contains("MESSAGE_REMOVED at #/A"),
         "{answer}"
     );
     call(&r, "PUT", "/config/p", Some(json!({"compatibility": "NONE"}))).await;
@@ -335,12 +331,54 @@ async fn other_languages_are_kept_but_not_compared() {
         call(&r, "POST", "/subjects/p/versions", proto("message B {}")).await.0,
         200
     );
+    assert_eq!(
+        code(&r, "POST", "/subjects/p/versions", proto("message { }")).await,
+        (422, 42201)
+    );
     let json_schema = json!({"schema": "{ \"type\": \"object\" }", "schemaType": "JSON"});
     assert_eq!(call(&r, "POST", "/subjects/j/versions", Some(json_schema)).await.0, 200);
     assert_eq!(
         get(&r, "/subjects/j/versions/1/schema").await,
         json!({"type": "object"})
     );
+    let narrower = json!({"schema": "{\"type\": \"string\"}", "schemaType": "JSON"});
+    assert_eq!(
+        code(&r, "POST", "/subjects/j/versions", Some(narrower)).await,
+        (409, 409)
+    );
+}
+
+#[tokio::test]
+async fn references_of_all_languages_are_resolved_and_kept() {
+    let r = memory();
+    let put = |subject: &'static str, body: Value| {
+        let r = r.clone();
+        async move { call(&r, "POST", &format!("/subjects/{subject}/versions"), Some(body)).await }
+    };
+    let event = "syntax = \"proto3\"; message Event { int64 timestamp = 1; }";
+    assert_eq!(
+        put("event", json!({"schema": event, "schemaType": "PROTOBUF"})).await.0,
+        200
+    );
+    let main = "syntax = \"proto3\"; import \"event.proto\"; message Logistics { Event event = 1; }";
+    assert_eq!(
+        put("main", json!({"schema": main, "schemaType": "PROTOBUF"})).await.0,
+        422
+    );
+    let references = json!([{"name": "event.proto", "subject": "event", "version": 1}]);
+    let with_references = json!({"schema": main, "schemaType": "PROTOBUF", "references": references});
+    assert_eq!(put("main", with_references).await, (200, json!({"id": 2})));
+    assert_eq!(get(&r, "/schemas/ids/2").await["references"], references);
+    assert_eq!(get(&r, "/subjects/event/versions/1/referencedby").await, json!([2]));
+    let city = json!({"schema": "{\"type\": \"object\"}", "schemaType": "JSON"});
+    assert_eq!(put("city", city).await.0, 200);
+    let home = json!({
+        "schema": "{\"properties\": {\"home\": {\"$ref\": \"city.json\"}}}", "schemaType": "JSON",
+        "references": [{"name": "city.json", "subject": "city", "version": 1}],
+    });
+    assert_eq!(put("home", home).await.0, 200);
+    let lost = json!({"schema": "{\"properties\": {\"home\": {\"$ref\": \"town.json\"}}}", "schemaType": "JSON"});
+    assert_eq!(put("lost", lost).await.0, 422);
 }
 
 /// A log that outlives the registry.

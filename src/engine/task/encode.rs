@@ -33,6 +33,8 @@ impl SinkCodec {
     /// Appends a record; a key of nothing but NULLs is written as no key, as ksqlDB does.
     pub fn encode(&mut self, node: NodeId, change: &Change, out: &mut Outbox) -> Result<(), Failure> {
         let has_key = change.key.iter().any(|value| !value.is_null());
+        // of a value that is not wrapped, NULL has no other form than no value
+        let has_value = change.new.as_ref().is_some_and(|new| !self.value.is_null(new));
         let mut key = |arena: &mut Vec<u8>| self.key.serialize(&change.key, arena);
         let mut value = |arena: &mut Vec<u8>| match &change.new {
             Some(new) => self.value.serialize(new, arena),
@@ -43,7 +45,7 @@ impl SinkCodec {
             change.timestamp,
             change.headers.clone(),
             has_key.then_some(&mut key),
-            change.new.is_some().then_some(&mut value),
+            has_value.then_some(&mut value),
         )
         .map_err(|e| Failure::of_format(e, Reason::Unwritable))
     }

@@ -3,89 +3,10 @@
 //!
 //! `apache_avro::SchemaCompatibility` is stricter (decimals, record aliases, named references), hence this.
 
-use std::fmt;
-use std::str::FromStr;
-
 use rustc_hash::FxHashMap;
 
-use super::super::source::{Compatibility, SchemaText};
+use super::super::source::{Compatibility, CompatibilityLevel, SchemaText};
 use super::schema::{AvroSchema, AvroType, Enum, Field, Fixed, Record, TypeId};
-
-/// What a subject asks of a new schema.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CompatibilityLevel {
-    /// Anything goes.
-    None,
-    /// It reads data of the latest one. The registry's default.
-    #[default]
-    Backward,
-    /// It reads data of all earlier ones.
-    BackwardTransitive,
-    /// The latest one reads its data.
-    Forward,
-    /// All earlier ones read its data.
-    ForwardTransitive,
-    /// Both, with the latest one.
-    Full,
-    /// Both, with all earlier ones.
-    FullTransitive,
-}
-
-const LEVELS: [(CompatibilityLevel, &str); 7] = [
-    (CompatibilityLevel::None, "NONE"),
-    (CompatibilityLevel::Backward, "BACKWARD"),
-    (CompatibilityLevel::BackwardTransitive, "BACKWARD_TRANSITIVE"),
-    (CompatibilityLevel::Forward, "FORWARD"),
-    (CompatibilityLevel::ForwardTransitive, "FORWARD_TRANSITIVE"),
-    (CompatibilityLevel::Full, "FULL"),
-    (CompatibilityLevel::FullTransitive, "FULL_TRANSITIVE"),
-];
-
-impl CompatibilityLevel {
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        LEVELS.iter().find(|(l, _)| *l == self).map_or("NONE", |(_, name)| name)
-    }
-
-    /// Whether new schemas are held against all earlier ones.
-    pub fn is_transitive(self) -> bool {
-        matches!(
-            self,
-            Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive
-        )
-    }
-
-    fn new_reads_old(self) -> bool {
-        matches!(
-            self,
-            Self::Backward | Self::BackwardTransitive | Self::Full | Self::FullTransitive
-        )
-    }
-
-    fn old_reads_new(self) -> bool {
-        matches!(
-            self,
-            Self::Forward | Self::ForwardTransitive | Self::Full | Self::FullTransitive
-        )
-    }
-}
-
-impl fmt::Display for CompatibilityLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for CompatibilityLevel {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        let found = LEVELS.iter().find(|(_, name)| name.eq_ignore_ascii_case(s));
-        found
-            .map(|(level, _)| *level)
-            .ok_or_else(|| format!("Invalid compatibility level {s}"))
-    }
-}
 
 /// Whether `new` may follow `old` (the newest first) at a level. Messages name the version's place, the path and the difference.
 ///

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::types::{Column, Format, SqlType, Value};
+use crate::types::{Column, Format, SqlType, StructField, Value};
 
 use super::super::FormatError;
 use super::defaults;
+use super::plain_json::named_branches;
 use super::read::{Program, Read, RecordPlan, Root, Step};
 use super::schema::{AvroSchema, AvroType, Field, Record, TypeId, Unit};
 
@@ -208,6 +209,11 @@ impl Compiler<'_> {
             let inner = Box::new(self.read(other, sql_type, reader)?);
             return Ok(Read::Nullable { null, inner });
         }
+        if let SqlType::Struct(fields) = sql_type
+            && let Some(read) = self.members(branches, fields)
+        {
+            return Ok(read);
+        }
         let mut reads = Vec::with_capacity(branches.len());
         for branch in branches {
             reads.push(if is_null(branch) {
@@ -222,6 +228,21 @@ impl Compiler<'_> {
             return Err(self.mismatch(id, &format!("a type that can be read as {sql_type}")));
         }
         Ok(Read::Union(reads))
+    }
+
+    /// A union of several types as a STRUCT with a field a type; `None` when the fields are not the types' names.
+    fn members(&self, branches: &[TypeId], fields: &[StructField]) -> Option<Read> {
+        let named = named_branches(self.schema, branches)?;
+        let mut reads: Vec<Option<(usize, Read)>> = branches.iter().map(|_| None).collect();
+        for (slot, field) in fields.iter().enumerate() {
+            let (_, i) = named.iter().find(|(name, _)| name.eq_ignore_ascii_case(&field.name))?;
+            reads[*i] = Some((slot, self.read(branches[*i], &field.sql_type, None).ok()?));
+        }
+        Some(Read::Members {
+            reads,
+            types: branches.to_vec(),
+            width: fields.len(),
+        })
     }
 
     fn map(&self, id: TypeId, key: &SqlType, value: &SqlType) -> Result<Option<Read>, FormatError> {
@@ -283,6 +304,10 @@ fn scalar_read(avro: &AvroType, sql_type: &SqlType) -> Option<Read> {
     use AvroType as A;
     Some(match (avro, sql_type) {
         (A::Null, _) => Read::Null,
+        // as ksqlDB does: numbers and booleans are read as their texts
+        (A::Boolean, SqlType::String) => Read::TextOf(Box::new(Read::Boolean)),
+        (A::Int(Unit::Plain), SqlType::String) => Read::TextOf(Box::new(Read::Integer)),
+        (A::Long(Unit::Plain), SqlType::String) => Read::TextOf(Box::new(Read::Bigint)),
         (A::Boolean, SqlType::Boolean) => Read::Boolean,
         (A::Int(_), SqlType::Integer) => Read::Integer,
         (A::Int(_), SqlType::Bigint) => Read::IntBigint,

@@ -3,12 +3,15 @@
 //! A new schema has ksqlDB's record name and nullable fields. Where a subject has a schema already, that one is used if the columns fit it; else
 //! it is carried on: fields that fit keep their spelling and type, so that a change stays as small, and as compatible, as it can be.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value as Json, json};
 
 use crate::types::{Column, SerdeSpec, SqlType, StructField};
 
 use super::super::source::{RegisteredSchema, SchemaText, SchemaType};
 use super::super::{FormatError, SinkSchema};
+use super::plain_json::named_branches;
 use super::schema::{AvroSchema, AvroType, Record, TypeId, Unit};
 use super::{is_bare, write};
 
@@ -19,7 +22,6 @@ const DEFAULT_NAME: &str = "io.confluent.ksql.avro_schemas.KsqlDataSourceSchema"
 pub(in super::super) fn sink_schema(
     columns: &[Column],
     spec: &SerdeSpec,
-    is_key: bool,
     latest: Option<&RegisteredSchema>,
 ) -> Result<SinkSchema, FormatError> {
     let bare = is_bare(spec, columns);
@@ -45,7 +47,7 @@ pub(in super::super) fn sink_schema(
         return Ok(SinkSchema::New(next));
     }
     let json = if bare {
-        bare_type(&columns[0], spec, is_key)?
+        bare_type(&columns[0], spec)?
     } else {
         record_type(columns, spec)?
     };
@@ -66,10 +68,9 @@ fn keeps_name(schema: &AvroSchema, spec: &SerdeSpec, bare: bool) -> bool {
     }
 }
 
-/// A key's only column is never NULL in a record, so its type is bare too: its bytes equal those of Java's primitive serializers.
-fn bare_type(column: &Column, spec: &SerdeSpec, is_key: bool) -> Result<Json, FormatError> {
-    let inner = avro_type(&column.sql_type, record_name(spec)).map_err(|m| no_form(column, &m))?;
-    Ok(if is_key { inner } else { json!(["null", inner]) })
+/// A bare value is never NULL in a record (NULL is no record), so its type is bare too: its bytes equal those of Java's primitive serializers.
+fn bare_type(column: &Column, spec: &SerdeSpec) -> Result<Json, FormatError> {
+    avro_type(&column.sql_type, record_name(spec)).map_err(|m| no_form(column, &m))
 }
 
 fn record_type(columns: &[Column], spec: &SerdeSpec) -> Result<Json, FormatError> {
@@ -127,9 +128,7 @@ fn avro_type(sql_type: &SqlType, name: &str) -> Result<Json, String> {
         SqlType::Time => json!({"type": "int", "logicalType": "time-millis"}),
         SqlType::Timestamp => json!({"type": "long", "logicalType": "timestamp-millis"}),
         SqlType::Array(item) => json!({"type": "array", "items": ["null", avro_type(item, name)?]}),
-        SqlType::Map(key, value) if **key == SqlType::String => {
-            json!({"type": "map", "values": ["null", avro_type(value, name)?]})
-        }
+        // Kafka Connect writes a map as an array of entries where keys may be null, and ksqlDB's may
         SqlType::Map(key, value) => {
             let fields = vec![
                 nullable_field("key", key, &format!("{name}_MapKey"))?,
@@ -213,104 +212,154 @@ pub(in super::super) fn columns_of(
         FormatError::definition(format!("schema {id} (subject {subject}, version {version}): {m}"))
     };
     let schema = AvroSchema::parse(&registered.schema).map_err(at)?;
+    let types = Types {
+        schema: &schema,
+        keep_case: spec.schema_id.is_some(),
+        left: Cell::new(MOST_FIELDS),
+    };
     let record = match schema.get(schema.root) {
         // a bare value that is a record is one column of type STRUCT
-        AvroType::Record(record) if spec.wrap_single || is_key => Some(record),
+        AvroType::Record(record) if spec.wrap_single => Some(record),
         _ => None,
     };
     let Some(record) = record else {
         let name = if is_key { "ROWKEY" } else { "ROWVAL" };
-        let sql_type = sql_type(&schema, schema.root, &mut Vec::new()).map_err(at)?;
+        let sql_type = types.of(schema.root, &mut Vec::new()).map_err(at)?;
         return Ok(vec![Column::new(name, sql_type)]);
     };
-    let fields = struct_fields(&schema, record, &mut vec![schema.root]).map_err(at)?;
+    let fields = types.fields(record, &mut vec![schema.root]).map_err(at)?;
     Ok(fields.into_iter().map(|f| Column::new(f.name, f.sql_type)).collect())
 }
 
-fn struct_fields(schema: &AvroSchema, record: &Record, open: &mut Vec<TypeId>) -> Result<Vec<StructField>, String> {
-    let mut fields: Vec<StructField> = Vec::with_capacity(record.fields.len());
-    for field in &record.fields {
-        let name = field.name.to_uppercase();
-        if fields.iter().any(|f| *f.name == *name) {
-            return Err(format!(
-                "fields of record `{}` differ from `{}` only in case; name the columns in the statement",
-                record.name, field.name
-            ));
-        }
-        fields.push(StructField {
-            name: name.into(),
-            sql_type: sql_type(schema, field.type_id, open).map_err(|m| format!("field `{}`: {m}", field.name))?,
-        });
-    }
-    Ok(fields)
+/// A record that others contain again and again could stand for any number of fields; more than these are no columns.
+const MOST_FIELDS: usize = 50_000;
+const ADVICE: &str = "name the columns in the statement and leave it out";
+
+/// SQL types of a schema's types; `open` are the records on the way.
+struct Types<'a> {
+    schema: &'a AvroSchema,
+    keep_case: bool,
+    left: Cell<usize>,
 }
 
-/// The SQL type of a type; `open` are the records on the way to it.
-fn sql_type(schema: &AvroSchema, id: TypeId, open: &mut Vec<TypeId>) -> Result<SqlType, String> {
-    const ADVICE: &str = "name the columns in the statement and leave it out";
-    let decimal = |d: &super::schema::DecimalType| match (u8::try_from(d.precision), u8::try_from(d.scale)) {
+impl Types<'_> {
+    fn name(&self, name: &str) -> String {
+        if self.keep_case {
+            name.to_string()
+        } else {
+            name.to_uppercase()
+        }
+    }
+
+    fn fields(&self, record: &Record, open: &mut Vec<TypeId>) -> Result<Vec<StructField>, String> {
+        let left = self.left.get().checked_sub(record.fields.len());
+        self.left
+            .set(left.ok_or_else(|| format!("it has more than {MOST_FIELDS} fields; {ADVICE}"))?);
+        let mut fields: Vec<StructField> = Vec::with_capacity(record.fields.len());
+        for field in &record.fields {
+            let name = self.name(&field.name);
+            if fields.iter().any(|f| *f.name == *name) {
+                return Err(format!(
+                    "fields of record `{}` differ from `{}` only in case; name the columns in the statement",
+                    record.name, field.name
+                ));
+            }
+            let sql_type = self.of(field.type_id, open);
+            fields.push(StructField {
+                name: name.into(),
+                sql_type: sql_type.map_err(|m| format!("field `{}`: {m}", field.name))?,
+            });
+        }
+        Ok(fields)
+    }
+
+    fn of(&self, id: TypeId, open: &mut Vec<TypeId>) -> Result<SqlType, String> {
+        let schema = self.schema;
+        Ok(match schema.get(id) {
+            AvroType::Null => return Err(format!("null alone has no SQL type; {ADVICE}")),
+            AvroType::Boolean => SqlType::Boolean,
+            AvroType::Int(Unit::Date) => SqlType::Date,
+            AvroType::Int(Unit::Time(_)) | AvroType::Long(Unit::Time(_)) => SqlType::Time,
+            AvroType::Int(Unit::Plain | Unit::Timestamp(_)) => SqlType::Integer,
+            AvroType::Long(Unit::Timestamp(_)) => SqlType::Timestamp,
+            AvroType::Long(Unit::Plain | Unit::Date) => SqlType::Bigint,
+            AvroType::Float | AvroType::Double => SqlType::Double,
+            AvroType::Bytes(Some(d)) => decimal(d)?,
+            AvroType::Bytes(None) => SqlType::Bytes,
+            AvroType::String | AvroType::Enum(_) => SqlType::String,
+            AvroType::Fixed(fixed) => match &fixed.decimal {
+                Some(d) => decimal(d)?,
+                None if fixed.uuid => SqlType::String,
+                None => SqlType::Bytes,
+            },
+            AvroType::Array(item) => match schema.get(*item) {
+                AvroType::Record(entry) if entry.map_entry => self.map_of_entries(*item, entry, open)?,
+                _ => SqlType::Array(self.of(*item, open)?.into()),
+            },
+            AvroType::Map(value) => SqlType::Map(SqlType::String.into(), self.of(*value, open)?.into()),
+            AvroType::Union(branches) => self.union(branches, open)?,
+            AvroType::Record(record) => {
+                if open.contains(&id) {
+                    return Err(format!("record `{}` contains itself; {ADVICE}", record.name));
+                }
+                open.push(id);
+                let fields = self.fields(record, open)?;
+                open.pop();
+                SqlType::Struct(fields.into())
+            }
+        })
+    }
+
+    /// A union of null and one type is that type; of several types it is a STRUCT with a field a type, of which one is not NULL.
+    fn union(&self, branches: &[TypeId], open: &mut Vec<TypeId>) -> Result<SqlType, String> {
+        let Some(named) = named_branches(self.schema, branches) else {
+            let only = branches
+                .iter()
+                .find(|b| !matches!(self.schema.get(**b), AvroType::Null));
+            return self.of(
+                *only.ok_or_else(|| format!("null alone has no SQL type; {ADVICE}"))?,
+                open,
+            );
+        };
+        let mut fields = Vec::with_capacity(named.len());
+        for (name, i) in named {
+            fields.push(StructField {
+                sql_type: self.of(branches[i], open)?,
+                name: self.name(&name).into(),
+            });
+        }
+        Ok(SqlType::Struct(fields.into()))
+    }
+
+    fn map_of_entries(&self, id: TypeId, entry: &Record, open: &mut Vec<TypeId>) -> Result<SqlType, String> {
+        if open.contains(&id) {
+            return Err(format!("record `{}` contains itself", entry.name));
+        }
+        open.push(id);
+        let fields = self.fields(entry, open)?;
+        open.pop();
+        let of = |name: &str| {
+            let found = fields.iter().find(|f| f.name.eq_ignore_ascii_case(name));
+            found.map(|f| f.sql_type.clone())
+        };
+        match (of("key"), of("value")) {
+            (Some(key), Some(value)) => Ok(SqlType::Map(key.into(), value.into())),
+            _ => Err(format!(
+                "record `{}` is marked as a map's entry without key and value",
+                entry.name
+            )),
+        }
+    }
+}
+
+fn decimal(d: &super::schema::DecimalType) -> Result<SqlType, String> {
+    match (u8::try_from(d.precision), u8::try_from(d.scale)) {
         (Ok(precision), Ok(scale)) if precision <= crate::types::MAX_PRECISION => {
             Ok(SqlType::Decimal { precision, scale })
         }
         _ => Err(format!(
             "decimal({}, {}) has too many digits; {ADVICE}",
             d.precision, d.scale
-        )),
-    };
-    Ok(match schema.get(id) {
-        AvroType::Null => return Err(format!("null alone has no SQL type; {ADVICE}")),
-        AvroType::Boolean => SqlType::Boolean,
-        AvroType::Int(Unit::Date) => SqlType::Date,
-        AvroType::Int(Unit::Time(_)) | AvroType::Long(Unit::Time(_)) => SqlType::Time,
-        AvroType::Int(Unit::Plain | Unit::Timestamp(_)) => SqlType::Integer,
-        AvroType::Long(Unit::Timestamp(_)) => SqlType::Timestamp,
-        AvroType::Long(Unit::Plain | Unit::Date) => SqlType::Bigint,
-        AvroType::Float | AvroType::Double => SqlType::Double,
-        AvroType::Bytes(Some(d)) => decimal(d)?,
-        AvroType::Bytes(None) => SqlType::Bytes,
-        AvroType::String | AvroType::Enum(_) => SqlType::String,
-        AvroType::Fixed(fixed) => match &fixed.decimal {
-            Some(d) => decimal(d)?,
-            None if fixed.uuid => SqlType::String,
-            None => SqlType::Bytes,
-        },
-        AvroType::Array(item) => match schema.get(*item) {
-            AvroType::Record(entry) if entry.map_entry => map_of_entries(schema, *item, entry, open)?,
-            _ => SqlType::Array(sql_type(schema, *item, open)?.into()),
-        },
-        AvroType::Map(value) => SqlType::Map(SqlType::String.into(), sql_type(schema, *value, open)?.into()),
-        AvroType::Union(branches) => {
-            let mut others = branches.iter().filter(|b| !matches!(schema.get(**b), AvroType::Null));
-            match (others.next(), others.next()) {
-                (Some(only), None) => sql_type(schema, *only, open)?,
-                _ => return Err(format!("{} has no SQL type; {ADVICE}", schema.describe(id))),
-            }
-        }
-        AvroType::Record(record) => {
-            if open.contains(&id) {
-                return Err(format!("record `{}` contains itself; {ADVICE}", record.name));
-            }
-            open.push(id);
-            let fields = struct_fields(schema, record, open)?;
-            open.pop();
-            SqlType::Struct(fields.into())
-        }
-    })
-}
-
-fn map_of_entries(schema: &AvroSchema, id: TypeId, entry: &Record, open: &mut Vec<TypeId>) -> Result<SqlType, String> {
-    if open.contains(&id) {
-        return Err(format!("record `{}` contains itself", entry.name));
-    }
-    open.push(id);
-    let fields = struct_fields(schema, entry, open)?;
-    open.pop();
-    let of = |name: &str| fields.iter().find(|f| &*f.name == name).map(|f| f.sql_type.clone());
-    match (of("KEY"), of("VALUE")) {
-        (Some(key), Some(value)) => Ok(SqlType::Map(key.into(), value.into())),
-        _ => Err(format!(
-            "record `{}` is marked as a map's entry without key and value",
-            entry.name
         )),
     }
 }

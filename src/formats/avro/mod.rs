@@ -33,6 +33,8 @@ use super::source::{RegisteredSchema, RegistryError, SchemaSource};
 use super::wire::{self, HEADER_BYTES};
 use super::{Deserializer, FormatError, Serializer};
 pub(super) use infer::{columns_of, sink_schema};
+pub(super) use output::integer as integer_bytes;
+pub(super) use read::integer_of;
 use schema::AvroSchema;
 
 /// Whether the only column stands for the whole record.
@@ -142,6 +144,7 @@ impl Deserializer for AvroDeserializer {
 pub(super) struct AvroSerializer {
     header: [u8; HEADER_BYTES],
     write: write::RowWrite,
+    bare: bool,
 }
 
 impl AvroSerializer {
@@ -155,10 +158,11 @@ impl AvroSerializer {
             FormatError::definition("AVRO is written with a registered schema, and none was given; register one first")
         })?;
         let parsed = parse(&schema).map_err(FormatError::Definition)?;
-        let write = write::row_write(&parsed, columns, is_bare(spec, columns))?;
+        let bare = is_bare(spec, columns);
+        let write = write::row_write(&parsed, columns, bare)?;
         let mut header = [0; HEADER_BYTES];
         header[1..].copy_from_slice(&schema.id.to_be_bytes());
-        Ok(Self { header, write })
+        Ok(Self { header, write, bare })
     }
 }
 
@@ -166,5 +170,9 @@ impl Serializer for AvroSerializer {
     fn serialize(&mut self, row: &[Value], out: &mut Vec<u8>) -> Result<(), FormatError> {
         out.extend_from_slice(&self.header);
         self.write.run(row, out)
+    }
+
+    fn is_null(&self, row: &[Value]) -> bool {
+        self.bare && matches!(row, [Value::Null])
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn bytes(b: &[u8], out: &mut Vec<u8>) {
 }
 
 /// An integer as the fewest big-endian two's-complement bytes, as Java's `BigInteger.toByteArray`.
-pub(super) fn integer(n: i128, buffer: &mut [u8; 16]) -> &[u8] {
+pub(in super::super) fn integer(n: i128, buffer: &mut [u8; 16]) -> &[u8] {
     *buffer = n.to_be_bytes();
     let fill = if n < 0 { 0xff } else { 0 };
     let mut start = 0;

@@ -8,7 +8,7 @@ use super::super::FormatError;
 use super::super::error::Name;
 use super::super::exact_decimal;
 use super::input::Input;
-use super::schema::{AvroSchema, TypeId};
+use super::schema::{AvroSchema, AvroType, TypeId};
 
 type Result<T> = std::result::Result<T, FormatError>;
 
@@ -99,6 +99,14 @@ pub(super) enum Read {
     Nullable {
         null: i64,
         inner: Box<Read>,
+    },
+    /// A number or boolean as its text.
+    TextOf(Box<Read>),
+    /// A union of several types as a STRUCT: by branch, the field that it fills and how. Other branches fill none.
+    Members {
+        reads: Vec<Option<(usize, Read)>>,
+        types: Vec<TypeId>,
+        width: usize,
     },
     /// A union by index; branches that do not fit the column say why.
     Union(Vec<std::result::Result<Read, String>>),
@@ -262,6 +270,27 @@ impl Read {
                 let base = plan.run_on_stack(input, schema, *width)?;
                 Ok(Value::Struct(input.stack.drain(base..).collect()))
             }
+            Self::TextOf(inner) => {
+                let text = match inner.run(input, schema)? {
+                    Value::Boolean(b) => b.to_string(),
+                    Value::Integer(n) => n.to_string(),
+                    Value::Bigint(n) => n.to_string(),
+                    other => return Ok(other),
+                };
+                Ok(Value::String(text.into()))
+            }
+            Self::Members { reads, types, width } => {
+                let branch = input.index(types.len(), "branches of a union")?;
+                if matches!(schema.get(types[branch]), AvroType::Null) {
+                    return Ok(Value::Null);
+                }
+                let mut fields = vec![Value::Null; *width];
+                match &reads[branch] {
+                    Some((slot, read)) => fields[*slot] = read.run(input, schema)?,
+                    None => input.skip(schema, types[branch], 0)?,
+                }
+                Ok(Value::Struct(fields.into()))
+            }
             Self::Union(branches) => match &branches[input.index(branches.len(), "branches of a union")?] {
                 Ok(read) => read.run(input, schema),
                 Err(message) => Err(input.error("a value that fits the column", message.as_str())),
@@ -326,7 +355,7 @@ fn decimal(bytes: &[u8], from_scale: u8, precision: u8, scale: u8) -> std::resul
 }
 
 /// A big-endian two's-complement integer of any length that fits 128 bits.
-pub(super) fn integer_of(bytes: &[u8]) -> Option<i128> {
+pub(in super::super) fn integer_of(bytes: &[u8]) -> Option<i128> {
     let negative = bytes.first().is_some_and(|b| b & 0x80 != 0);
     let fill = if negative { 0xff } else { 0 };
     let extra = bytes.len().saturating_sub(16);

@@ -13,6 +13,7 @@ use super::super::exact_decimal;
 use super::compile::find_position;
 use super::defaults;
 use super::output;
+use super::plain_json::named_branches;
 use super::schema::{AvroSchema, AvroType, Record, TypeId, Unit};
 
 type Result<T> = std::result::Result<T, FormatError>;
@@ -70,6 +71,11 @@ pub(super) enum Write {
         null: Option<i64>,
         branch: i64,
         inner: Box<Write>,
+    },
+    /// A union of several types from a STRUCT with a field a type, of which one is not NULL: by field, the index and how it is written.
+    Members {
+        null: Option<i64>,
+        fields: Vec<(i64, Write)>,
     },
 }
 
@@ -229,6 +235,18 @@ fn union_write(
         .iter()
         .position(|b| matches!(schema.get(*b), AvroType::Null))
         .map(|i| i as i64);
+    if let SqlType::Struct(fields) = sql_type
+        && let Some(named) = named_branches(schema, branches)
+    {
+        let member = |f: &crate::types::StructField| {
+            let (_, i) = named.iter().find(|(name, _)| name.eq_ignore_ascii_case(&f.name))?;
+            Some((*i as i64, write_of(schema, branches[*i], &f.sql_type).ok()?))
+        };
+        let fields: Option<Vec<(i64, Write)>> = fields.iter().map(member).collect();
+        if let Some(fields) = fields {
+            return Ok(Write::Members { null, fields });
+        }
+    }
     let mut reason = None;
     for (i, branch) in branches.iter().enumerate().filter(|(i, _)| Some(*i as i64) != null) {
         match write_of(schema, *branch, sql_type) {
@@ -288,6 +306,18 @@ impl Write {
                     inner.run(value, out)?;
                 }
             },
+            (Self::Members { null: Some(null), .. }, Value::Null) => output::long(*null, out),
+            (Self::Members { fields, .. }, Value::Struct(values)) => {
+                let mut given = fields.iter().zip(values.iter()).filter(|(_, v)| !v.is_null());
+                let (Some(((branch, write), value)), None) = (given.next(), given.next()) else {
+                    return Err(unwritable(
+                        "a STRUCT with one field that is not NULL (the schema has a union)",
+                        "none or several",
+                    ));
+                };
+                output::long(*branch, out);
+                write.run(value, out)?;
+            }
             (Self::Boolean, Value::Boolean(b)) => out.push(u8::from(*b)),
             (Self::Long(_), Value::Integer(n) | Value::Date(n)) => output::long(i64::from(*n), out),
             (Self::Long(_), Value::Bigint(n)) => output::long(*n, out),
@@ -352,6 +382,7 @@ impl Write {
             Self::Decimal { .. } => "a DECIMAL that is not NULL (the field is not nullable)",
             Self::Array(_) => "an ARRAY that is not NULL (the field is not nullable)",
             Self::Map(_) | Self::Entries(_) => "a MAP that is not NULL (the field is not nullable)",
+            Self::Members { .. } => "a STRUCT that is not NULL (the field is not nullable)",
             Self::Struct(_) => "a STRUCT that is not NULL (the field is not nullable)",
             Self::Nullable { .. } => "a value",
         }

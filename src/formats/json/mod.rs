@@ -12,7 +12,8 @@ use super::error::Name;
 use super::{Deserializer, FormatError, Serializer};
 use pull::{Kind, Pull};
 
-fn is_bare(spec: &SerdeSpec, columns: &[Column]) -> bool {
+/// Whether the only column stands for the whole text.
+pub(super) fn is_bare(spec: &SerdeSpec, columns: &[Column]) -> bool {
     !spec.wrap_single && columns.len() == 1
 }
 
@@ -99,5 +100,9 @@ impl Serializer for JsonSerializer {
         }
         out.extend_from_slice(self.text.as_bytes());
         Ok(())
+    }
+
+    fn is_null(&self, row: &[Value]) -> bool {
+        self.bare.is_some() && matches!(row, [Value::Null])
     }
 }

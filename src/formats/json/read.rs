@@ -1,6 +1,7 @@
 //! JSON text to the used columns, with ksqlDB's coercions (`KsqlJsonDeserializer`): numbers and booleans become STRING as their text, objects
 //! as JSON text; strings become numbers when they hold one; nothing becomes BOOLEAN, ARRAY, MAP or STRUCT. Fractions are cut for INTEGER and
-//! BIGINT; a number out of range is an error. A field's own spelling is preferred, then its name regardless of case.
+//! BIGINT; a number out of range is an error. A field's own spelling is preferred, then its name in upper case: what SQL left unquoted is found
+//! regardless of case, a quoted name only as it is spelled.
 
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ type Result<T> = std::result::Result<T, FormatError>;
 /// Fields that are read from an object, in the order of their values.
 pub(super) struct Fields {
     fields: Vec<(Arc<str>, Shape)>,
+    /// By field: its name is in upper case, as SQL folds names that are not quoted.
+    folded: Vec<bool>,
     /// Two names differ in case only.
     twins: bool,
 }
@@ -107,12 +110,20 @@ impl Fields {
         let twin =
             |(i, (a, _)): (usize, &(Arc<str>, Shape))| fields[..i].iter().any(|(b, _)| a.eq_ignore_ascii_case(b));
         let twins = fields.iter().enumerate().any(twin);
-        Ok(Self { fields, twins })
+        let folded = fields.iter().map(|(name, _)| !name.chars().any(char::is_lowercase));
+        Ok(Self {
+            folded: folded.collect(),
+            fields,
+            twins,
+        })
     }
 
     /// The slot of a field's name. Records tend to have their fields in the same order, so `next` is tried first.
     fn slot(&self, name: &str, next: usize) -> Option<usize> {
-        let same = |i: &usize| self.fields[*i].0.eq_ignore_ascii_case(name);
+        let same = |i: &usize| {
+            let field = &self.fields[*i].0;
+            **field == *name || (self.folded[*i] && field.eq_ignore_ascii_case(name))
+        };
         if self.twins
             && let Some(exact) = self.fields.iter().position(|(f, _)| **f == *name)
         {

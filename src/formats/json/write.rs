@@ -102,7 +102,10 @@ fn scalar(v: &Value, out: &mut String) {
         // JSON has no such numbers; Java writes them as strings, and they are read back from there
         Value::Double(x) if x.is_nan() => write!(out, "\"NaN\""),
         Value::Double(x) if x.is_infinite() => write!(out, "\"{}Infinity\"", if *x < 0.0 { "-" } else { "" }),
-        Value::Double(x) => write!(out, "{x:?}"),
+        Value::Double(x) => {
+            out.push_str(&super::super::scalar::double_text(*x));
+            Ok(())
+        }
         Value::Decimal(d) => write!(out, "{d}"),
         Value::String(s) => {
             text(s, out);

@@ -3,7 +3,7 @@
 use crate::sql::ast::{ColumnDef, ColumnRole, Create};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::topology::HeaderColumn;
-use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
+use crate::types::{Column, RelationKind, RelationSchema, SerdeSpec, SqlType};
 
 /// Names that a query has without a declaration.
 pub(super) const PSEUDO: [&str; 5] = ["ROWTIME", "ROWPARTITION", "ROWOFFSET", "WINDOWSTART", "WINDOWEND"];
@@ -97,16 +97,6 @@ pub(super) fn has_map(sql_type: &SqlType) -> bool {
     }
 }
 
-/// Whether every MAP inside has STRING keys.
-fn has_string_keys(sql_type: &SqlType) -> bool {
-    match sql_type {
-        SqlType::Map(key, value) => **key == SqlType::String && has_string_keys(value),
-        SqlType::Array(item) => has_string_keys(item),
-        SqlType::Struct(fields) => fields.iter().all(|f| has_string_keys(&f.sql_type)),
-        _ => true,
-    }
-}
-
 /// Whether the formats can hold the columns.
 pub(super) fn check_formats(
     schema: &RelationSchema,
@@ -116,38 +106,12 @@ pub(super) fn check_formats(
     problems: &mut Vec<Problem>,
 ) {
     for (what, columns, format) in [("key", &schema.key, key.format), ("value", &schema.value, value.format)] {
-        let Some(why) = unfit(columns, format) else { continue };
+        let Some(why) = format.unfit(columns) else { continue };
         let listed: Vec<_> = columns.iter().map(|c| format!("{} {}", c.name, c.sql_type)).collect();
         let message = format!(
             "the format {format} cannot hold the {what} ({}): {why}",
             listed.join(", ")
         );
         problems.push(Problem::new(span, message).hint(format!("set {}_FORMAT to JSON or AVRO", what.to_uppercase())));
-    }
-}
-
-/// Why a format cannot hold the columns.
-fn unfit(columns: &[Column], format: Format) -> Option<&'static str> {
-    let every = |fits: fn(&SqlType) -> bool| columns.iter().all(|c| fits(&c.sql_type));
-    match format {
-        Format::Kafka if columns.len() > 1 => Some("it takes a single column"),
-        Format::Kafka => {
-            let simple = |t: &SqlType| {
-                matches!(
-                    t,
-                    SqlType::Integer | SqlType::Bigint | SqlType::Double | SqlType::String | SqlType::Bytes
-                )
-            };
-            (!every(simple)).then_some("it takes INTEGER, BIGINT, DOUBLE, STRING or BYTES")
-        }
-        Format::Delimited => {
-            let flat = |t: &SqlType| !matches!(t, SqlType::Array(_) | SqlType::Map(..) | SqlType::Struct(_));
-            (!every(flat)).then_some("it takes no ARRAY, MAP or STRUCT")
-        }
-        Format::None => (!columns.is_empty()).then_some("it holds no bytes at all"),
-        Format::Avro | Format::Json | Format::JsonSr => {
-            (!every(has_string_keys)).then_some("it takes a MAP with STRING keys only")
-        }
-        Format::Protobuf | Format::ProtobufNosr | Format::Internal => None,
     }
 }

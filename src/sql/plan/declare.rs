@@ -133,17 +133,7 @@ impl Planner<'_> {
     /// A default format from the file's `SET` properties.
     pub(super) fn default_format(&self, property: &str) -> Option<Format> {
         let value = self.property(property)?;
-        let known = [
-            Format::Avro,
-            Format::Json,
-            Format::JsonSr,
-            Format::Protobuf,
-            Format::ProtobufNosr,
-            Format::Delimited,
-            Format::Kafka,
-            Format::None,
-        ];
-        known.into_iter().find(|f| f.to_string().eq_ignore_ascii_case(value))
+        Format::named(value)
     }
 
     /// The columns that the registry has for a topic; none if it has no schema and that is allowed.
@@ -182,15 +172,12 @@ impl Planner<'_> {
 
 /// Whether a format keeps its schemas in the registry.
 pub(super) fn has_schemas(format: Format) -> bool {
-    matches!(format, Format::Avro | Format::JsonSr | Format::Protobuf)
+    format.features().schemas
 }
 
-/// Whether a format can write a single column without a record around it, and with one.
+/// Whether a format can write a single column without a record around it.
 pub(super) fn can_unwrap(format: Format) -> bool {
-    matches!(
-        format,
-        Format::Avro | Format::Json | Format::JsonSr | Format::Protobuf | Format::ProtobufNosr
-    )
+    format.features().unwraps
 }
 
 /// Field names of records fold like columns.
@@ -242,7 +229,11 @@ pub(super) fn check_wrapping(with: &With, schema: &RelationSchema, format: Forma
             schema.value.len()
         );
         problems.push(Problem::new(wrap.span, message));
-    } else if !can_unwrap(format) {
+    } else if !(if wrap.value {
+        format.features().wraps
+    } else {
+        can_unwrap(format)
+    }) {
         let message = format!("the format {format} does not take WRAP_SINGLE_VALUE");
         problems.push(Problem::new(wrap.span, message).hint("leave it out"));
     }

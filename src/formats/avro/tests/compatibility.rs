@@ -1,5 +1,6 @@
+use super::super::super::CompatibilityLevel as Level;
 use super::super::super::source::{Compatibility, SchemaReference, SchemaText};
-use super::super::compat::{CompatibilityLevel as Level, check};
+use super::super::compat::check;
 
 struct Case<'a> {
     name: &'a str,

@@ -102,11 +102,11 @@ fn to_avro(value: &Value, sql_type: &SqlType) -> Avro {
         (Value::Timestamp(n), _) => Avro::TimestampMillis(*n),
         (Value::Array(items), SqlType::Array(t)) => Avro::Array(items.iter().map(|i| to_avro(i, t)).collect()),
         (Value::Map(entries), SqlType::Map(_, t)) => {
-            let key = |k: &Value| match k {
-                Value::String(s) => s.to_string(),
-                other => panic!("a key {other:?}"),
+            let entry = |(k, v): &(Value, Value)| {
+                let (key, value) = (to_avro(k, &SqlType::String), to_avro(v, t));
+                Avro::Record(vec![("key".into(), key), ("value".into(), value)])
             };
-            Avro::Map(entries.iter().map(|(k, v)| (key(k), to_avro(v, t))).collect())
+            Avro::Array(entries.iter().map(entry).collect())
         }
         (Value::Struct(values), SqlType::Struct(fields)) => {
             let field = |(v, f): (&Value, &StructField)| (f.name.to_string(), to_avro(v, &f.sql_type));

@@ -141,8 +141,43 @@ fn columns_come_from_a_schema() {
         .to_string();
     assert!(e.contains("field `next`: record `N` contains itself"), "{e}");
     let union = r#"{"type":"record","name":"N","fields":[{"name":"u","type":["int","string"]}]}"#;
-    let e = columns_of(&registered(union), &spec, false).unwrap_err().to_string();
-    assert!(e.contains("union of int, string has no SQL type"), "{e}");
+    let found = columns_of(&registered(union), &spec, false).unwrap();
+    assert_eq!(found[0].sql_type.to_string(), "STRUCT<INT INTEGER, STRING STRING>");
+    let rows: [[Value; 1]; 2] = [
+        [Value::Struct(vec![Value::Integer(1), Value::Null].into())],
+        [Value::Struct(vec![Value::Null, "x".into()].into())],
+    ];
+    for row in rows {
+        let bytes = write(union, &found, &row).unwrap();
+        assert_eq!(read(union, &found, &bytes).unwrap(), row);
+    }
+    let both = [Value::Struct(vec![Value::Integer(1), "x".into()].into())];
+    assert!(write(union, &found, &both).is_err());
+    let mut by_id = spec.clone();
+    by_id.schema_id = Some(1);
+    assert_eq!(&*columns_of(&registered(union), &by_id, false).unwrap()[0].name, "u");
+}
+
+#[test]
+fn numbers_are_read_as_text_and_maps_are_written_as_entries() {
+    let columns = [column("S", SqlType::String)];
+    for (schema, bytes) in [("\"int\"", &[20u8][..]), ("\"long\"", &[20])] {
+        let wrapped = format!(r#"{{"type":"record","name":"r","fields":[{{"name":"s","type":{schema}}}]}}"#);
+        assert_eq!(read(&wrapped, &columns, &record(bytes)).unwrap(), ["10".into()]);
+    }
+    let map = [column(
+        "M",
+        SqlType::Map(SqlType::String.into(), SqlType::Bigint.into()),
+    )];
+    let text = new_text(sink_schema(&map, &SerdeSpec::value(Format::Avro), false, None).unwrap());
+    assert_eq!(
+        text,
+        r#"{"type":"record","name":"KsqlDataSourceSchema","namespace":"io.confluent.ksql.avro_schemas","fields":[{"name":"M","type":["null",{"type":"array","items":{"type":"record","name":"KsqlDataSourceSchema_M","namespace":"io.confluent.ksql.avro_schemas","fields":[{"name":"key","type":["null","string"],"default":null},{"name":"value","type":["null","long"],"default":null}],"connect.internal.type":"MapEntry"}}],"default":null}]}"#
+    );
+    assert_eq!(
+        columns_of(&registered(&text), &SerdeSpec::value(Format::Avro), false).unwrap(),
+        map
+    );
 }
 
 #[test]
