@@ -25,7 +25,7 @@ impl AggregateCall {
         later_elements: &[Element],
         elements: &mut E,
     ) -> Result<(), E::Error> {
-        if self.retracts && !self.can_undo() {
+        if self.retracts {
             let message = format!("{} over a table cannot be merged", self.function);
             return Err(EvalError::new(message).into());
         }

@@ -1,5 +1,6 @@
 //! Topologies built by hand, records in our own codec, and tests of each operator in a running task.
 
+mod aggregates;
 mod cost;
 mod joins;
 mod operators;

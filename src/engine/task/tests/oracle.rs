@@ -11,10 +11,10 @@ use super::*;
 use crate::expr::CompareOp;
 
 /// A change of a table, or a record of a stream: topic, key, value columns.
-type Input = (&'static str, i64, Option<Vec<i64>>);
+pub(super) type Input = (&'static str, i64, Option<Vec<i64>>);
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Send(Input),
     Process(usize),
     Prepare,
@@ -24,7 +24,7 @@ enum Step {
     Crash,
 }
 
-fn steps(input: impl Strategy<Value = Input> + 'static) -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps(input: impl Strategy<Value = Input> + 'static) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => input.prop_map(Step::Send),
         6 => (1..6usize).prop_map(Step::Process),
@@ -38,7 +38,7 @@ fn steps(input: impl Strategy<Value = Input> + 'static) -> impl Strategy<Value =
 }
 
 /// Runs the steps, as far as each is allowed where it stands, and then to the end. The inputs in the order sent.
-fn drive(run: &mut Local, steps: &[Step]) -> Vec<(Input, Timestamp)> {
+pub(super) fn drive(run: &mut Local, steps: &[Step]) -> Vec<(Input, Timestamp)> {
     let mut sent = Vec::new();
     let (mut prepared, mut published) = (false, false);
     for (at, step) in steps.iter().enumerate() {
@@ -118,7 +118,7 @@ fn final_rows(run: &Local, topic: &str) -> Rows {
         .collect()
 }
 
-fn tables(sent: &[(Input, Timestamp)]) -> BTreeMap<&'static str, BTreeMap<i64, Vec<i64>>> {
+pub(super) fn tables(sent: &[(Input, Timestamp)]) -> BTreeMap<&'static str, BTreeMap<i64, Vec<i64>>> {
     let mut tables: BTreeMap<_, BTreeMap<i64, Vec<i64>>> = BTreeMap::new();
     for ((topic, key, value), _) in sent {
         let table = tables.entry(*topic).or_default();
@@ -130,7 +130,7 @@ fn tables(sent: &[(Input, Timestamp)]) -> BTreeMap<&'static str, BTreeMap<i64, V
     tables
 }
 
-fn options(emit: Emit, cache_bytes: usize) -> TaskOptions {
+pub(super) fn options(emit: Emit, cache_bytes: usize) -> TaskOptions {
     TaskOptions {
         emit,
         cache_bytes,
@@ -138,16 +138,16 @@ fn options(emit: Emit, cache_bytes: usize) -> TaskOptions {
     }
 }
 
-fn emit() -> impl Strategy<Value = Emit> {
+pub(super) fn emit() -> impl Strategy<Value = Emit> {
     prop_oneof![Just(Emit::HoldUntilCommit), Just(Emit::EveryChange)]
 }
 
 /// No cache at all, a small one, or one for everything.
-fn cache() -> impl Strategy<Value = usize> {
+pub(super) fn cache() -> impl Strategy<Value = usize> {
     prop_oneof![Just(0), Just(2000), Just(usize::MAX)]
 }
 
-fn row(topic: &'static str, keys: i64, columns: usize) -> impl Strategy<Value = Input> {
+pub(super) fn row(topic: &'static str, keys: i64, columns: usize) -> impl Strategy<Value = Input> {
     let value = proptest::option::weighted(0.8, proptest::collection::vec(-3..4i64, columns));
     (0..keys, value).prop_map(move |(key, value)| (topic, key, value))
 }
