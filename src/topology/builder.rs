@@ -498,7 +498,7 @@ impl Builder {
     pub(super) fn keeps_empty_groups(&self) -> bool {
         self.properties
             .iter()
-            .any(|(name, value)| name == EMPTY_GROUPS && value == "keep")
+            .any(|(name, value)| name.eq_ignore_ascii_case(EMPTY_GROUPS) && value.eq_ignore_ascii_case("keep"))
     }
 
     /// The finished topology.
