@@ -476,9 +476,9 @@ fn key_item(i: usize, items: &[Item], scope: &Scope) -> Result<Option<usize>, Pr
         .iter()
         .find(|n| **n != found && items[**n].column == items[found].column);
     if let Some(again) = again {
-        let column = items[found]
-            .column
-            .map_or(items[found].name.to_string(), |c| scope.qualified(c));
+        // behind GROUP BY nothing is left of the scope but the names of the items
+        let column = items[found].column.filter(|c| *c < scope.columns.len());
+        let column = column.map_or(items[found].name.to_string(), |c| scope.qualified(c));
         let message = format!("the key column {column} is in the projection more than once");
         let hint = format!("AS_VALUE({column}) copies it into the value");
         return Err(Problem::new(items[*again].typed.span, message).hint(hint));
