@@ -62,10 +62,13 @@ impl TableTableJoin {
         if !self.mode.hold {
             return Ok(());
         }
+        let keys = ctx.buffer.pending(self.mode.pending).to_vec();
+        for store in [self.plan.left.stores(), self.plan.right.stores()].concat() {
+            ctx.buffer.preload(store, &keys)?;
+        }
         let mut changes: Vec<Change> = Vec::new();
-        for i in 0..ctx.buffer.pending(self.mode.pending).len() {
-            let key = ctx.buffer.pending(self.mode.pending)[i].clone();
-            changes.extend(self.held_change(&key, ctx)?);
+        for key in &keys {
+            changes.extend(self.held_change(key, ctx)?);
         }
         changes.sort_by_key(|change| change.timestamp);
         held.extend(changes.into_iter().map(|change| Held::Change(Box::new(change))));

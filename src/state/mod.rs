@@ -72,10 +72,22 @@ pub struct ChangelogPosition {
 /// One write: the full key and the row's bytes, or `None` to delete.
 pub type Write = (Vec<u8>, Option<Vec<u8>>);
 
+/// Takes the value of the key at a place of a list, if there is one.
+pub type EachValue<'a> = &'a mut dyn FnMut(usize, Option<&[u8]>) -> StoreResult<()>;
+
 /// The committed rows of one task.
 pub trait Store: Send {
     /// The value of a full key.
     fn get(&self, key: &[u8], out: &mut Vec<u8>) -> StoreResult<bool>;
+    /// The values of many full keys, handed out in their order. Ascending keys are read the fastest.
+    fn get_many(&self, keys: &[Vec<u8>], each: EachValue<'_>) -> StoreResult<()> {
+        let mut value = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            let found = self.get(key, &mut value)?;
+            each(at, found.then_some(&value[..]))?;
+        }
+        Ok(())
+    }
     /// Walks keys from `from` (inclusive) to `to` (exclusive; `None`: no end) in order, until `each` returns false.
     fn scan(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> StoreResult<()>;
     /// The same backwards: from the last key below `to` down to `from`.

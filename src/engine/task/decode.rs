@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use crate::formats::{self, Deserializer, FormatError, SchemaSource};
 use crate::topology::{PseudoColumn, Source, SourceTopic, TimestampFrom};
-use crate::types::{
-    Change, Headers, RelationKind, Row, Timestamp, Value, WINDOW_COLUMNS, decode_key, decode_row,
-};
+use crate::types::{Change, Headers, RelationKind, Row, Timestamp, Value, WINDOW_COLUMNS, decode_key, decode_row};
 
 use super::InputRecord;
 use super::error::{Failure, Reason};

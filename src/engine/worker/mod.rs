@@ -161,6 +161,9 @@ pub struct Worker {
     told_waiting: bool,
 }
 
+/// Fetched records of changelogs, at least, in bytes: nothing else goes on then, and a small buffer makes each fetch wait for the last one.
+const RESTORE_BYTES: usize = 8 << 20;
+
 impl Worker {
     /// A worker that has done nothing yet; `index` tells the workers of an instance apart.
     pub fn new(shared: Arc<WorkerShared>, index: usize, now: Timestamp) -> Self {
@@ -325,16 +328,17 @@ impl Worker {
         let names = &shared.deployment.names;
         let member = names.member(&shared.instance, self.index);
         if self.clients.is_none() {
-            let fetcher = |committed_only, share| {
+            let fetcher = |buffer_bytes| {
                 shared.log.fetcher(&FetcherConfig {
-                    committed_only,
-                    buffer_bytes: shared.settings.fetch_bytes / share,
+                    committed_only: true,
+                    buffer_bytes,
                 })
             };
+            let fetch_bytes = shared.settings.fetch_bytes;
             self.clients = Some(Clients {
                 producer: shared.log.transactional_producer(&member)?,
-                data: fetcher(true, 1)?,
-                restore: fetcher(true, 2)?,
+                data: fetcher(fetch_bytes)?,
+                restore: fetcher(fetch_bytes.max(RESTORE_BYTES))?,
                 membership: shared.log.membership(&MembershipConfig {
                     group: names.group(),
                     tasks_topic: names.tasks_topic(),

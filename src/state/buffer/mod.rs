@@ -153,6 +153,32 @@ impl Buffer {
         Ok(Slot { store, index })
     }
 
+    /// As [`Self::load`] for many keys: in the store's order, which reads a block once for all keys in it.
+    pub fn preload(&mut self, store: u16, keys: &[Row]) -> StoreResult<()> {
+        let table = table_of(&mut self.tables, store);
+        let missing = keys.iter().filter(|key| !table.index.contains_key(*key));
+        let mut missing: Vec<(Vec<u8>, &Row)> = missing
+            .map(|key| {
+                let mut full = Vec::new();
+                encode_full_key(store, key, &mut full);
+                (full, key)
+            })
+            .collect();
+        missing.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        missing.dedup_by(|(a, _), (b, _)| a == b);
+        let (full, keys): (Vec<Vec<u8>>, Vec<&Row>) = missing.into_iter().unzip();
+        let total_bytes = &mut self.total_bytes;
+        self.store.get_many(&full, &mut |at, value| {
+            let (row, timestamp) = match value.map(decode_stored) {
+                Some(Ok((row, timestamp))) => (Some(row), timestamp),
+                Some(Err(e)) => return Err(StoreError::undecodable(&e)),
+                None => (None, Timestamp::MIN),
+            };
+            *total_bytes += table.insert(keys[at].clone(), row, timestamp).1;
+            Ok(())
+        })
+    }
+
     /// The newest row.
     pub fn row(&self, slot: Slot) -> Option<&Row> {
         self.entry(slot).row.as_ref()

@@ -83,7 +83,8 @@ impl Table {
             timestamp,
             start: None,
             generation: 0,
-            touched: true,
+            // only a second use keeps a row: cold keys go at the hand's first round
+            touched: false,
             free: false,
             bytes: 0,
         };

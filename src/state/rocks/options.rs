@@ -19,8 +19,8 @@ pub struct RocksSettings {
 impl Default for RocksSettings {
     fn default() -> Self {
         Self {
-            memory_bytes: 96 << 20,
-            write_buffer_bytes: 32 << 20,
+            memory_bytes: 64 << 20,
+            write_buffer_bytes: 24 << 20,
             background_threads: 2,
         }
     }
@@ -57,7 +57,8 @@ impl Shared {
         options.set_memtable_prefix_bloom_ratio(0.05);
         options.set_memtable_whole_key_filtering(true);
         options.set_allow_concurrent_memtable_write(false);
-        options.set_compression_type(DBCompressionType::Lz4);
+        // as Kafka Streams: rows are small, and a cold read would unpack a whole block for one of them
+        options.set_compression_type(DBCompressionType::None);
         options.set_target_file_size_base(16 * MIB as u64);
         options.set_max_bytes_for_level_base(64 * MIB as u64);
         options.set_level_compaction_dynamic_level_bytes(true);
@@ -94,7 +95,7 @@ fn quiet(options: &mut Options) {
 fn tables(cache: &Cache) -> BlockBasedOptions {
     let mut tables = BlockBasedOptions::default();
     tables.set_block_cache(cache);
-    tables.set_block_size(8 << 10);
+    tables.set_block_size(4 << 10);
     tables.set_format_version(5);
     // ten bits a key: one read in a hundred of a missing key touches the disk
     tables.set_bloom_filter(10.0, false);

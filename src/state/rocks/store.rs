@@ -6,7 +6,9 @@ use std::sync::{Arc, Weak};
 
 use rocksdb::{DB, DBRawIterator, FlushOptions, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
 
-use super::super::{META_PREFIX, Snapshot, Store, StoreError, StorePosition, StoreReader, StoreResult, Write};
+use super::super::{
+    EachValue, META_PREFIX, Snapshot, Store, StoreError, StorePosition, StoreReader, StoreResult, Write,
+};
 
 /// The row of the position; sorts behind all stores.
 const POSITION_KEY: &[u8] = b"\xff\xffposition";
@@ -14,6 +16,9 @@ const POSITION_KEY: &[u8] = b"\xff\xffposition";
 const ROWS_END: [u8; 2] = META_PREFIX.to_be_bytes();
 /// Behind everything, metadata included.
 const ALL_END: [u8; 3] = [0xff, 0xff, 0xff];
+
+/// Keys that one call reads: what is pinned meanwhile stays small.
+const MULTI_GET: usize = 256;
 
 const _: () = assert!(META_PREFIX == u16::MAX, "POSITION_KEY begins with META_PREFIX");
 
@@ -180,6 +185,17 @@ impl Store for RocksStore {
         self.database.get(key, &self.reads, out)
     }
 
+    fn get_many(&self, keys: &[Vec<u8>], each: EachValue<'_>) -> StoreResult<()> {
+        for (chunk_at, chunk) in keys.chunks(MULTI_GET).enumerate() {
+            let values = self.database.db.multi_get_opt(chunk, &self.reads);
+            for (at, value) in values.into_iter().enumerate() {
+                let value = value.map_err(|error| self.database.failed("reading", &error))?;
+                each(chunk_at * MULTI_GET + at, value.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
     fn scan(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> StoreResult<()> {
         self.database.scan(ReadOptions::default(), from, to, false, each)
     }
@@ -189,6 +205,9 @@ impl Store for RocksStore {
     }
 
     fn apply(&mut self, writes: &mut dyn Iterator<Item = Write>, position: &StorePosition) -> StoreResult<()> {
+        // in order they land beside each other in the memtable, which is most of what a write costs. Stable: the last of a key wins
+        let mut writes: Vec<Write> = writes.collect();
+        writes.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut batch = WriteBatch::default();
         for (key, value) in writes {
             match value {
