@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::topology::{Aggregate, NodeId, Op, Source, SourceTopic, StoreId, SubId, TablePlan, Topology};
+use crate::topology::{Aggregate, NodeId, Op, Source, SourceTopic, StoreId, SubId, TablePlan, TimestampFrom, Topology};
 use crate::types::{ROW_CODEC_VERSION, SqlType};
 
 /// The plan of all state of a topology: a text a store, by store name.
@@ -54,6 +54,11 @@ impl StatePlan {
 pub fn sub_fingerprint(topology: &Topology, sub: SubId) -> String {
     let stores = topology.stores.iter().filter(|store| store.sub == sub);
     hash(stores.map(|store| format!("{}\n{}", store.name, store_text(topology, store.id))))
+}
+
+/// A hash of a text, the same in every process.
+pub(super) fn of_text(text: &str) -> String {
+    hash([text.to_string()].into_iter())
 }
 
 fn hash(texts: impl Iterator<Item = String>) -> String {
@@ -162,13 +167,23 @@ fn node_text(topology: &Topology, id: NodeId, depth: usize, out: &mut String) {
         Op::ForeignKeySubscribe(subscribe) => format!("subscribe to {}", list(&subscribe.foreign_key)),
         Op::ForeignKeyAnswer(answer) => format!("answer from {}", table_text(topology, &answer.right)),
         Op::ForeignKeyJoin(join) => format!("{:?} join by foreign key", join.kind),
-        Op::Sink(sink) => format!("sink {}", sink.topic),
+        Op::Sink(sink) => match &sink.timestamp {
+            TimestampFrom::Record => format!("sink {}", sink.topic),
+            from => format!("sink {}, time {}", sink.topic, time_text(from)),
+        },
     };
     // Writing into a String cannot fail.
     let _ = writeln!(out, "{:1$}{text}", "", depth * 2);
     inputs
         .into_iter()
         .for_each(|input| node_text(topology, input, depth + 1, out));
+}
+
+fn time_text(from: &TimestampFrom) -> String {
+    match from {
+        TimestampFrom::Parsed(column, parse) => format!("Parsed({column}, {parse})"),
+        from => format!("{from:?}"),
+    }
 }
 
 fn source_text(topology: &Topology, source: &Source) -> String {
@@ -194,11 +209,11 @@ fn source_text(topology: &Topology, source: &Source) -> String {
         .window
         .map_or_else(String::new, |window| format!(", window {window:?}"));
     format!(
-        "{kind} from {topic}: key {} ({}), value {} ({used}), time {:?}, pseudo {:?}{window}",
+        "{kind} from {topic}: key {} ({}), value {} ({used}), time {}, pseudo {:?}{window}",
         source.key_format.format,
         types(&source.columns.key_types()),
         source.value_format.format,
-        source.timestamp,
+        time_text(&source.timestamp),
         source.pseudo
     )
 }

@@ -128,11 +128,11 @@ impl Ingest for LogIngest {
 }
 
 /// How a relation is written, as of a moment.
-struct Definition {
-    partitions: i32,
+pub(super) struct Definition {
+    pub partitions: i32,
     max_bytes: usize,
-    key: Option<Box<dyn Serializer>>,
-    value: Box<dyn Serializer>,
+    pub key: Option<Box<dyn Serializer>>,
+    pub value: Box<dyn Serializer>,
     made: Instant,
 }
 
@@ -236,7 +236,7 @@ impl Writer {
             .get(&id)
             .is_some_and(|d| d.made.elapsed() < DEFINITIONS_FOR);
         if !fresh {
-            let definition = self.define(relation)?;
+            let definition = define(&*self.log, &self.schemas, relation)?;
             self.definitions.insert(id.clone(), definition);
         }
         let Some(definition) = self.definitions.get_mut(&id) else {
@@ -291,74 +291,6 @@ impl Writer {
         Ok(encoded)
     }
 
-    fn define(&self, relation: &Relation) -> Result<Definition, IngestError> {
-        let topic = &relation.topic.name;
-        let info = self.log.admin().topics(&[topic]).map_err(away)?;
-        let Some(Some(info)) = info.first() else {
-            return Err(IngestError::Refused(format!(
-                "topic {topic} of {} does not exist",
-                relation.name
-            )));
-        };
-        let setting = self
-            .log
-            .admin()
-            .topic_config(topic, &["max.message.bytes"])
-            .map_err(away)?;
-        let max_bytes = setting.into_iter().find(|(name, _)| name == "max.message.bytes");
-        let key = match relation.schema.key.is_empty() {
-            true => None,
-            false => Some(self.serializer(&relation.key_format, &relation.schema.key, true, topic)?),
-        };
-        Ok(Definition {
-            partitions: info.partitions.max(1),
-            max_bytes: max_bytes
-                .and_then(|(_, bytes)| bytes.parse().ok())
-                .unwrap_or(DEFAULT_MAX_BYTES),
-            key,
-            value: self.serializer(&relation.value_format, &relation.schema.value, false, topic)?,
-            made: Instant::now(),
-        })
-    }
-
-    fn serializer(
-        &self,
-        spec: &SerdeSpec,
-        columns: &[Column],
-        is_key: bool,
-        topic: &str,
-    ) -> Result<Box<dyn Serializer>, IngestError> {
-        let refused = |error: FormatError| match error.is_retryable() {
-            true => IngestError::Unavailable(error.to_string()),
-            false => IngestError::Refused(format!("topic {topic}: {error}")),
-        };
-        let registered = match spec.format {
-            Format::Avro | Format::JsonSr | Format::Protobuf => {
-                let subject = subject_of(topic, is_key);
-                let latest = match spec.schema_id {
-                    Some(id) => Some(self.schemas.by_id(id).map_err(|e| registry(&subject, &e))?),
-                    None => self.schemas.latest(&subject).map_err(|e| registry(&subject, &e))?,
-                };
-                match formats::sink_schema(columns, spec, is_key, latest.as_ref()).map_err(refused)? {
-                    SinkSchema::None => None,
-                    SinkSchema::Registered(schema) => Some(schema),
-                    SinkSchema::New(text) => Some(
-                        self.schemas
-                            .register(&subject, &text)
-                            .map_err(|e| registry(&subject, &e))?,
-                    ),
-                }
-            }
-            Format::Json
-            | Format::ProtobufNosr
-            | Format::Delimited
-            | Format::Kafka
-            | Format::None
-            | Format::Internal => None,
-        };
-        formats::serializer(spec, columns, is_key, registered).map_err(refused)
-    }
-
     /// Hands records to the producer; returns how many.
     fn send(&mut self, relation: &Relation, records: &[Encoded]) -> Result<usize, IngestError> {
         let producer = match &mut self.producer {
@@ -384,6 +316,77 @@ impl Writer {
         }
         Ok(records.len())
     }
+}
+
+/// Looks at a relation's topic and schemas.
+///
+/// # Errors
+/// As [`Ingest::write`].
+pub(super) fn define(
+    log: &dyn Log,
+    schemas: &Arc<dyn SchemaSource>,
+    relation: &Relation,
+) -> Result<Definition, IngestError> {
+    let topic = &relation.topic.name;
+    let info = log.admin().topics(&[topic]).map_err(away)?;
+    let Some(Some(info)) = info.first() else {
+        return Err(IngestError::Refused(format!(
+            "topic {topic} of {} does not exist",
+            relation.name
+        )));
+    };
+    let setting = log.admin().topic_config(topic, &["max.message.bytes"]).map_err(away)?;
+    let max_bytes = setting.into_iter().find(|(name, _)| name == "max.message.bytes");
+    let key = match relation.schema.key.is_empty() {
+        true => None,
+        false => Some(serializer(
+            schemas,
+            &relation.key_format,
+            &relation.schema.key,
+            true,
+            topic,
+        )?),
+    };
+    Ok(Definition {
+        partitions: info.partitions.max(1),
+        max_bytes: max_bytes
+            .and_then(|(_, bytes)| bytes.parse().ok())
+            .unwrap_or(DEFAULT_MAX_BYTES),
+        key,
+        value: serializer(schemas, &relation.value_format, &relation.schema.value, false, topic)?,
+        made: Instant::now(),
+    })
+}
+
+fn serializer(
+    schemas: &Arc<dyn SchemaSource>,
+    spec: &SerdeSpec,
+    columns: &[Column],
+    is_key: bool,
+    topic: &str,
+) -> Result<Box<dyn Serializer>, IngestError> {
+    let refused = |error: FormatError| match error.is_retryable() {
+        true => IngestError::Unavailable(error.to_string()),
+        false => IngestError::Refused(format!("topic {topic}: {error}")),
+    };
+    let registered = match spec.format {
+        Format::Avro | Format::JsonSr | Format::Protobuf => {
+            let subject = subject_of(topic, is_key);
+            let latest = match spec.schema_id {
+                Some(id) => Some(schemas.by_id(id).map_err(|e| registry(&subject, &e))?),
+                None => schemas.latest(&subject).map_err(|e| registry(&subject, &e))?,
+            };
+            match formats::sink_schema(columns, spec, is_key, latest.as_ref()).map_err(refused)? {
+                SinkSchema::None => None,
+                SinkSchema::Registered(schema) => Some(schema),
+                SinkSchema::New(text) => Some(schemas.register(&subject, &text).map_err(|e| registry(&subject, &e))?),
+            }
+        }
+        Format::Json | Format::ProtobufNosr | Format::Delimited | Format::Kafka | Format::None | Format::Internal => {
+            None
+        }
+    };
+    formats::serializer(spec, columns, is_key, registered).map_err(refused)
 }
 
 fn send_one(producer: &mut dyn Producer, topic: TopicHandle, record: &Encoded) -> Result<(), LogError> {

@@ -9,8 +9,6 @@ use super::diagnostic::{Problem, Span};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     Any,
-    /// Only where a topic is declared, not with AS SELECT.
-    Declared,
     /// Only with AS SELECT.
     Derived,
 }
@@ -67,12 +65,12 @@ pub const PROPERTIES: &[PropertyDoc] = &[
     ),
     doc(
         "TIMESTAMP",
-        Use::Declared,
+        Use::Any,
         "The column that holds the event time; by default the record's timestamp is it.",
     ),
     doc(
         "TIMESTAMP_FORMAT",
-        Use::Declared,
+        Use::Any,
         "The pattern of a STRING column in TIMESTAMP.",
     ),
     doc(
@@ -194,17 +192,11 @@ pub fn read(with: &[Property], derived: bool, problems: &mut Vec<Problem>) -> Wi
             ));
         }
         match known.usage {
-            Use::Declared if derived => {
-                problems.push(Problem::unsupported(
-                    property.name.span,
-                    format!("{name} together with AS SELECT"),
-                ));
-            }
             Use::Derived if !derived => {
                 let problem = Problem::new(property.name.span, format!("{name} goes with AS SELECT only"));
                 problems.push(problem.hint("a declared stream or table stands on a topic that others write"));
             }
-            Use::Any | Use::Declared | Use::Derived => {
+            Use::Any | Use::Derived => {
                 if let Err(problem) = set(&mut read, name, property) {
                     problems.push(problem);
                 }

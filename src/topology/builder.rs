@@ -87,6 +87,7 @@ pub(super) enum Logical {
     },
     Sink {
         relation: usize,
+        timestamp: TimestampFrom,
     },
 }
 
@@ -443,8 +444,16 @@ impl Builder {
 
     /// Writes a relation's topic.
     pub fn sink(&mut self, name: &str, input: NodeRef, relation: RelationRef) -> NodeRef {
+        self.sink_at(name, input, relation, TimestampFrom::Record)
+    }
+
+    /// The same with the records' timestamps from a column of the relation.
+    pub fn sink_at(&mut self, name: &str, input: NodeRef, relation: RelationRef, timestamp: TimestampFrom) -> NodeRef {
         let (kind, schema) = (self.kind(input), self.schema(input).clone());
-        let op = Logical::Sink { relation: relation.0 };
+        let op = Logical::Sink {
+            relation: relation.0,
+            timestamp,
+        };
         self.push(format!("{name}/sink"), op, &[input], kind, schema)
     }
 

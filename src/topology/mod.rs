@@ -296,14 +296,14 @@ pub enum PseudoColumn {
 }
 
 /// Where a record's event time comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TimestampFrom {
     /// The Kafka record's timestamp.
     Record,
     /// A BIGINT or TIMESTAMP column, by its position in [`Source::columns`] value columns; a record where it is NULL or negative is bad input.
     Column(usize),
-    /// A STRING column parsed by a `TIMESTAMP_FORMAT` pattern.
-    Parsed(usize, Arc<str>),
+    /// A STRING column parsed by a `TIMESTAMP_FORMAT` pattern: what computes it from the text, which stands in value column 0.
+    Parsed(usize, Box<Expr>),
 }
 
 /// Re-keying on the way to a topic of the user's.
@@ -501,6 +501,8 @@ pub struct Sink {
     pub value_format: SerdeSpec,
     /// The windows in the keys.
     pub window: Option<WindowInfo>,
+    /// The records' timestamps: those of their changes, or a column's.
+    pub timestamp: TimestampFrom,
 }
 
 /// A connected part of the plan.

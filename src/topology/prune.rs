@@ -59,7 +59,7 @@ pub(super) fn needed_columns(builder: &Builder) -> Vec<BTreeSet<usize>> {
                 both_sides(builder, node, own, &mut needed);
                 read(&mut needed[node.inputs[0]], foreign_key.iter());
             }
-            Logical::Sink { relation } => {
+            Logical::Sink { relation, .. } => {
                 needed[node.inputs[0]].extend(0..builder.relations[*relation].schema.value.len());
             }
         }

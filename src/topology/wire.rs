@@ -94,7 +94,7 @@ impl<'a> Wiring<'a> {
                 foreign_key,
                 stores,
             } => self.foreign_key_join(node, *kind, foreign_key, stores),
-            Logical::Sink { relation } => {
+            Logical::Sink { relation, timestamp } => {
                 let relation = &self.builder.relations[*relation];
                 let input = self.placed[node.inputs[0]].node;
                 let sink = Sink {
@@ -103,6 +103,7 @@ impl<'a> Wiring<'a> {
                     key_format: relation.key_format.clone(),
                     value_format: relation.value_format.clone(),
                     window: relation.window,
+                    timestamp: timestamp.clone(),
                 };
                 let node = self.push(node, Op::Sink(sink), vec![input], relation.schema.clone());
                 Placed {

@@ -108,6 +108,9 @@ pub struct ControlRecord {
     pub delete_outputs: bool,
     /// Earlier generations whose topics, group and state still have to be removed.
     pub leftovers: Vec<u32>,
+    /// The records of INSERT INTO ... VALUES that have been written: hashes of statements, see [`super::inserts`].
+    #[serde(default)]
+    pub inserted: Vec<String>,
     /// When the record was written, in milliseconds since the epoch.
     pub written_at: Timestamp,
 }
@@ -123,7 +126,8 @@ pub struct ControlReader {
     pub state: ControlState,
 }
 
-fn partition(settings: &EngineSettings) -> TopicPartition {
+/// Where the records are.
+pub(super) fn partition(settings: &EngineSettings) -> TopicPartition {
     TopicPartition::new(Names::control_topic(&settings.app_id), 0)
 }
 

@@ -3,7 +3,9 @@
 //! Every step can be repeated: a crash half-way is followed by the same deployment again. What is deployed in which generation is in the
 //! control topic (see [`control`]); starting and stopping workers is `engine::threads`' business.
 
+pub mod asserts;
 pub mod control;
+pub mod inserts;
 pub mod operations;
 mod partitions;
 mod schemas;

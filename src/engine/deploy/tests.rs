@@ -76,6 +76,7 @@ fn topology() -> Topology {
         key_format: SerdeSpec::key(Format::Kafka),
         value_format: SerdeSpec::value(Format::Kafka),
         window: None,
+        timestamp: TimestampFrom::Record,
     });
     Topology {
         name: "t".into(),

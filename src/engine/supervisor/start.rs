@@ -65,6 +65,9 @@ pub(super) fn bring_up(
         .filter_map(|intent| Some((intent.topology.clone(), intent.current?)))
         .collect();
     tracing::debug!("the control topic is read");
+    for intent in intents.iter().filter(|intent| intent.record.is_none()) {
+        deploy::asserts::check(&context, &intent.topology, &mut problems)?;
+    }
     match deploy::check_all(&context, &wanted) {
         Ok(_) => {}
         Err(DeployError::Problems(more)) => problems.extend(more),
@@ -163,7 +166,7 @@ impl Supervisor {
             let deployment = Arc::new(deploy::deploy(&self.parts.context(), &intent.topology, generation)?);
             tracing::debug!(topology = name, "topics and schemas are there");
             let from = intent.record.as_ref().and_then(|record| record.from);
-            let record = ControlRecord {
+            let mut record = ControlRecord {
                 generation,
                 state: intent.plan.clone(),
                 fingerprint: intent.plan.fingerprint(),
@@ -172,6 +175,7 @@ impl Supervisor {
                 outputs: operations::outputs_of(&intent.topology),
                 ..intent.record.clone().unwrap_or_default()
             };
+            deploy::inserts::write_once(&self.parts.context(), &intent.topology, &mut record)?;
             // Said before any state exists that the record would have to answer for.
             if intent.record.as_ref() != Some(&record) {
                 self.write_record(&name, record.clone())?;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::formats::{self, Deserializer, FormatError, SchemaSource};
-use crate::topology::{PseudoColumn, Source, SourceTopic, TimestampFrom};
+use crate::topology::{PseudoColumn, Source, SourceTopic};
 use crate::types::{Change, Headers, RelationKind, Row, Timestamp, Value, WINDOW_COLUMNS, decode_key, decode_row};
 
 use super::InputRecord;
 use super::error::{Failure, Reason};
+use super::event_time::EventTime;
 
 /// Bits of the first byte of a repartition record: which rows follow. See [`super::encode::repartition_value`].
 pub(super) const HAS_OLD: u8 = 1;
@@ -32,18 +33,16 @@ struct External {
     /// The key of a record without one.
     no_key: Row,
     value: Box<dyn Deserializer>,
-    timestamp: ColumnTimestamp,
+    timestamp: Option<ColumnTimestamp>,
     pseudo: Vec<PseudoColumn>,
 }
 
-#[derive(Clone, Copy)]
-enum ColumnTimestamp {
-    Record,
-    /// The decoded column that holds it, and whether it is decoded for this only.
-    Column {
-        at: usize,
-        only: bool,
-    },
+/// The decoded column that holds the event time.
+struct ColumnTimestamp {
+    at: usize,
+    /// It is decoded for this only.
+    only: bool,
+    time: EventTime,
 }
 
 impl SourceCodec {
@@ -87,19 +86,16 @@ impl External {
     fn new(source: &Source, schemas: &Arc<dyn SchemaSource>) -> Result<Self, FormatError> {
         let columns = &source.columns;
         let mut used = source.used.clone();
-        let timestamp = match source.timestamp {
-            TimestampFrom::Record | TimestampFrom::Parsed(..) => ColumnTimestamp::Record,
-            TimestampFrom::Column(column) => {
-                let (at, only) = match used.binary_search(&column) {
-                    Ok(at) => (at, false),
-                    Err(at) => {
-                        used.insert(at, column);
-                        (at, true)
-                    }
-                };
-                ColumnTimestamp::Column { at, only }
-            }
-        };
+        let timestamp = EventTime::new(&source.timestamp).map(|time| {
+            let (at, only) = match used.binary_search(&time.column) {
+                Ok(at) => (at, false),
+                Err(at) => {
+                    used.insert(at, time.column);
+                    (at, true)
+                }
+            };
+            ColumnTimestamp { at, only, time }
+        });
         let all_keys: Vec<usize> = (0..columns.key.len()).collect();
         let key = formats::deserializer(&source.key_format, &columns.key, &all_keys, true, schemas)?;
         let bounds = source.window.map_or(0, |_| WINDOW_COLUMNS.len());
@@ -134,10 +130,10 @@ impl External {
                 self.value
                     .deserialize(bytes, scratch)
                     .map_err(|e| Failure::of_format(e, Reason::Value))?;
-                if let ColumnTimestamp::Column { at, only } = self.timestamp {
-                    timestamp = time_of(&scratch[at])?;
-                    if only {
-                        scratch.remove(at);
+                if let Some(column) = &self.timestamp {
+                    timestamp = column.time.of(&scratch[column.at])?;
+                    if column.only {
+                        scratch.remove(column.at);
                     }
                 }
                 for pseudo in &self.pseudo {
@@ -171,18 +167,6 @@ fn last_header(headers: &Headers, name: &str) -> Value {
     found
         .and_then(|(_, value)| value.clone())
         .map_or(Value::Null, Value::Bytes)
-}
-
-fn time_of(value: &Value) -> Result<Timestamp, Failure> {
-    match value {
-        Value::Bigint(n) | Value::Timestamp(n) if *n >= 0 => Ok(*n),
-        Value::Bigint(n) | Value::Timestamp(n) => Err(Failure::bad(
-            Reason::Timestamp,
-            format!("the timestamp column holds {n}, which is before 1970"),
-        )),
-        Value::Null => Err(Failure::bad(Reason::Timestamp, "the timestamp column is NULL")),
-        _ => Err(Failure::bad(Reason::Timestamp, "the timestamp column holds no time")),
-    }
 }
 
 fn decode_repartition(record: &InputRecord<'_>) -> Result<Change, Failure> {

@@ -10,12 +10,14 @@ use crate::types::{Change, Headers, RelationSchema, encode_key, encode_row};
 use super::InputRecord;
 use super::decode::{HAS_NEW, HAS_OLD};
 use super::error::{Failure, Reason};
+use super::event_time::EventTime;
 use super::plan::SinkSchemas;
 
 /// Encodes one sink's records.
 pub(super) struct SinkCodec {
     key: Box<dyn Serializer>,
     value: Box<dyn Serializer>,
+    timestamp: Option<EventTime>,
 }
 
 impl SinkCodec {
@@ -27,11 +29,16 @@ impl SinkCodec {
                 window => Box::new(formats::WindowedSerializer::new(key, schema.key.len(), window)),
             },
             value: formats::serializer(&sink.value_format, &schema.value, false, schemas.value)?,
+            timestamp: EventTime::new(&sink.timestamp),
         })
     }
 
     /// Appends a record; a key of nothing but NULLs is written as no key, as ksqlDB does.
     pub fn encode(&mut self, node: NodeId, change: &Change, out: &mut Outbox) -> Result<(), Failure> {
+        let timestamp = match (&self.timestamp, &change.new) {
+            (Some(time), Some(new)) => time.of(&new[time.column])?,
+            _ => change.timestamp,
+        };
         let has_key = change.key.iter().any(|value| !value.is_null());
         // of a value that is not wrapped, NULL has no other form than no value
         let has_value = change.new.as_ref().is_some_and(|new| !self.value.is_null(new));
@@ -42,7 +49,7 @@ impl SinkCodec {
         };
         out.push_with(
             Dest::Sink(node),
-            change.timestamp,
+            timestamp,
             change.headers.clone(),
             has_key.then_some(&mut key),
             has_value.then_some(&mut value),

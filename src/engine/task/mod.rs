@@ -14,6 +14,7 @@
 mod decode;
 mod encode;
 mod error;
+mod event_time;
 mod flush;
 mod metrics;
 mod plan;

@@ -9,7 +9,7 @@ use crate::engine::{BadRecord, Emit};
 use crate::formats::{FormatError, RegisteredSchema, SchemaSource};
 use crate::operators::{Mode, Side};
 use crate::state::buffer::TableSpec;
-use crate::topology::{Node, NodeId, Op, SourceTopic, StoreId, SubId, TableTableJoin, TimestampFrom, Topology};
+use crate::topology::{Node, NodeId, Op, StoreId, SubId, TableTableJoin, Topology};
 
 use super::decode::SourceCodec;
 use super::encode::SinkCodec;
@@ -156,11 +156,6 @@ impl TaskPlan {
     pub(super) fn source_codec(&self, at: usize) -> Result<Option<SourceCodec>, FormatError> {
         let node = self.node(at);
         let Op::Source(source) = &node.op else { return Ok(None) };
-        if let (TimestampFrom::Parsed(..), SourceTopic::External(name)) = (&source.timestamp, &source.topic) {
-            return Err(FormatError::Definition(format!(
-                "{name}: TIMESTAMP_FORMAT is not supported; use a BIGINT or TIMESTAMP column as TIMESTAMP"
-            )));
-        }
         SourceCodec::new(source, node.kind, self.nodes[at].headers, &self.schemas).map(Some)
     }
 

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use super::Planner;
 use super::columns::{check_formats, columns};
 use super::window::declared_window;
-use crate::sql::ast::{ColumnDef, ColumnRole, Create};
+use crate::expr::Expr;
+use crate::sql::ast::{ColumnDef, ColumnRole, Create, Expression, ExpressionKind, Literal, Name};
+use crate::sql::check::Checker;
 use crate::sql::diagnostic::{Problem, Span};
-use crate::sql::properties::{self, With};
+use crate::sql::properties::{self, Placed, With};
+use crate::sql::scope::{Scope, ScopeColumn};
 use crate::topology::{Relation, TimestampFrom, TopicSpec};
 use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType, StructField};
 
@@ -250,8 +253,8 @@ pub(super) fn topic_spec(name: Arc<str>, with: &With, kind: RelationKind) -> Top
     }
 }
 
-/// Where the event time of a declared relation comes from.
-fn timestamp(relation: &Relation, with: &With, problems: &mut Vec<Problem>) -> TimestampFrom {
+/// Where the event time of a relation's records comes from.
+pub(super) fn timestamp(relation: &Relation, with: &With, problems: &mut Vec<Problem>) -> TimestampFrom {
     let Some(column) = &with.timestamp else {
         if let Some(format) = &with.timestamp_format {
             problems.push(Problem::new(
@@ -274,25 +277,58 @@ fn timestamp(relation: &Relation, with: &With, problems: &mut Vec<Problem>) -> T
         problems.push(problem);
         return TimestampFrom::Record;
     };
-    match (&relation.schema.value[i].sql_type, &with.timestamp_format) {
-        (SqlType::Bigint | SqlType::Timestamp, None) => TimestampFrom::Column(i),
-        (SqlType::String, Some(format)) => {
-            let problem = Problem::unsupported(format.span, "TIMESTAMP_FORMAT");
-            problems.push(problem.hint("TIMESTAMP takes a BIGINT or TIMESTAMP column"));
-            TimestampFrom::Record
-        }
+    let problem = match (&relation.schema.value[i].sql_type, &with.timestamp_format) {
+        (SqlType::Bigint | SqlType::Timestamp, None) => return TimestampFrom::Column(i),
+        (SqlType::String, Some(format)) => match parser(format) {
+            Ok(parse) => return TimestampFrom::Parsed(i, parse.into()),
+            Err(problem) => problem,
+        },
         (SqlType::String, None) => {
             let problem = Problem::new(column.span, format!("the column {} is a STRING", column.value));
-            problems.push(problem.hint("TIMESTAMP takes a BIGINT or TIMESTAMP column"));
-            TimestampFrom::Record
+            problem.hint("TIMESTAMP_FORMAT='yyyy-MM-dd HH:mm:ss' says how it is written")
         }
+        (SqlType::Bigint | SqlType::Timestamp, Some(format)) => Problem::new(
+            format.span,
+            format!("{} is no STRING: TIMESTAMP_FORMAT is for texts", column.value),
+        ),
         (other, _) => {
             let message = format!(
                 "the event time must be a BIGINT, a TIMESTAMP, or a STRING with TIMESTAMP_FORMAT: {} is {other}",
                 column.value
             );
-            problems.push(Problem::new(column.span, message));
-            TimestampFrom::Record
+            Problem::new(column.span, message)
         }
-    }
+    };
+    problems.push(problem);
+    TimestampFrom::Record
+}
+
+/// What reads a time by a pattern, from a text in value column 0.
+fn parser(format: &Placed<String>) -> Result<Expr, Problem> {
+    let name = |text: &str| Name {
+        text: text.into(),
+        span: format.span,
+    };
+    let at = |kind| Expression {
+        kind,
+        span: format.span,
+    };
+    let text = ScopeColumn {
+        relation: None,
+        name: "TEXT".into(),
+        expr: Expr::Value(0),
+        sql_type: SqlType::String,
+        hidden: false,
+        lost: None,
+    };
+    let scope = Scope {
+        columns: vec![text],
+        ..Scope::default()
+    };
+    let args = vec![
+        at(ExpressionKind::Column(None, name("TEXT"))),
+        at(ExpressionKind::Literal(Literal::String(format.value.clone()))),
+    ];
+    let call = at(ExpressionKind::Call(name("STRINGTOTIMESTAMP"), args));
+    Ok(Checker::new(&scope, "in TIMESTAMP_FORMAT").check(&call)?.expr)
 }

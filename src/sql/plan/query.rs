@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::columns::{PSEUDO, check_formats};
-use super::declare::{check_wrapping, topic_spec};
+use super::declare::{check_wrapping, timestamp, topic_spec};
 use super::insert_values::declaration;
 use super::output::Output;
 use super::window::window_scope;
@@ -74,7 +74,7 @@ impl Planner<'_> {
             .as_ref()
             .map_or(name.text.clone(), |t| t.value.as_str().into());
         let window = self.builder.window(output.node);
-        let relation = self.builder.relation(Relation {
+        let relation = Relation {
             name: name.text.clone(),
             kind: create.kind,
             schema: output.schema,
@@ -85,14 +85,21 @@ impl Planner<'_> {
             derived: true,
             sql: self.text(span),
             headers: Vec::new(),
-        });
+        };
+        let mut problems = Vec::new();
+        let timestamp = timestamp(&relation, &with, &mut problems);
+        if !problems.is_empty() {
+            self.problems.append(&mut problems);
+            return Ok(());
+        }
+        let relation = self.builder.relation(relation);
         // PARTITIONS without a repartition of our own takes effect in the topic only
         let elsewhere = with.partitions.is_some() && !output.repartitioned;
         let through_topic = self.apart || elsewhere || self.inserts.contains_key(&name.text);
         match &with.write_topic {
             Some(write) if !write.value && !self.apart => self.check_unwritten(&with, write.span, through_topic),
             Some(_) | None => {
-                self.builder.sink(&name.text, output.node, relation);
+                self.builder.sink_at(&name.text, output.node, relation, timestamp);
             }
         }
         if let Some(known) = self.known.get_mut(&name.text) {

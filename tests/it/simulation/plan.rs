@@ -92,6 +92,7 @@ impl Builder {
             key_format: SerdeSpec::key(Format::Kafka),
             value_format: SerdeSpec::value(Format::Internal),
             window: None,
+            timestamp: TimestampFrom::Record,
         };
         self.add(sub, RelationKind::Table, &[input], schema, Op::Sink(sink))
     }

@@ -278,6 +278,7 @@ impl Builder {
             key_format: key_spec(),
             value_format: value_spec(),
             window: None,
+            timestamp: TimestampFrom::Record,
         };
         self.after(input, name, Op::Sink(sink), kind, &types)
     }
