@@ -9,6 +9,8 @@ use super::diagnostic::{Problem, Span};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     Any,
+    /// Only where a topic is declared, not with AS SELECT.
+    Declared,
     /// Only with AS SELECT.
     Derived,
 }
@@ -192,11 +194,15 @@ pub fn read(with: &[Property], derived: bool, problems: &mut Vec<Problem>) -> Wi
             ));
         }
         match known.usage {
+            Use::Declared if derived => {
+                let message = format!("{name} is for declarations: with AS SELECT the query decides");
+                problems.push(Problem::new(property.name.span, message).hint("leave it out"));
+            }
             Use::Derived if !derived => {
                 let problem = Problem::new(property.name.span, format!("{name} goes with AS SELECT only"));
                 problems.push(problem.hint("a declared stream or table stands on a topic that others write"));
             }
-            Use::Any | Use::Derived => {
+            Use::Any | Use::Declared | Use::Derived => {
                 if let Err(problem) = set(&mut read, name, property) {
                     problems.push(problem);
                 }

@@ -51,6 +51,19 @@ fn the_tutorials_of_ksqldb_pass() {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
+/// Our own cases in ksqlDB's shape, `tests/cases`.
+#[test]
+fn our_cases_pass() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let found = find(&[folder]).expect("readable");
+    let reports = found.into_iter().flat_map(|file| file.jobs).map(|job| job.run().0);
+    let failed = reports.filter(|report| !report.ok);
+    let told: Vec<String> = failed
+        .map(|report| format!("{}: {}", report.name, report.error.unwrap_or_default()))
+        .collect();
+    assert!(told.is_empty(), "{}", told.join("\n\n"));
+}
+
 /// Runs the program with these lines; its answers, and whether it says that all is well.
 fn answers(lines: &[String]) -> (Vec<Json>, Option<i32>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_millstream"))

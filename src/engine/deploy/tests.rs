@@ -211,3 +211,81 @@ fn the_control_topic_is_followed() {
     assert!(follower.state.is_empty());
     use std::time::Duration;
 }
+
+#[test]
+fn inserted_records_are_written_once_however_often_a_topology_starts() {
+    let log = SimLog::new(1, 0).unwrap();
+    log.create_topic("a", 3, &[]).unwrap();
+    let process = log.process();
+    let mut topology = topology();
+    let insert = |id: i64| crate::topology::Insert {
+        relation: "A".into(),
+        key: Some(vec![Value::Bigint(id)].into()),
+        value: vec![Value::from("x")].into(),
+        timestamp: Some(7),
+    };
+    let ends = || -> i64 {
+        let admin = crate::log::Log::admin(&*process);
+        let end = |partition| admin.stable_end(&TopicPartition::new("a", partition)).unwrap();
+        // a transaction's marker takes an offset of its own
+        (0..3).map(end).sum()
+    };
+    // the same statement twice is two records
+    topology.inserts = vec![insert(1), insert(1)];
+    let (mut first, mut again) = (ControlRecord::default(), ControlRecord::default());
+    with_context(&log, |context| {
+        inserts::write_once(context, &topology, &mut first).unwrap()
+    });
+    let written = ends();
+    assert!(written >= 2, "{written}");
+    with_context(&log, |context| {
+        inserts::write_once(context, &topology, &mut again).unwrap()
+    });
+    assert_eq!((ends(), &again.inserted), (written, &first.inserted));
+    // a statement that is added later is written, and only that
+    topology.inserts.push(insert(2));
+    with_context(&log, |context| {
+        inserts::write_once(context, &topology, &mut again).unwrap()
+    });
+    assert_eq!((again.inserted.len(), ends() > written), (3, true));
+    use crate::types::{TopicPartition, Value};
+}
+
+#[test]
+fn assertions_are_checked_before_anything_is_made() {
+    let log = SimLog::new(1, 0).unwrap();
+    log.create_topic("a", 3, &[]).unwrap();
+    let mut topology = topology();
+    let topic = |name: &str, partitions, absent| Assert {
+        absent,
+        what: Asserted::Topic {
+            name: name.into(),
+            partitions,
+            replicas: None,
+        },
+        timeout_ms: None,
+        sql: format!("ASSERT {name}").into(),
+    };
+    topology.asserts = vec![
+        topic("a", Some(3), false),
+        topic("a", Some(4), false),
+        topic("none", None, false),
+        topic("none", None, true),
+        topic("a", None, true),
+    ];
+    let mut problems = Vec::new();
+    with_context(&log, |context| {
+        asserts::check(context, &topology, &mut problems).unwrap()
+    });
+    let told: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    let said = [
+        "topic a has 3 partitions, not 4",
+        "there is no topic none",
+        "what must not exist does",
+    ];
+    assert_eq!(
+        told,
+        said.map(|why| format!("an assertion of the file does not hold: {why}"))
+    );
+    use crate::topology::{Assert, Asserted};
+}
