@@ -130,7 +130,12 @@ impl Planner<'_> {
             }
             _ => inherited(key),
         };
-        (with.key_spec(&default_key, keys), with.value_spec(&inherited(value)))
+        // nor is wrapping inherited: a derived relation's values are wrapped as the file's default says
+        let default_value = SerdeSpec {
+            wrap_single: self.value_default(value.format).wrap_single,
+            ..inherited(value)
+        };
+        (with.key_spec(&default_key, keys), with.value_spec(&default_value))
     }
 
     pub(super) fn insert(&mut self, into: &Name, query: &Query, all: &[Statement]) -> Result<(), Problem> {
