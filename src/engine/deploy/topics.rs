@@ -38,7 +38,13 @@ pub(super) fn to_create(
     // A declared relation goes first: what its WITH clause says counts, also where a sink of this file writes to it.
     for relation in &topology.relations {
         let compacted = relation.topic.compacted || relation.kind == RelationKind::Table;
-        let config = if compacted {
+        let config = if let (true, Some(_), Some(ms)) = (compacted, relation.window, relation.topic.retention_ms) {
+            // windows come without end: their keys are dropped by age where the user says after which
+            vec![
+                ("cleanup.policy", "compact,delete".into()),
+                ("retention.ms", ms.to_string()),
+            ]
+        } else if compacted {
             vec![("cleanup.policy", "compact".into())]
         } else {
             // Retention goes by record time, and old event times are normal: unlimited unless the user says otherwise.

@@ -51,6 +51,10 @@ impl Planner<'_> {
         self.refuse_join(&left, &right, join)?;
         let at = JoinStep { relation: name, step };
         let on = self.condition(&left, &right, join)?;
+        let stays = self.keyed_by(&left, &on.key, |e| &e.left.expr)
+            && self.keyed_by(&right, &on.key, |e| &e.right.expr)
+            && self.partitioned_apart(&left, &right).is_none();
+        self.check_joined_windows(stays, &left, join)?;
         let sides = match (self.builder.kind(left.node), self.builder.kind(right.node)) {
             (_, RelationKind::Stream) => self.streams(at, left, right, on, join)?,
             (RelationKind::Stream, RelationKind::Table) => self.stream_table(at, left, right, on, join.kind),
@@ -334,7 +338,8 @@ impl Planner<'_> {
 
     /// A key that no column of the sides is called after.
     fn add_synthetic_keys(&self, pipe: &mut Pipe, left: crate::topology::NodeRef, key: &[Equality], kind: JoinKind) {
-        let types = self.builder.schema(left).key_types();
+        let mut types = self.builder.schema(left).key_types();
+        types.truncate(self.declared_keys(pipe));
         for (i, (equality, sql_type)) in key.iter().zip(types).enumerate() {
             if kind != JoinKind::Full && (equality.left_is_column || equality.right_is_column) {
                 continue;

@@ -3,6 +3,7 @@
 use super::Planner;
 use super::output::key_columns;
 use super::query::Pipe;
+use super::window::window_equalities;
 use crate::expr::{CompareOp, Expr};
 use crate::sql::ast::{Expression, ExpressionKind, Join, Name};
 use crate::sql::check::{Checker, Typed};
@@ -55,6 +56,13 @@ impl Planner<'_> {
                 "ON must compare a column of one side with one of the other by '='",
             );
             return Err(problem.hint("ON left.column = right.column, then AND with further conditions"));
+        }
+        if self.joined_windows(left, right, join)? {
+            let keys = (self.declared_keys(left), self.declared_keys(right));
+            let bounds = window_equalities(keys, join.on.span).map(|equality| (equality, &join.on));
+            let known = |bound: &Equality| equalities.iter().any(|(e, _)| e.left.expr == bound.left.expr);
+            let bounds: Vec<_> = bounds.filter(|(bound, _)| !known(bound)).collect();
+            equalities.extend(bounds);
         }
         let on = if self.builder.kind(right.node) == RelationKind::Table {
             self.by_primary_key(right, join, equalities, residual)?

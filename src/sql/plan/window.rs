@@ -1,14 +1,16 @@
 //! WINDOW: what the clause says as milliseconds, the columns WINDOWSTART and WINDOWEND, and where they may be used.
 
 use super::Planner;
+use super::join_on::Equality;
 use super::output::Item;
 use super::query::Pipe;
 use crate::expr::{AggregateCall, Expr};
-use crate::sql::ast::{Duration, Emit, Query, Window, WindowType};
+use crate::sql::ast::{Duration, Emit, Join, Query, Window, WindowType};
+use crate::sql::check::Typed;
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::scope::ScopeColumn;
 use crate::topology::{WindowSpec, Windows};
-use crate::types::{RelationKind, WINDOW_COLUMNS, WindowInfo};
+use crate::types::{RelationKind, SqlType, WINDOW_COLUMNS, WindowInfo, WindowKind};
 
 /// The grace period where none is written, as ksqlDB's.
 const DEFAULT_GRACE_MS: i64 = 24 * 3_600_000;
@@ -162,6 +164,53 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether both sides of a join have windows in their keys: then they are joined by the windows, too.
+    ///
+    /// # Errors
+    /// When only one has them, or one has sessions.
+    pub(super) fn joined_windows(&self, left: &Pipe, right: &Pipe, join: &Join) -> Result<bool, Problem> {
+        let (a, b) = (self.builder.window(left.node), self.builder.window(right.node));
+        let named = |window: WindowInfo| format!("{} windows", window.kind);
+        let message = match (a, b) {
+            (None, None) => return Ok(false),
+            (Some(a), Some(b)) if a.is_session() == b.is_session() && a.size_ms == b.size_ms => return Ok(true),
+            (Some(a), Some(b)) if a.is_session() == b.is_session() => {
+                let ms = |window: WindowInfo| window.size_ms.unwrap_or_default();
+                format!(
+                    "the windows of the sides have different sizes, {} ms and {} ms",
+                    ms(a),
+                    ms(b)
+                )
+            }
+            (Some(a), Some(b)) => format!("the left side has {}, the right side {}", named(a), named(b)),
+            (Some(window), None) => format!(
+                "the left side has {} in its keys, the right side has none",
+                named(window)
+            ),
+            (None, Some(window)) => format!(
+                "the right side has {} in its keys, the left side has none",
+                named(window)
+            ),
+        };
+        let problem = Problem::new(
+            join.span,
+            format!("the windows of the sides do not go together: {message}"),
+        );
+        Err(problem.hint("equal windows are joined with equal ones"))
+    }
+
+    /// Windows belong to their key: a windowed side is joined by that key and no other.
+    ///
+    /// # Errors
+    /// When one would have to be re-keyed.
+    pub(super) fn check_joined_windows(&self, stays: bool, left: &Pipe, join: &Join) -> Result<(), Problem> {
+        if stays || self.builder.window(left.node).is_none() {
+            return Ok(());
+        }
+        let message = "windowed sides are joined by their whole keys: another key would take the windows away";
+        Err(Problem::new(join.on.span, message).hint("ON left.key = right.key, both written in the same KEY_FORMAT"))
+    }
+
     /// How many columns of a node's key are declared: the bounds of its windows stand behind them.
     pub(super) fn declared_keys(&self, pipe: &Pipe) -> usize {
         let keys = self.builder.schema(pipe.node).key.len();
@@ -189,7 +238,7 @@ pub(super) fn window_scope(exprs: [Expr; 2]) -> impl Iterator<Item = ScopeColumn
         relation: Some(0),
         name: name.into(),
         expr,
-        sql_type: crate::types::SqlType::Bigint,
+        sql_type: SqlType::Bigint,
         hidden: true,
         lost: None,
     })
@@ -204,7 +253,6 @@ pub(super) fn declared_window(
     keys: usize,
     span: Span,
 ) -> Result<Option<WindowInfo>, Problem> {
-    use crate::types::WindowKind;
     let Some(kind) = &with.window_type else {
         return match &with.window_size {
             None => Ok(None),
@@ -241,4 +289,22 @@ pub(super) fn declared_window(
         kind: kind.value,
         size_ms: with.window_size.as_ref().map(|size| size.value),
     }))
+}
+
+/// The bounds of both sides' windows are equal: part of what windowed sides are joined by. `keys`: how many key columns each side declares.
+pub(super) fn window_equalities(keys: (usize, usize), span: Span) -> impl Iterator<Item = Equality> {
+    (0..WINDOW_COLUMNS.len()).map(move |i| {
+        let bound = |keys: usize| Typed {
+            expr: Expr::Key(keys + i),
+            sql_type: Some(SqlType::Bigint),
+            span,
+        };
+        Equality {
+            left: bound(keys.0),
+            right: bound(keys.1),
+            left_is_column: true,
+            right_is_column: true,
+            span,
+        }
+    })
 }

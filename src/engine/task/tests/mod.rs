@@ -5,6 +5,7 @@ mod cost;
 mod joins;
 mod operators;
 mod oracle;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -86,7 +86,7 @@ pub(super) fn drive(run: &mut Local, steps: &[Step]) -> Vec<(Input, Timestamp)> 
 
 type Rows = BTreeMap<i64, Vec<Option<i64>>>;
 
-fn numbers(row: &Row) -> Vec<Option<i64>> {
+pub(super) fn numbers(row: &Row) -> Vec<Option<i64>> {
     let number = |v: &Value| match v {
         Value::Bigint(n) => Some(*n),
         _ => None,
