@@ -240,7 +240,8 @@ pub fn double_to_string(x: f64) -> String {
     }
     let text = format!("{x:E}");
     match text.split_once('E') {
-        Some((mantissa, exponent)) if !mantissa.contains('.') => format!("{mantissa}.0E{exponent}"),
+        // Double.toString (JDK 19): of two digits the nearest, where one would do: 4.9E-324
+        Some((mantissa, _)) if !mantissa.contains('.') => format!("{x:.1E}"),
         _ => text,
     }
 }
