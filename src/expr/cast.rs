@@ -2,7 +2,7 @@
 //! type.
 
 use super::{EvalError, display::literal, time_text};
-use crate::types::{Decimal, MAX_PRECISION, SqlType, Value, map_value};
+use crate::types::{Decimal, MAX_PRECISION, SqlType, Value, double_to_string, map_value};
 
 /// Precision and scale with which an exact number takes part in decimal arithmetic.
 pub fn decimal_of(sql_type: &SqlType) -> Option<(u8, u8)> {
@@ -223,25 +223,5 @@ fn to_text(value: &Value) -> String {
             format!("{{{}}}", list(entries.iter().map(entry).collect()))
         }
         Value::Struct(fields) => format!("Struct{{{}}}", list(fields.iter().map(to_text).collect())),
-    }
-}
-
-/// A double as Java prints it: `1.0`, `1.0E10`, `1.5E-5`, `NaN`, `Infinity`.
-pub fn double_to_string(x: f64) -> String {
-    if x.is_nan() {
-        return "NaN".into();
-    }
-    if x.is_infinite() {
-        return if x > 0.0 { "Infinity".into() } else { "-Infinity".into() };
-    }
-    let size = x.abs();
-    if x == 0.0 || (1e-3..1e7).contains(&size) {
-        return format!("{x:?}");
-    }
-    let text = format!("{x:E}");
-    match text.split_once('E') {
-        // Double.toString (JDK 19): of two digits the nearest, where one would do: 4.9E-324
-        Some((mantissa, _)) if !mantissa.contains('.') => format!("{x:.1E}"),
-        _ => text,
     }
 }

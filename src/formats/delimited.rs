@@ -165,7 +165,7 @@ impl Serializer for Delimited {
                 Value::Boolean(b) => Cow::Borrowed(if *b { "true" } else { "false" }),
                 Value::Integer(n) | Value::Date(n) | Value::Time(n) => n.to_string().into(),
                 Value::Bigint(n) | Value::Timestamp(n) => n.to_string().into(),
-                Value::Double(x) => scalar::double_text(*x).into(),
+                Value::Double(x) => crate::types::double_to_string(*x).into(),
                 Value::Decimal(d) => d.to_string().into(),
                 Value::Bytes(b) => STANDARD.encode(b).into(),
                 Value::Array(_) | Value::Map(_) | Value::Struct(_) => {

@@ -29,25 +29,6 @@ pub(super) fn parse(text: &str, sql_type: &SqlType) -> Option<Value> {
     })
 }
 
-/// A double as Java's `Double.toString` writes it.
-pub(super) fn double_text(x: f64) -> String {
-    if x.is_nan() {
-        return "NaN".into();
-    }
-    if x.is_infinite() {
-        return if x < 0.0 { "-Infinity" } else { "Infinity" }.into();
-    }
-    let size = x.abs();
-    if size == 0.0 || (1e-3..1e7).contains(&size) {
-        return format!("{x:?}");
-    }
-    let text = format!("{x:E}");
-    match text.split_once('E') {
-        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
-        _ => text,
-    }
-}
-
 /// A finite number, or one of the words that Java writes for the others.
 fn double(text: &str) -> Option<f64> {
     match text {

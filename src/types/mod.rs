@@ -4,6 +4,7 @@
 
 mod change;
 mod decimal;
+mod double;
 mod format_features;
 mod key_codec;
 mod row_codec;
@@ -15,6 +16,7 @@ mod window;
 
 pub use change::{Change, Headers, Row, Timestamp};
 pub use decimal::{Decimal, DecimalError, MAX_PRECISION};
+pub use double::double_to_string;
 pub use format_features::FormatFeatures;
 pub use key_codec::{decode_key, encode_key, encode_key_prefix, prefix_end};
 pub use row_codec::{CodecError, ROW_CODEC_VERSION, decode_row, encode_row, skip_value};

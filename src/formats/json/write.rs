@@ -103,7 +103,7 @@ fn scalar(v: &Value, out: &mut String) {
         Value::Double(x) if x.is_nan() => write!(out, "\"NaN\""),
         Value::Double(x) if x.is_infinite() => write!(out, "\"{}Infinity\"", if *x < 0.0 { "-" } else { "" }),
         Value::Double(x) => {
-            out.push_str(&super::super::scalar::double_text(*x));
+            out.push_str(&crate::types::double_to_string(*x));
             Ok(())
         }
         Value::Decimal(d) => write!(out, "{d}"),
