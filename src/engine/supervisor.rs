@@ -86,8 +86,20 @@ impl Engine {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(parts: EngineParts, topologies: Vec<Arc<Topology>>) -> std::io::Result<Self> {
+        Self::start_into(Arc::new(Published::new()), parts, topologies)
+    }
+
+    /// As [`Self::start`], publishing where others look already.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_into(
+        published: Arc<Published>,
+        parts: EngineParts,
+        topologies: Vec<Arc<Topology>>,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            published: Arc::new(Published::new()),
+            published,
             startup: Mutex::new(Startup::Starting),
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
@@ -233,7 +245,14 @@ impl Supervisor {
             return Ok(());
         }
         let Some(record) = self.control.state.get(name).cloned() else {
-            return self.forget(name);
+            if self.control.is_removed(name) {
+                return self.forget(name);
+            }
+            tracing::warn!(
+                topology = name,
+                "the control topic has no record of it, and none that it was undeployed; it goes on"
+            );
+            return Ok(());
         };
         match record.wanted {
             Wanted::Undeploying => return self.forget(name),
@@ -328,10 +347,10 @@ impl Supervisor {
         all.iter_mut().for_each(Generation::join);
     }
 
-    /// Writes a record, and knows it at once: until it is read back, the topology would look as if it had been undeployed.
+    /// Writes a record, and knows it at once: an older one may still have to be read, such as the end of an undeployment before it.
     fn write_record(&mut self, name: &str, record: ControlRecord) -> Result<(), DeployError> {
-        operations::write(&self.parts.context(), name, Some(record.clone()))?;
-        self.control.state.insert(name.to_owned(), record);
+        let offset = operations::write(&self.parts.context(), name, Some(record.clone()))?;
+        self.control.wrote(name, record, offset);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! It is compacted and has one partition; the key is the topology's name. Commands write it, running instances follow it, and a command that
 //! is given while nothing runs is carried out at the next start. *Invariant*: a reader that has reached the end knows the state of all topologies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -124,6 +124,10 @@ pub struct ControlReader {
     tp: TopicPartition,
     /// What has been read so far.
     pub state: ControlState,
+    /// Topologies of which a record said that they are gone. One of which nothing is known is not among them.
+    removed: BTreeSet<String>,
+    /// Where this process has written itself: what stands before that is older news.
+    own: BTreeMap<String, i64>,
 }
 
 /// Where the records are.
@@ -156,6 +160,8 @@ impl ControlReader {
             fetcher,
             tp,
             state: ControlState::new(),
+            removed: BTreeSet::new(),
+            own: BTreeMap::new(),
         };
         let mut rounds = 0;
         while reader.fetcher.position(0)?.unwrap_or(low) < end {
@@ -173,18 +179,26 @@ impl ControlReader {
     /// # Errors
     /// Those of the log. A record that is none of ours is skipped with a warning.
     pub fn poll(&mut self, timeout: Duration) -> LogResult<Vec<String>> {
-        let (state, mut changed) = (&mut self.state, Vec::new());
+        let Self {
+            state, removed, own, ..
+        } = self;
+        let mut changed = Vec::new();
         self.fetcher.poll(1_000, timeout, &mut |fetched| {
             let Fetched::Record(record) = fetched else { return };
             let Some(name) = record.key.and_then(|key| std::str::from_utf8(key).ok()) else {
                 return;
             };
+            if own.get(name).is_some_and(|own| record.offset < *own) {
+                return;
+            }
             match record.value.map(serde_json::from_slice::<ControlRecord>) {
                 None => {
                     state.remove(name);
+                    removed.insert(name.to_string());
                 }
                 Some(Ok(control)) => {
                     state.insert(name.to_string(), control);
+                    removed.remove(name);
                 }
                 Some(Err(error)) => {
                     tracing::warn!(topology = name, offset = record.offset, %error, "a control record cannot be read");
@@ -196,9 +210,21 @@ impl ControlReader {
         changed.dedup();
         Ok(changed)
     }
+
+    /// Knows at once what this process has written, at `offset`: what is read from before it no longer counts.
+    pub fn wrote(&mut self, name: &str, record: ControlRecord, offset: i64) {
+        self.removed.remove(name);
+        self.state.insert(name.to_owned(), record);
+        self.own.insert(name.to_owned(), offset);
+    }
+
+    /// Whether a topology was undeployed: a record says so. That there is no record of it is not enough to delete anything.
+    pub fn is_removed(&self, name: &str) -> bool {
+        self.removed.contains(name)
+    }
 }
 
-/// Writes what is to be known of a topology; `None` forgets it. Waits until the log has it.
+/// Writes what is to be known of a topology; `None` forgets it. Waits until the log has it, and says at which offset.
 ///
 /// # Errors
 /// Those of the log.
@@ -207,7 +233,7 @@ pub fn write(
     settings: &EngineSettings,
     topology: &str,
     record: Option<&ControlRecord>,
-) -> LogResult<()> {
+) -> LogResult<i64> {
     let json = |record| serde_json::to_vec(record).map_err(|e| LogError::Fatal(format!("control record: {e}")));
     let value = record.map(json).transpose()?;
     let mut producer = log.quick_producer()?;
@@ -225,7 +251,7 @@ pub fn write(
     loop {
         match producer.flush(ROUND) {
             Err(LogError::Retry(_)) if rounds < ROUNDS => rounds += 1,
-            other => return other.map(|_| ()),
+            other => return other.map(|written| written.last().map_or(-1, |(_, _, offset)| *offset)),
         }
     }
 }

@@ -17,11 +17,11 @@ use crate::types::{RelationKind, Timestamp, TopicPartition};
 const LEAVE_ROUNDS: usize = 300;
 const LEAVE_ROUND: Duration = Duration::from_millis(100);
 
-/// Writes a record, with the time; `None` forgets the topology.
+/// Writes a record, with the time; `None` forgets the topology. The offset of the record.
 ///
 /// # Errors
 /// When Kafka is away.
-pub fn write(context: &DeployContext<'_>, name: &str, record: Option<ControlRecord>) -> Result<(), DeployError> {
+pub fn write(context: &DeployContext<'_>, name: &str, record: Option<ControlRecord>) -> Result<i64, DeployError> {
     let record = record.map(|record| ControlRecord {
         written_at: now(),
         ..record
@@ -86,7 +86,8 @@ fn set_wanted(context: &DeployContext<'_>, name: &str, wanted: Wanted) -> Result
             "bring that to its end with `millstream undeploy`",
         ));
     }
-    write(context, name, Some(ControlRecord { wanted, ..record }))
+    write(context, name, Some(ControlRecord { wanted, ..record }))?;
+    Ok(())
 }
 
 /// The topics that a topology writes for others.
@@ -166,7 +167,8 @@ pub fn finish_undeploy(context: &DeployContext<'_>, name: &str) -> Result<(), De
         .admin()
         .delete_topics(&topics)
         .map_err(|e| DeployError::log(&topology, e))?;
-    write(context, name, None)
+    write(context, name, None)?;
+    Ok(())
 }
 
 /// Removes the internal topics and the group of a generation; can be repeated.

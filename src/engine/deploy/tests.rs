@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::control::{ControlReader, ControlRecord, Wanted};
 use super::*;
@@ -209,7 +210,35 @@ fn the_control_topic_is_followed() {
     control::write(&*process, &settings, "t", None).unwrap();
     assert_eq!(follower.poll(Duration::ZERO).unwrap(), ["t"]);
     assert!(follower.state.is_empty());
-    use std::time::Duration;
+}
+
+#[test]
+fn only_a_record_that_says_so_makes_a_topology_undeployed() {
+    let log = SimLog::new(1, 0).unwrap();
+    let process = log.process();
+    let settings = EngineSettings::default();
+    let undeploying = ControlRecord {
+        wanted: Wanted::Undeploying,
+        ..ControlRecord::default()
+    };
+    let mut reader = ControlReader::open(&*process, &settings).unwrap();
+    control::write(&*process, &settings, "t", Some(&undeploying)).unwrap();
+    assert_eq!(reader.poll(Duration::ZERO).unwrap(), ["t"]);
+    assert!(!reader.is_removed("t") && !reader.is_removed("other"));
+    // the start brings the undeployment to its end, and deploys again: its own record is known before the end of the undeployment is read
+    let end = control::write(&*process, &settings, "t", None).unwrap();
+    let deployed = ControlRecord::default();
+    reader.wrote("t", deployed.clone(), end + 1);
+    reader.poll(Duration::ZERO).unwrap();
+    assert!(!reader.is_removed("t"));
+    assert_eq!(reader.state["t"], deployed);
+    assert_eq!(
+        control::write(&*process, &settings, "t", Some(&deployed)).unwrap(),
+        end + 1
+    );
+    control::write(&*process, &settings, "t", None).unwrap();
+    reader.poll(Duration::ZERO).unwrap();
+    assert!(reader.is_removed("t") && reader.state.is_empty());
 }
 
 #[test]
