@@ -20,6 +20,7 @@ mod openapi;
 mod params;
 mod routes;
 mod serve;
+mod starting;
 mod state;
 mod streams;
 mod topologies;

@@ -7,7 +7,7 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 
-use super::{ApiError, App, feed, guard, health, metrics, openapi, streams, topologies, views};
+use super::{ApiError, App, feed, guard, health, metrics, openapi, starting, streams, topologies, views};
 
 /// What a route does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -423,6 +423,7 @@ pub fn app(state: App) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(state.settings().body_bytes))
+        .layer(middleware::from_fn_with_state(state.clone(), starting::gate))
         .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
         .layer(middleware::from_fn_with_state(state.clone(), metrics::count))
         .with_state(state)

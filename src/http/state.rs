@@ -88,17 +88,17 @@ impl App {
             parts,
             feeds: AtomicUsize::new(0),
             counters: RouteCounters::new(),
-            starting: Mutex::new(Some("the topologies are being deployed".into())),
+            starting: Mutex::new(Some("the topologies are being compiled and deployed".into())),
             stop: watch::Sender::new(false),
         }))
     }
 
-    /// Said once the topologies are deployed; until then the process is not ready.
+    /// Said once the topologies are deployed; until then the process is not ready, and nothing but its health is answered.
     pub fn set_deployed(&self) {
         *self.0.starting.lock() = None;
     }
 
-    /// Says why nothing is deployed yet (Kafka is away), for `/health/ready`.
+    /// Says why nothing is deployed yet (Kafka or the registry is away).
     pub fn set_starting(&self, reason: impl Into<String>) {
         *self.0.starting.lock() = Some(reason.into());
     }

@@ -106,6 +106,7 @@ impl Rig {
             app_id: "millstream".into(),
             settings: HttpSettings::default(),
         });
+        state.set_deployed();
         Self {
             world,
             published,

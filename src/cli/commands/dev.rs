@@ -7,7 +7,7 @@ use clap::Command;
 
 use super::{CommandSpec, Logs};
 use crate::cli::dev::{Feed, LiveList, Local, create_topics};
-use crate::cli::running::{self, Running};
+use crate::cli::running::{self, Opened, Running};
 use crate::cli::settings::Settings;
 use crate::cli::{Failure, Invocation, Outcome, logging, output, signals, sql_files};
 use crate::http;
@@ -55,7 +55,10 @@ async fn serve(settings: &Settings, live: bool) -> Outcome {
     logging::start(settings, log_file)?;
     let local = Local::start(settings, &data_dir).await?;
     tracing::debug!("broker and registry are up");
-    let Some(topologies) = running::compile(files, &local.ground.schemas, &stop).await? else {
+    let listener = http::bind(settings.text("http")).await.map_err(Failure::Failed)?;
+    let opened = Opened::new(settings, instance, local.ground.clone(), listener)?;
+    let waits = |reason: &str| opened.waits_for(reason);
+    let Some(topologies) = running::compile(files, &local.ground.schemas, &waits, &stop).await? else {
         return Ok(());
     };
     tracing::debug!("SQL is compiled");
@@ -65,9 +68,7 @@ async fn serve(settings: &Settings, live: bool) -> Outcome {
         tokio::task::spawn_blocking(create).await.map_err(Failure::failed)??;
     }
     tracing::debug!("topics of the sample are there");
-    let listener = http::bind(settings.text("http")).await.map_err(Failure::Failed)?;
-    let started = Running::start(settings, instance, local.ground.clone(), topologies, listener, &stop).await?;
-    if let Some(running) = started {
+    if let Some(running) = opened.start(topologies, &stop).await? {
         running.all_running(TASKS_LIMIT, &stop).await;
         let feed = match settings.flag("no-sample") {
             true => None,

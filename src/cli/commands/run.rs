@@ -7,7 +7,7 @@ use clap::Command;
 use tokio::sync::watch;
 
 use super::{CommandSpec, Logs};
-use crate::cli::running::{self, Ground, Running};
+use crate::cli::running::{self, Ground, Opened};
 use crate::cli::settings::{Settings, Source};
 use crate::cli::{Failure, Invocation, Outcome, registry, schema_files, signals, sql_files};
 use crate::formats::{Compatibility, RegisteredSchema, RegistryError, SchemaSource, SchemaText};
@@ -44,13 +44,16 @@ async fn serve(settings: &Settings) -> Outcome {
     let listener = http::bind(settings.text("http")).await.map_err(Failure::Failed)?;
     let ground = ground(settings)?;
     tracing::info!(kafka = ground.kafka, registry = ground.registry, "starting");
-    if !register(settings, &ground.schemas, &stop).await? {
+    let opened = Opened::new(settings, instance, ground, listener)?;
+    let schemas = opened.ground().schemas.clone();
+    let waits = |reason: &str| opened.waits_for(reason);
+    if !register(settings, &schemas, &waits, &stop).await? {
         return Ok(());
     }
-    let Some(topologies) = running::compile(files, &ground.schemas, &stop).await? else {
+    let Some(topologies) = running::compile(files, &schemas, &waits, &stop).await? else {
         return Ok(());
     };
-    let Some(running) = Running::start(settings, instance, ground, topologies, listener, &stop).await? else {
+    let Some(running) = opened.start(topologies, &stop).await? else {
         return Ok(());
     };
     running::announce(settings, &running);
@@ -81,6 +84,7 @@ fn ground(settings: &Settings) -> Result<Ground, Failure> {
 async fn register(
     settings: &Settings,
     schemas: &Arc<dyn SchemaSource>,
+    waits: &dyn Fn(&str),
     stop: &watch::Receiver<bool>,
 ) -> Result<bool, Failure> {
     if settings
@@ -101,7 +105,8 @@ async fn register(
             Ok(()) => return Ok(true),
             Err(schema_files::RegisterFailure::Problems(problems)) => return Err(Failure::usage(problems.join("\n"))),
             Err(schema_files::RegisterFailure::Away(reason)) => {
-                tracing::warn!(reason, "the schema registry is away; trying again")
+                tracing::warn!(reason, "the schema registry is away; trying again");
+                waits(&format!("the schema registry is away: {reason}"));
             }
         }
         tokio::select! {

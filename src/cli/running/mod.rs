@@ -1,12 +1,11 @@
 //! A running instance: engine and HTTP over a log and a registry. `run` and `dev` differ only in where these two are.
 //!
 //! ```text
-//! SQL files -> compile (waits for the registry) -> Engine (waits for Kafka) -> ready
-//!                                                     | published
-//!                                               HTTP: views, ingest, control
+//! HTTP: alive, not ready -> SQL files -> compile (waits for the registry) -> Engine (waits for Kafka) -> ready
+//!                                                                               | published
+//!                                                                         HTTP: views, ingest, control
 //! ```
 
-mod control;
 mod settings;
 
 use std::net::SocketAddr;
@@ -25,7 +24,7 @@ use super::sql_files::{CompileFailure, compile_all};
 use super::{Failure, output, signals};
 use crate::engine::{Engine, EngineParts, Instance, LogIngest, Published, Startup};
 use crate::formats::SchemaSource;
-use crate::http::{self, App, AppParts};
+use crate::http::{self, App, AppParts, EngineControl};
 use crate::log::Log;
 use crate::log::kafka::KafkaLog;
 use crate::sql::SourceFile;
@@ -70,13 +69,14 @@ pub fn lock(settings: &Settings) -> Result<Instance, Failure> {
     Instance::open(&settings.path("data-dir")).map_err(Failure::Failed)
 }
 
-/// Compiles the files; waits as long as a registry that has to tell columns is away. `None`: asked to stop meanwhile.
+/// Compiles the files; waits as long as a registry that has to tell columns is away, and tells `waits` so. `None`: asked to stop meanwhile.
 ///
 /// # Errors
 /// All problems of all files.
 pub async fn compile(
     files: Vec<SourceFile>,
     schemas: &Arc<dyn SchemaSource>,
+    waits: &dyn Fn(&str),
     stop: &watch::Receiver<bool>,
 ) -> Result<Option<Vec<Arc<Topology>>>, Failure> {
     let files = Arc::new(files);
@@ -96,6 +96,7 @@ pub async fn compile(
             }
         };
         tracing::warn!(reason, "the schema registry is away; trying again");
+        waits(&format!("the schema registry is away: {reason}"));
         tokio::select! {
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY.1),
             () = signals::stopped(stop) => return Ok(None),
@@ -103,40 +104,44 @@ pub async fn compile(
     }
 }
 
-impl Running {
-    /// Starts the engine and HTTP, and waits until all topologies are deployed. `None`: asked to stop meanwhile.
+/// HTTP that is up before anything is deployed: it answers that it is alive, and what is waited for.
+pub struct Opened {
+    app: App,
+    published: Arc<Published>,
+    parts: EngineParts,
+    ground: Ground,
+    stop_http: oneshot::Sender<()>,
+    http: JoinHandle<std::io::Result<()>>,
+    address: SocketAddr,
+    instance: Instance,
+}
+
+impl Opened {
+    /// Starts HTTP.
     ///
     /// # Errors
-    /// Everything that the user has to change; nothing was deployed then.
-    pub async fn start(
+    /// When the system gives no thread.
+    pub fn new(
         settings: &Settings,
         instance: Instance,
         ground: Ground,
-        topologies: Vec<Arc<Topology>>,
-        listener: (TcpListener, SocketAddr),
-        stop: &watch::Receiver<bool>,
-    ) -> Result<Option<Self>, Failure> {
-        let log: Arc<dyn Log> = ground.log.clone();
-        let engine_settings = engine_settings(settings);
+        (listener, address): (TcpListener, SocketAddr),
+    ) -> Result<Self, Failure> {
+        let stores = RocksStores::new(settings.path("data-dir").join("state"), &settings::rocks(settings));
         let parts = EngineParts {
-            log: log.clone(),
+            log: ground.log.clone(),
             schemas: ground.schemas.clone(),
-            stores: Arc::new(RocksStores::new(
-                settings.path("data-dir").join("state"),
-                &settings::rocks(settings),
-            )),
-            settings: engine_settings.clone(),
+            stores: Arc::new(stores),
+            settings: engine_settings(settings),
             instance: instance.id().to_owned(),
         };
-        let engine = Engine::start(parts, topologies).map_err(Failure::failed)?;
-        let (listener, address) = listener;
+        let published = Arc::new(Published::new());
+        let ingest = LogIngest::start(parts.log.clone(), parts.schemas.clone()).map_err(Failure::failed)?;
         let app = App::new(AppParts {
-            published: engine.published(),
-            ingest: Some(Arc::new(
-                LogIngest::start(log.clone(), ground.schemas.clone()).map_err(Failure::failed)?,
-            )),
-            app_id: engine_settings.app_id.clone(),
-            control: Arc::new(control::ByLog::new(log, ground.schemas.clone(), engine_settings)),
+            published: published.clone(),
+            ingest: Some(Arc::new(ingest)),
+            app_id: parts.settings.app_id.clone(),
+            control: Arc::new(EngineControl(parts.clone())),
             settings: settings::http(settings, address),
         });
         let (stop_http, stopped) = oneshot::channel::<()>();
@@ -145,17 +150,49 @@ impl Running {
             let _ = stopped.await;
         };
         let http = tokio::spawn(http::serve(listener, app.clone(), until));
-        let running = Self {
-            engine,
+        Ok(Self {
+            app,
+            published,
+            parts,
             ground,
             stop_http,
             http,
             address,
-            _instance: instance,
+            instance,
+        })
+    }
+
+    /// What it stands on.
+    pub fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    /// Says what is waited for, to those who ask.
+    pub fn waits_for(&self, reason: &str) {
+        self.app.set_starting(reason);
+    }
+
+    /// Starts the engine, and waits until all topologies are deployed. `None`: asked to stop meanwhile.
+    ///
+    /// # Errors
+    /// Everything that the user has to change; nothing was deployed then.
+    pub async fn start(
+        self,
+        topologies: Vec<Arc<Topology>>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Option<Running>, Failure> {
+        let engine = Engine::start_into(self.published, self.parts, topologies).map_err(Failure::failed)?;
+        let running = Running {
+            engine,
+            ground: self.ground,
+            stop_http: self.stop_http,
+            http: self.http,
+            address: self.address,
+            _instance: self.instance,
         };
-        match running.deployed(stop).await {
+        match running.deployed(&self.app, stop).await {
             Ok(true) => {
-                app.set_deployed();
+                self.app.set_deployed();
                 Ok(Some(running))
             }
             Ok(false) => {
@@ -168,9 +205,12 @@ impl Running {
             }
         }
     }
+}
 
+impl Running {
     /// Waits for the end of the start; false when asked to stop meanwhile.
-    async fn deployed(&self, stop: &watch::Receiver<bool>) -> Result<bool, Failure> {
+    async fn deployed(&self, app: &App, stop: &watch::Receiver<bool>) -> Result<bool, Failure> {
+        let mut said = String::new();
         loop {
             match self.engine.startup() {
                 Startup::Started => return Ok(true),
@@ -179,6 +219,10 @@ impl Running {
                     return Err(Failure::usage(format!("nothing was deployed\n{}", texts.join("\n"))));
                 }
                 Startup::Starting | Startup::Waiting(_) if *stop.borrow() => return Ok(false),
+                Startup::Waiting(reason) if reason != said => {
+                    app.set_starting(reason.clone());
+                    said = reason;
+                }
                 Startup::Starting | Startup::Waiting(_) => tokio::time::sleep(LOOK).await,
             }
         }
@@ -198,6 +242,7 @@ impl Running {
                 tokio::time::sleep(LOOK).await;
             }
         };
+        // At the limit the caller goes on: what is still being restored says so over HTTP.
         let _ = tokio::time::timeout(limit, wait).await;
     }
 
@@ -241,6 +286,7 @@ impl Running {
             if ended.is_err() {
                 tracing::error!("the engine did not stop cleanly");
             }
+            // The socket's error or panic: the process ends all the same.
             let _ = http.await;
         };
         if tokio::time::timeout(STOP_WITHIN, end).await.is_err() {

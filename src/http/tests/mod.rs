@@ -491,3 +491,21 @@ async fn the_openapi_document_and_the_reference_are_the_committed_ones() {
         );
     }
 }
+
+#[tokio::test]
+async fn until_the_topologies_are_deployed_only_its_health_is_answered() {
+    let rig = rig();
+    rig.app.set_starting("the schema registry is away");
+    assert_eq!(rig.get("/health/live").await.0, StatusCode::OK);
+    let (status, ready) = rig.get("/health/ready").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ready["reasons"][0], "the schema registry is away");
+    for path in ["/", "/v1/views", "/v1/streams", "/metrics", "/nothing"] {
+        let (status, answer) = rig.get(path).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains("the schema registry is away"), "{path}: {message}");
+    }
+    rig.app.set_deployed();
+    assert_eq!(rig.get("/v1/views").await.0, StatusCode::OK);
+}

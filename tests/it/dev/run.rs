@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::process::{Dev, Starting, TempDir, dev_command, millstream, root, wait_for};
+use super::process::{Dev, Starting, TempDir, ask, dev_command, millstream, root, wait_for};
 
 fn free_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -29,7 +29,7 @@ fn ground(data: &Path, kafka: &str, registry: &str) -> Dev {
     Dev::ready(data, command)
 }
 
-fn run_command(data: &Path, kafka: &str, registry: &str) -> Command {
+fn run_command(data: &Path, kafka: &str, registry: &str, http: &str) -> Command {
     let mut command = millstream();
     let log = std::fs::OpenOptions::new()
         .create(true)
@@ -44,7 +44,7 @@ fn run_command(data: &Path, kafka: &str, registry: &str) -> Command {
             "--schema-registry",
             &format!("http://{registry}"),
         ])
-        .args(["--http", "127.0.0.1:0", "--print-urls", "json", "--log-format", "json"])
+        .args(["--http", http, "--print-urls", "json", "--log-format", "json"])
         .arg("--schemas")
         .arg(root().join("schemas"))
         .arg("--data-dir")
@@ -57,14 +57,33 @@ fn run_command(data: &Path, kafka: &str, registry: &str) -> Command {
 #[test]
 fn it_waits_for_kafka_and_the_registry_and_goes_on_by_itself() {
     let data = TempDir::new("run");
-    let (kafka, registry) = (free_port(), free_port());
-    let starting = Starting::new(&data.0, run_command(&data.0, &kafka, &registry));
+    let (kafka, registry, http) = (free_port(), free_port(), free_port());
+    let starting = Starting::new(&data.0, run_command(&data.0, &kafka, &registry, &http));
     let log = data.0.join("log");
     wait_for("a word that the registry is away", || {
         std::fs::read_to_string(&log)
             .ok()
             .filter(|text| text.contains("is away"))
     });
+    // HTTP is up meanwhile, and tells what is waited for
+    assert_eq!(ask(&http, "/health/live", None).0, 200);
+    let (status, ready) = ask(&http, "/health/ready", None);
+    assert_eq!(status, 503, "{ready}");
+    assert!(
+        ready["reasons"][0]
+            .as_str()
+            .is_some_and(|why| why.contains("registry is away")),
+        "{ready}"
+    );
+    let (status, views) = ask(&http, "/v1/views", None);
+    assert_eq!(status, 503, "{views}");
+    assert!(
+        views["error"]["message"]
+            .as_str()
+            .is_some_and(|why| why.contains("registry is away")),
+        "{views}"
+    );
+
     let ground_data = TempDir::new("ground");
     let first = ground(&ground_data.0, &kafka, &registry);
     let run = starting.ready();
