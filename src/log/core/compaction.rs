@@ -284,7 +284,9 @@ pub(super) fn run(access: &impl CoreAccess, partition: u32, now_ms: i64) -> Resu
 /// A partition that cannot be compacted because a batch of it cannot be decoded stays as it is.
 pub(super) fn explain(error: ErrorCode) -> &'static str {
     match error {
-        ErrorCode::InvalidRecord => "a batch in it cannot be decoded; the topic stays as it is",
+        ErrorCode::InvalidRecord | ErrorCode::CorruptMessage | ErrorCode::MessageTooLarge => {
+            "a batch in it cannot be decoded; the topic stays as it is"
+        }
         ErrorCode::UnknownTopicOrPartition => "the topic was deleted meanwhile",
         _ => "the log cannot be read or written",
     }

@@ -21,6 +21,7 @@ pub mod batch;
 mod compaction;
 mod error;
 mod events;
+mod expand;
 mod fetch;
 pub mod groups;
 mod in_process;

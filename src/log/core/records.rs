@@ -2,16 +2,12 @@
 //!
 //! Only in-process callers, compaction and look-ups by time come here; produce and fetch move batches unopened.
 //! *Invariant*: bytes from outside never panic and never make an allocation that the bytes themselves do not bear out,
-//! except that a compressed batch may expand.
+//! except that a compressed batch may expand, up to [`super::expand::MAX_EXPANDED_BYTES`].
 
 use super::batch::{self, BatchHeader};
 use super::error::{ErrorCode, Result};
+use super::expand::expand;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
-
-/// A snappy block may claim any length up to 4 GB in five bytes; no batch of ours expands beyond this.
-const SNAPPY_MAX_BYTES: u64 = 256 << 20;
-const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\x00";
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -208,50 +204,7 @@ fn take(bytes: &mut Bytes, length: i64) -> Result<Bytes> {
 
 /// The records' bytes of a batch, decompressed.
 fn payload(header: &BatchHeader, data: &Bytes) -> Result<Bytes> {
-    let mut body = data.slice(batch::HEADER_LEN..);
-    let all = |out: &mut Bytes| Ok(std::mem::take(out));
-    let out = match header.codec() {
-        0 => return Ok(body),
-        1 => Gzip::decompress(&mut body, all),
-        2 if snappy_is_sane(&body) => Snappy::decompress(&mut body, all),
-        3 => Lz4::decompress(&mut body, all),
-        4 => Zstd::decompress(&mut body, all),
-        _ => return Err(bad()),
-    };
-    out.map_err(|error| {
-        tracing::debug!(%error, "a record batch does not decompress");
-        bad()
-    })
-}
-
-/// Walks the block lengths of a snappy stream, so that a broken one cannot ask for gigabytes.
-fn snappy_is_sane(body: &Bytes) -> bool {
-    let claimed = |block: &[u8]| {
-        let mut length = 0u64;
-        for (i, byte) in block.iter().take(5).enumerate() {
-            length |= u64::from(byte & 0x7f) << (7 * i);
-            if byte & 0x80 == 0 {
-                return length;
-            }
-        }
-        u64::MAX
-    };
-    if !body.starts_with(XERIAL_MAGIC) || body.len() < 16 {
-        return claimed(body) <= SNAPPY_MAX_BYTES;
-    }
-    let mut rest = body.slice(16..);
-    let mut total = 0u64;
-    while rest.len() >= 4 {
-        let block = rest.get_u32() as usize;
-        if block > rest.len() {
-            return false;
-        }
-        total = total.saturating_add(claimed(&rest.split_to(block)));
-        if total > SNAPPY_MAX_BYTES {
-            return false;
-        }
-    }
-    true
+    expand(header.codec(), data.slice(batch::HEADER_LEN..))
 }
 
 /// Decodes every record of a stored batch, markers included.
