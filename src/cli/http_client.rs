@@ -1,7 +1,7 @@
-//! A small HTTP/1.1 client for talking to a running instance: JSON over one kept connection.
+//! A small HTTP/1.1 client for talking to a running instance, or to a registry: JSON over one kept connection.
 //!
-//! It is *not* a general client: no TLS, no redirects, no proxies. `query`, `load` and the commands that steer topologies need no more, and
-//! an instance behind TLS is reached through the proxy that ends it.
+//! It is *not* a general client: no redirects, no proxies. `query`, `load` and the commands that steer topologies need no more. An https address, such as
+//! that of a proxy before the instance, is spoken to through the client of the schema registry, which only programs with the feature `kafka` have.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -18,8 +18,11 @@ const MAX_ANSWER_BYTES: u64 = 1 << 30;
 pub struct Client {
     authority: String,
     base: String,
-    /// A header line with its end, or nothing.
-    authorization: String,
+    /// The value of that header.
+    authorization: Option<String>,
+    /// For https.
+    #[cfg(feature = "kafka")]
+    tls: Option<reqwest::blocking::Client>,
     connection: Option<BufReader<TcpStream>>,
 }
 
@@ -70,38 +73,58 @@ fn error_text(status: u16, value: &serde_json::Value) -> String {
 }
 
 impl Client {
-    /// A client of `http://host:port[/base]`.
+    /// A client of `http[s]://[user:password@]host[:port][/base]`.
     ///
     /// # Errors
-    /// For https, which it does not speak.
+    /// For other schemes; for https in a program that was built without it.
     pub fn new(url: &str) -> Result<Self, Failure> {
-        let Some(rest) = url.strip_prefix("http://") else {
-            return Err(Failure::usage(format!(
-                "--url {url}: only http:// is spoken here; use the instance's own address"
-            )));
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let port = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => {
+                return Err(Failure::usage(format!(
+                    "{}: an address begins with http:// or https://",
+                    without_user(url)
+                )));
+            }
         };
         let (authority, base) = rest
             .split_once('/')
             .map_or((rest, String::new()), |(a, b)| (a, format!("/{b}")));
+        let (user, authority) = authority
+            .rsplit_once('@')
+            .map_or((None, authority), |(u, a)| (Some(u), a));
         let authority = match authority.rsplit_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => authority.to_owned(),
-            _ => format!("{authority}:80"),
+            _ => format!("{authority}:{port}"),
         };
-        Ok(Self {
+        #[cfg(not(feature = "kafka"))]
+        if scheme == "https" {
+            return Err(Failure::usage(format!(
+                "https://{authority}: this program was built without the feature `kafka`, which brings TLS; use an http:// address"
+            )));
+        }
+        let client = Self {
+            #[cfg(feature = "kafka")]
+            tls: (scheme == "https").then(|| tls_client(&authority)).transpose()?,
             authority,
-            base,
-            authorization: String::new(),
+            base: base.trim_end_matches('/').to_owned(),
+            authorization: None,
             connection: None,
+        };
+        Ok(match user.map(|user| user.split_once(':').unwrap_or((user, ""))) {
+            Some((user, password)) => client.with_basic(&percent_decoded(user), &percent_decoded(password)),
+            None => client,
         })
     }
 
     /// With basic authentication.
-    #[cfg(all(feature = "kafka", feature = "rocksdb"))]
     pub fn with_basic(mut self, user: &str, password: &str) -> Self {
         use base64::Engine as _;
 
         let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-        self.authorization = format!("authorization: Basic {token}\r\n");
+        self.authorization = Some(format!("Basic {token}"));
         self
     }
 
@@ -111,6 +134,10 @@ impl Client {
     /// # Errors
     /// When the instance cannot be reached, or does not speak HTTP.
     pub fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Answer, Failure> {
+        #[cfg(feature = "kafka")]
+        if let Some(tls) = &self.tls {
+            return self.send_tls(tls, method, path, body);
+        }
         if let Some(mut kept) = self.connection.take()
             && self.write(&mut kept, method, path, body).is_ok()
             && let Ok(true) = kept.fill_buf().map(|bytes| !bytes.is_empty())
@@ -131,6 +158,39 @@ impl Client {
         self.read(connection)
     }
 
+    #[cfg(feature = "kafka")]
+    fn send_tls(
+        &self,
+        tls: &reqwest::blocking::Client,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Answer, Failure> {
+        let away = |error: reqwest::Error| {
+            let cause = std::iter::successors(std::error::Error::source(&error), |e| e.source()).last();
+            let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
+            Failure::failed(format!("https://{}: {cause}", self.authority))
+        };
+        let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(Failure::failed)?;
+        let url = format!("https://{}{}{path}", self.authority, self.base);
+        let mut request = tls
+            .request(method, url)
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .body(body.to_vec());
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let answer = request.send().map_err(away)?;
+        let status = answer.status().as_u16();
+        let mut body = Vec::new();
+        answer
+            .take(MAX_ANSWER_BYTES)
+            .read_to_end(&mut body)
+            .map_err(|error| Failure::failed(format!("https://{}: {error}", self.authority)))?;
+        Ok(Answer { status, body })
+    }
+
     fn write(
         &self,
         connection: &mut BufReader<TcpStream>,
@@ -138,12 +198,14 @@ impl Client {
         path: &str,
         body: &[u8],
     ) -> std::io::Result<()> {
+        let authorization = self.authorization.as_ref();
+        let authorization = authorization.map_or(String::new(), |value| format!("authorization: {value}\r\n"));
         let head = format!(
             "{method} {}{path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json\r\ncontent-length: {}\r\n{}\r\n",
             self.base,
             self.authority,
             body.len(),
-            self.authorization
+            authorization
         );
         let stream = connection.get_mut();
         stream.write_all(head.as_bytes())?;
@@ -159,6 +221,42 @@ impl Client {
         }
         Ok(answer)
     }
+}
+
+/// An address as it may be shown.
+fn without_user(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, host)| host)
+}
+
+/// `%40` is `@`; what is not of this form stays.
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(feature = "kafka")]
+fn tls_client(authority: &str) -> Result<reqwest::blocking::Client, Failure> {
+    reqwest::blocking::Client::builder()
+        .timeout(ANSWER_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .map_err(|error| Failure::failed(format!("https://{authority}: {error}")))
 }
 
 fn invalid(what: &str) -> std::io::Error {
@@ -254,6 +352,20 @@ mod tests {
         );
         assert!(read_answer(&mut &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"[..]).is_err());
         assert!(read_answer(&mut &b"SSH-2.0-OpenSSH\r\n"[..]).is_err());
+    }
+
+    #[test]
+    fn addresses_have_a_scheme_perhaps_a_user_and_a_port() {
+        let client = Client::new("http://me:p%40ss@host/base/").expect("a client");
+        assert_eq!((client.authority.as_str(), client.base.as_str()), ("host:80", "/base"));
+        assert_eq!(client.authorization.as_deref(), Some("Basic bWU6cEBzcw=="));
+        let refused = Client::new("ftp://me:secret@host").err().expect("refused");
+        assert!(!format!("{refused:?}").contains("secret"), "{refused:?}");
+        let tls = Client::new("https://host");
+        #[cfg(feature = "kafka")]
+        assert_eq!(tls.expect("a client").authority, "host:443");
+        #[cfg(not(feature = "kafka"))]
+        assert!(format!("{:?}", tls.err()).contains("built without"));
     }
 
     #[test]

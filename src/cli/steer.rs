@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::http_client::Client;
 use super::running;
 use super::settings::Settings;
-use super::{Failure, output, registry};
+use super::{Failure, registry};
 use crate::engine::EngineSettings;
 use crate::engine::deploy::{DeployContext, DeployError};
 use crate::formats::SchemaSource;
@@ -58,8 +58,7 @@ pub fn failure(error: DeployError) -> Failure {
     }
 }
 
-/// Deletes subjects at the registry of `--schema-registry`, if one is named; those that it had. Only over http: for a registry behind TLS
-/// the user is told what to delete.
+/// Deletes subjects at the registry of `--schema-registry`, if one is named; those that it had.
 ///
 /// # Errors
 /// When the registry is away or refuses.
@@ -67,15 +66,9 @@ pub fn delete_subjects(settings: &Settings, subjects: &[String]) -> Result<Vec<S
     let Some(url) = settings.list("schema-registry").first() else {
         return Ok(Vec::new());
     };
-    if url.starts_with("https://") {
-        output::note(&format!(
-            "delete these subjects at {url} if nobody else uses them: {}",
-            subjects.join(", ")
-        ));
-        return Ok(Vec::new());
-    }
     let mut client = Client::new(url)?;
-    if let Some(user) = settings.optional_text("schema-registry-user") {
+    // as everywhere, the address's own user goes before the settings'
+    if let (Some(user), false) = (settings.optional_text("schema-registry-user"), url.contains('@')) {
         client = client.with_basic(user, settings.text("schema-registry-password"));
     }
     let mut deleted = Vec::new();
