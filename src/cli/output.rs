@@ -43,11 +43,13 @@ pub fn raw(text: &str) {
 
 /// Prints a complaint, with the program's name in front.
 pub fn error(text: &str) {
+    // Where nobody reads standard error there is nobody to tell.
     let _ = writeln!(std::io::stderr().lock(), "millstream: {text}");
 }
 
 /// Prints a remark that is not part of the answer.
 pub fn note(text: &str) {
+    // As in `error`.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
@@ -55,6 +57,7 @@ pub fn note(text: &str) {
 pub fn progress(text: &str) {
     let mut err = std::io::stderr().lock();
     if err.is_terminal() {
+        // As in `error`.
         let _ = write!(err, "\r\x1b[K{text}").and_then(|()| err.flush());
     }
 }

@@ -35,6 +35,7 @@ impl Top {
             let _ = write!(text, "\x1b[{drawn}A");
         }
         for line in &lines {
+            // As above.
             let _ = writeln!(text, "\r\x1b[2K{line}");
         }
         // A shorter list leaves nothing of a longer one behind.

@@ -98,6 +98,17 @@ fn failed(op: ArithmeticOp, a: &Value, b: &Value, why: impl fmt::Display) -> Eva
     ))
 }
 
+/// Of two 64-bit numbers, which an i128 has room for; `None`: division by zero.
+fn exact(op: ArithmeticOp, x: i128, y: i128) -> Option<i128> {
+    match op {
+        ArithmeticOp::Add => Some(x + y),
+        ArithmeticOp::Subtract => Some(x - y),
+        ArithmeticOp::Multiply => Some(x * y),
+        ArithmeticOp::Divide => x.checked_div(y),
+        ArithmeticOp::Modulo => x.checked_rem(y),
+    }
+}
+
 /// Computes; NULL when either is NULL.
 pub(super) fn arithmetic(op: ArithmeticOp, a: &Value, b: &Value, result: &SqlType) -> Result<Value, EvalError> {
     let overflow = || failed(op, a, b, format_args!("the result does not fit {result}"));
@@ -111,30 +122,12 @@ pub(super) fn arithmetic(op: ArithmeticOp, a: &Value, b: &Value, result: &SqlTyp
             ArithmeticOp::Modulo => x % y,
         }),
         (Value::Integer(x), Value::Integer(y)) => {
-            if *y == 0 && matches!(op, ArithmeticOp::Divide | ArithmeticOp::Modulo) {
-                return Err(by_zero());
-            }
-            let n = match op {
-                ArithmeticOp::Add => x.checked_add(*y),
-                ArithmeticOp::Subtract => x.checked_sub(*y),
-                ArithmeticOp::Multiply => x.checked_mul(*y),
-                ArithmeticOp::Divide => x.checked_div(*y),
-                ArithmeticOp::Modulo => Some(x.wrapping_rem(*y)),
-            };
-            Value::Integer(n.ok_or_else(overflow)?)
+            let n = exact(op, i128::from(*x), i128::from(*y)).ok_or_else(by_zero)?;
+            Value::Integer(i32::try_from(n).map_err(|_| overflow())?)
         }
         (Value::Bigint(x), Value::Bigint(y)) => {
-            if *y == 0 && matches!(op, ArithmeticOp::Divide | ArithmeticOp::Modulo) {
-                return Err(by_zero());
-            }
-            let n = match op {
-                ArithmeticOp::Add => x.checked_add(*y),
-                ArithmeticOp::Subtract => x.checked_sub(*y),
-                ArithmeticOp::Multiply => x.checked_mul(*y),
-                ArithmeticOp::Divide => x.checked_div(*y),
-                ArithmeticOp::Modulo => Some(x.wrapping_rem(*y)),
-            };
-            Value::Bigint(n.ok_or_else(overflow)?)
+            let n = exact(op, i128::from(*x), i128::from(*y)).ok_or_else(by_zero)?;
+            Value::Bigint(i64::try_from(n).map_err(|_| overflow())?)
         }
         (Value::Decimal(x), Value::Decimal(y)) => {
             let SqlType::Decimal { precision, scale } = result else {

@@ -14,8 +14,6 @@ mod query;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod replay;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
-mod resume;
-#[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod run;
 mod schemas;
 mod test;
@@ -67,9 +65,9 @@ pub const COMMANDS: &[CommandSpec] = &[
     #[cfg(all(feature = "kafka", feature = "rocksdb"))]
     replay::COMMAND,
     #[cfg(all(feature = "kafka", feature = "rocksdb"))]
-    pause::COMMAND,
+    pause::PAUSE,
     #[cfg(all(feature = "kafka", feature = "rocksdb"))]
-    resume::COMMAND,
+    pause::RESUME,
     #[cfg(all(feature = "kafka", feature = "rocksdb"))]
     undeploy::COMMAND,
     broker::COMMAND,

@@ -1,4 +1,4 @@
-//! `millstream pause`: stops consuming in all instances; state is kept and goes on answering, over restarts, too.
+//! `millstream pause` and `resume`: stop consuming in all instances, over restarts, too, while state goes on answering; and go on from the last commit.
 
 use clap::{Arg, Command};
 use serde_json::json;
@@ -7,16 +7,26 @@ use super::{CommandSpec, Logs};
 use crate::cli::output::{self, Format};
 use crate::cli::steer::{self, Steering};
 use crate::cli::{Invocation, Outcome};
-use crate::engine::deploy::operations;
+use crate::engine::deploy::{DeployContext, DeployError, operations};
 
-/// The command.
-pub const COMMAND: CommandSpec = CommandSpec {
+/// `pause`.
+pub const PAUSE: CommandSpec = CommandSpec {
     name: "pause",
     about: "Pauses a topology: its views answer, nothing is consumed",
     examples: "Example:\n  millstream pause orders",
     arguments,
     logs: Logs::Stderr,
-    run,
+    run: |invocation| steer(invocation, operations::pause, ("pause", "paused")),
+};
+
+/// `resume`.
+pub const RESUME: CommandSpec = CommandSpec {
+    name: "resume",
+    about: "Lets a paused topology go on",
+    examples: "Example:\n  millstream resume orders",
+    arguments,
+    logs: Logs::Stderr,
+    run: |invocation| steer(invocation, operations::resume, ("resume", "resumed")),
 };
 
 fn arguments(command: Command) -> Command {
@@ -28,16 +38,18 @@ fn arguments(command: Command) -> Command {
     )
 }
 
-fn run(invocation: &Invocation<'_>) -> Outcome {
+type Operation = fn(&DeployContext<'_>, &str) -> Result<(), DeployError>;
+
+fn steer(invocation: &Invocation<'_>, operation: Operation, (word, done): (&str, &str)) -> Outcome {
     let name = invocation
         .matches
         .get_one::<String>("topology")
         .map_or("", String::as_str);
     let steering = Steering::new(&invocation.settings)?;
-    operations::pause(&steering.context(), name).map_err(steer::failure)?;
+    operation(&steering.context(), name).map_err(steer::failure)?;
     match Format::of(&invocation.settings) {
-        Format::Text => output::line(&format!("{name}: paused; running instances follow")),
-        Format::Json => output::line(&json!({ "topology": name, "done": "pause" }).to_string()),
+        Format::Text => output::line(&format!("{name}: {done}; running instances follow")),
+        Format::Json => output::line(&json!({ "topology": name, "done": word }).to_string()),
     }
     Ok(())
 }

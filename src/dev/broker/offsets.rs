@@ -31,6 +31,51 @@ pub(super) struct OffsetRow<'a> {
     pub(super) metadata: Option<&'a str>,
 }
 
+/// The offsets that a request commits: those of a member and those of a transaction are two types of the same shape.
+macro_rules! offset_rows {
+    ($request:expr) => {
+        $request.topics.iter().flat_map(|topic| {
+            topic.partitions.iter().map(|p| OffsetRow {
+                topic: topic.name.as_str(),
+                partition: p.partition_index,
+                offset: p.committed_offset,
+                leader_epoch: p.committed_leader_epoch,
+                metadata: p.committed_metadata.as_deref(),
+            })
+        })
+    };
+}
+pub(super) use offset_rows;
+
+/// The topics that a request asks for; `None` for all that the group has. Older requests and newer ones are two types of the same shape.
+macro_rules! wanted_partitions {
+    ($request:expr) => {
+        $request.topics.as_ref().map(|topics| {
+            let topic = topics.iter().map(|t| (t.name.to_string(), t.partition_indexes.clone()));
+            topic.collect::<Vec<_>>()
+        })
+    };
+}
+
+/// A group's committed offsets, as topics of the older answer or of the newer one.
+macro_rules! committed {
+    ($core:expr, $group:expr, $wanted:expr, $stable:expr, $topic:ty, $partition:ty) => {
+        all_or($core, $group, $wanted).into_iter().map(|(name, partitions)| {
+            let row = |partition| {
+                let (error, entry) = one_offset($core, $group, &name, partition, $stable);
+                <$partition>::default()
+                    .with_partition_index(partition)
+                    .with_error_code(error)
+                    .with_committed_offset(entry.offset)
+                    .with_committed_leader_epoch(entry.leader_epoch)
+                    .with_metadata(Some(text(entry.metadata.as_deref().unwrap_or_default())))
+            };
+            let rows = partitions.into_iter().map(row).collect();
+            <$topic>::default().with_name(topic_name(&name)).with_partitions(rows)
+        })
+    };
+}
+
 /// Answers topic by topic, in the order of the request (which the closure may rely on).
 pub(super) fn per_topic<T, R>(topics: &[T], answer: impl FnMut(&T) -> R) -> Vec<R> {
     topics.iter().map(answer).collect()
@@ -82,15 +127,7 @@ impl Server {
             instance_id: request.group_instance_id.as_ref().map(|i| i.to_string()),
             epoch: request.generation_id_or_member_epoch,
         };
-        let rows = request.topics.iter().flat_map(|topic| {
-            topic.partitions.iter().map(|p| OffsetRow {
-                topic: topic.name.as_str(),
-                partition: p.partition_index,
-                offset: p.committed_offset,
-                leader_epoch: p.committed_leader_epoch,
-                metadata: p.committed_metadata.as_deref(),
-            })
-        });
+        let rows = offset_rows!(request);
         let group = request.group_id.as_str();
         let errors = self.commit_rows(rows.collect(), |core, entries| {
             core.commit_offsets(group, &member, entries, call.now_ms)
@@ -119,31 +156,18 @@ impl Server {
                 .collect();
             return OffsetFetchResponse::default().with_groups(groups);
         }
-        let wanted = request.topics.as_ref().map(|topics| {
-            topics
-                .iter()
-                .map(|t| (t.name.to_string(), t.partition_indexes.clone()))
-                .collect::<Vec<_>>()
-        });
+        let wanted = wanted_partitions!(request);
         let group = request.group_id.as_str();
         let topics = self.log.with(|core| {
-            let wanted = wanted.unwrap_or_else(|| all_partitions(core, group));
-            let topic = |(name, partitions): (String, Vec<i32>)| {
-                let row = |partition| {
-                    let (error, entry) = one_offset(core, group, &name, partition, stable);
-                    OffsetFetchResponsePartition::default()
-                        .with_partition_index(partition)
-                        .with_error_code(error)
-                        .with_committed_offset(entry.offset)
-                        .with_committed_leader_epoch(entry.leader_epoch)
-                        .with_metadata(Some(text(entry.metadata.as_deref().unwrap_or_default())))
-                };
-                let rows = partitions.into_iter().map(row).collect();
-                OffsetFetchResponseTopic::default()
-                    .with_name(topic_name(&name))
-                    .with_partitions(rows)
-            };
-            wanted.into_iter().map(topic).collect()
+            committed!(
+                core,
+                group,
+                wanted,
+                stable,
+                OffsetFetchResponseTopic,
+                OffsetFetchResponsePartition
+            )
+            .collect()
         });
         OffsetFetchResponse::default().with_topics(topics)
     }
@@ -156,31 +180,18 @@ impl Server {
             instance_id: None,
             epoch: request.member_epoch,
         };
-        let wanted = request.topics.as_ref().map(|topics| {
-            topics
-                .iter()
-                .map(|t| (t.name.to_string(), t.partition_indexes.clone()))
-                .collect::<Vec<_>>()
-        });
+        let wanted = wanted_partitions!(request);
         let topics = self.log.with(|core| {
             core.check_offset_reader(group, &member)?;
-            let wanted = wanted.unwrap_or_else(|| all_partitions(core, group));
-            let topic = |(name, partitions): (String, Vec<i32>)| {
-                let row = |partition| {
-                    let (error, entry) = one_offset(core, group, &name, partition, stable);
-                    OffsetFetchResponsePartitions::default()
-                        .with_partition_index(partition)
-                        .with_error_code(error)
-                        .with_committed_offset(entry.offset)
-                        .with_committed_leader_epoch(entry.leader_epoch)
-                        .with_metadata(Some(text(entry.metadata.as_deref().unwrap_or_default())))
-                };
-                let rows = partitions.into_iter().map(row).collect();
-                OffsetFetchResponseTopics::default()
-                    .with_name(topic_name(&name))
-                    .with_partitions(rows)
-            };
-            Ok(wanted.into_iter().map(topic).collect())
+            let topics = committed!(
+                core,
+                group,
+                wanted,
+                stable,
+                OffsetFetchResponseTopics,
+                OffsetFetchResponsePartitions
+            );
+            Ok(topics.collect())
         });
         match topics {
             Ok(topics) => response.with_topics(topics),
@@ -209,6 +220,11 @@ impl Server {
             .with_error_code(code(&done))
             .with_topics(topics)
     }
+}
+
+/// What was asked for, or every partition that the group has committed.
+fn all_or(core: &Core, group: &str, wanted: Option<Vec<(String, Vec<i32>)>>) -> Vec<(String, Vec<i32>)> {
+    wanted.unwrap_or_else(|| all_partitions(core, group))
 }
 
 fn all_partitions(core: &Core, group: &str) -> Vec<(String, Vec<i32>)> {

@@ -3,7 +3,7 @@
 use super::Server;
 use super::admin::code;
 use super::connection::Call;
-use super::offsets::{OffsetRow, per_topic};
+use super::offsets::{OffsetRow, offset_rows, per_topic};
 use crate::log::core::groups::{GroupMember, OffsetEntry};
 use crate::log::core::{ErrorCode, ProducerIdentity, Result};
 use kafka_protocol::messages::add_partitions_to_txn_response::{
@@ -123,15 +123,7 @@ impl Server {
             instance_id: request.group_instance_id.as_ref().map(|i| i.to_string()),
             epoch: request.generation_id,
         };
-        let rows = request.topics.iter().flat_map(|topic| {
-            topic.partitions.iter().map(|p| OffsetRow {
-                topic: topic.name.as_str(),
-                partition: p.partition_index,
-                offset: p.committed_offset,
-                leader_epoch: p.committed_leader_epoch,
-                metadata: p.committed_metadata.as_deref(),
-            })
-        });
+        let rows = offset_rows!(request);
         let group = request.group_id.as_str();
         let commit = |core: &mut crate::log::core::Core, entries: Vec<OffsetEntry>| {
             core.commit_txn_offsets(&producer, group, &member, entries)
