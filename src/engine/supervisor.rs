@@ -261,7 +261,8 @@ impl Supervisor {
                     return Ok(());
                 };
                 stop_generation(&mut managed.building, false);
-                if let Some(current) = &mut managed.current {
+                // one that was started paused only shows its state
+                if let Some(current) = managed.current.as_mut().filter(|current| !current.shared.paused) {
                     current.tell_to_stop(true);
                     current.join();
                     current.shared.published.set_status(TopologyStatus::Paused);

@@ -219,6 +219,42 @@ fn a_pause_keeps_the_views_and_undeployment_removes_everything() {
 }
 
 #[test]
+fn a_topology_paused_before_the_start_shows_its_state_and_processes_nothing() {
+    let cluster = Cluster::new();
+    cluster.movie(1);
+    cluster.rate(1, 3.0);
+    let engine = cluster.start(&plan::topology());
+    started(&engine);
+    eventually("the first result", || cluster.rated().get(&1) == Some(&(1, 3.0)));
+    cluster.context(|context| operations::pause(context, "movies")).unwrap();
+    eventually("the pause", || status(&engine) == TopologyStatus::Paused);
+    engine.stop();
+    cluster.rate(1, 4.0);
+
+    // also with a disk that has nothing: the state comes from the changelogs
+    let engine = cluster.start_instance(&plan::topology(), "two", Arc::new(MemoryStores::new()));
+    started(&engine);
+    let shown = || {
+        let topology = engine.published().topology("movies")?;
+        let tasks = topology.tasks();
+        let all = tasks.len() == topology.partitions.iter().sum::<i32>() as usize;
+        (all && tasks.iter().all(|task| task.reader().is_some())).then_some(())
+    };
+    eventually("all state to be shown", || shown().is_some());
+    assert_eq!(status(&engine), TopologyStatus::Paused);
+    let tasks = engine.published().topology("movies").unwrap().tasks();
+    let taken: u64 = tasks.iter().map(|task| task.restore.records.load(SeqCst)).sum();
+    assert!(taken > 0, "rows were restored");
+    assert_eq!(cluster.rated()[&1], (1, 3.0), "nothing is processed");
+    cluster
+        .context(|context| operations::resume(context, "movies"))
+        .unwrap();
+    eventually("the second result", || cluster.rated().get(&1) == Some(&(2, 7.0)));
+    assert_eq!(status(&engine), TopologyStatus::Running);
+    engine.stop();
+}
+
+#[test]
 fn a_replay_is_built_beside_the_old_state_and_leaves_no_stale_keys() {
     let cluster = Cluster::new();
     for movie in 0..10 {

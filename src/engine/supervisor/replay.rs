@@ -66,7 +66,8 @@ impl Supervisor {
             .as_ref()
             .is_some_and(|replay| replay.phase == ReplayPhase::Switching);
         if own == record.fingerprint {
-            let runs = is_current && managed.current.as_ref().is_some_and(Generation::is_running);
+            let processes = |current: &Generation| current.is_running() && !current.shared.paused;
+            let runs = is_current && managed.current.as_ref().is_some_and(processes);
             // Where only the replay was started, the old generation cannot run any more.
             let given_up = managed.current.is_none() && managed.building.is_some();
             if !runs && !switching && !given_up {
@@ -125,7 +126,7 @@ impl Supervisor {
         let from = record
             .from
             .map_or(super::super::StartFrom::Earliest, super::super::StartFrom::Time);
-        let shared = self.worker_shared(&deployment, from, OutputMode::default())?;
+        let shared = self.worker_shared(&deployment, from, OutputMode::default(), false)?;
         self.shared.published.insert(shared.published.clone());
         managed.current = Some(start::start_threads(shared)?);
         Ok(())

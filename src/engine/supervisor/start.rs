@@ -182,13 +182,12 @@ impl Supervisor {
             }
             tracing::debug!(topology = name, "the control record is there");
             let paused = record.wanted == Wanted::Paused;
-            let shared = self.worker_shared(&deployment, start_from(from), OutputMode::default())?;
-            self.shared.published.insert(shared.published.clone());
+            let shared = self.worker_shared(&deployment, start_from(from), OutputMode::default(), paused)?;
             if paused {
                 shared.published.set_status(TopologyStatus::Paused);
-            } else {
-                managed.current = Some(start_threads(shared)?);
             }
+            self.shared.published.insert(shared.published.clone());
+            managed.current = Some(start_threads(shared)?);
         }
         if let (Some(replay), false) = (
             &intent.replay,
@@ -217,7 +216,7 @@ impl Supervisor {
             mute_streams: replay.outputs == StreamOutputs::None && replay.phase == ReplayPhase::Building,
             mark_generation: true,
         };
-        let shared = self.worker_shared(&deployment, start_from(replay.from), outputs)?;
+        let shared = self.worker_shared(&deployment, start_from(replay.from), outputs, false)?;
         start_threads(shared)
     }
 
@@ -226,6 +225,7 @@ impl Supervisor {
         deployment: &Arc<Deployment>,
         start_from: StartFrom,
         outputs: OutputMode,
+        paused: bool,
     ) -> Result<Arc<WorkerShared>, DeployError> {
         let parts = &self.parts;
         let topology = &deployment.topology;
@@ -254,6 +254,7 @@ impl Supervisor {
             instance: parts.instance.clone(),
             start_from,
             outputs: outputs.into(),
+            paused,
             stopwatch,
         }))
     }

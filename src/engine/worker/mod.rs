@@ -89,6 +89,8 @@ pub struct WorkerShared {
     pub start_from: StartFrom,
     /// How outputs are written.
     pub outputs: OutputSwitches,
+    /// Tasks are restored and shown, and nothing is processed: the topology was paused before this process started.
+    pub paused: bool,
     /// Time since some moment, for measuring how long things take; results do not depend on it.
     pub stopwatch: fn() -> Duration,
 }
@@ -306,6 +308,9 @@ impl Worker {
 
     /// Whether records may be taken in: not beyond the memory bound while a commit is under way, nor behind a record on probation.
     fn may_process(&self) -> bool {
+        if self.shared.paused {
+            return false;
+        }
         if self.isolate > 0 && (self.commit.is_some() || self.is_dirty()) {
             return false;
         }
@@ -479,7 +484,10 @@ impl Worker {
             tracing::info!(topology = &*self.shared.deployment.topology.name, "goes on");
         }
         if std::mem::take(&mut self.told_waiting) || self.shared.published.status() == TopologyStatus::Starting {
-            self.shared.published.set_status(TopologyStatus::Running);
+            self.shared.published.set_status(match self.shared.paused {
+                true => TopologyStatus::Paused,
+                false => TopologyStatus::Running,
+            });
         }
     }
 }

@@ -169,6 +169,7 @@ impl World {
             instance: self.processes[at].name.clone(),
             start_from: StartFrom::Earliest,
             outputs: OutputMode::default().into(),
+            paused: false,
             stopwatch: || Duration::ZERO,
         });
         let now = self.log.now();
