@@ -25,7 +25,6 @@ use super::{Failure, output, signals};
 use crate::engine::{Engine, EngineParts, Instance, LogIngest, Published, Startup};
 use crate::formats::SchemaSource;
 use crate::http::{self, App, AppParts, EngineControl};
-use crate::log::Log;
 use crate::log::kafka::KafkaLog;
 use crate::sql::SourceFile;
 use crate::state::rocks::RocksStores;

@@ -1,0 +1,209 @@
+//! Groups: members that share tasks, and a broker that is away.
+
+use super::*;
+
+/// A member with what it has been told.
+struct Worker {
+    membership: Box<dyn Membership>,
+    owned: BTreeSet<i32>,
+    revoked: Vec<i32>,
+    lost: Vec<i32>,
+}
+
+impl Worker {
+    fn join(log: &KafkaLog, group: &str, tasks: &str, instance: Option<&str>) -> Self {
+        let config = MembershipConfig {
+            group: group.into(),
+            tasks_topic: tasks.into(),
+            instance_id: instance.map(Into::into),
+        };
+        Self {
+            membership: log.membership(&config).expect("a member"),
+            owned: BTreeSet::new(),
+            revoked: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+
+    fn poll(&mut self) {
+        for event in self.membership.poll().expect("poll") {
+            match event {
+                MembershipEvent::Assigned(tasks) => self.owned.extend(tasks),
+                MembershipEvent::Revoked(tasks) => self.revoked.extend(tasks),
+                MembershipEvent::Lost(tasks) => {
+                    self.owned.retain(|task| !tasks.contains(task));
+                    self.lost.extend(tasks);
+                }
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        let tasks = std::mem::take(&mut self.revoked);
+        self.owned.retain(|task| !tasks.contains(task));
+        self.membership.release(&tasks).expect("released");
+    }
+
+    fn metadata(&self) -> GroupMetadata {
+        self.membership.metadata().expect("metadata")
+    }
+}
+
+fn poll_until(workers: &mut [&mut Worker], what: &str, done: impl Fn(&[&mut Worker]) -> bool) {
+    let end = Instant::now() + LONG;
+    while !done(workers) {
+        assert!(
+            Instant::now() < end,
+            "{what}: {:?}",
+            workers.iter().map(|w| (&w.owned, &w.revoked)).collect::<Vec<_>>()
+        );
+        workers.iter_mut().for_each(|worker| worker.poll());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Tasks move only after their release, and a worker that has lost them cannot commit.
+fn members_share_tasks(properties: &[(&str, &str)]) {
+    let setup = Setup::new();
+    let (tasks, input) = (setup.topic("tasks", 4, &[]), setup.topic("input", 4, &[]));
+    let group = setup.name("group");
+    let logs = [connect(&setup.broker, properties), connect(&setup.broker, properties)];
+    let mut a = Worker::join(&logs[0], &group, &tasks, None);
+    poll_until(&mut [&mut a], "the first takes all", |w| w[0].owned.len() == 4);
+    assert_eq!(setup.log.admin().group_members(&group).expect("answer"), 1);
+
+    let mut b = Worker::join(&logs[1], &group, &tasks, None);
+    poll_until(&mut [&mut a, &mut b], "two are asked back", |w| w[0].revoked.len() == 2);
+    for _ in 0..20 {
+        a.poll();
+        b.poll();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(b.owned.is_empty(), "a task moved before it was released");
+    // what is not released yet may still be committed
+    let tp = TopicPartition::new(input.as_str(), a.revoked[0]);
+    let mut producer = setup.transactions("a");
+    producer.begin().expect("begun");
+    producer
+        .send_offsets(&[(tp.clone(), 5)], &a.metadata(), WAIT)
+        .expect("still a member");
+    producer.commit(WAIT).expect("committed");
+    a.release();
+    poll_until(&mut [&mut a, &mut b], "the second has them", |w| w[1].owned.len() == 2);
+    assert!(a.owned.is_disjoint(&b.owned) && a.lost.is_empty());
+    assert_eq!(
+        setup
+            .log
+            .admin()
+            .committed(&group, std::slice::from_ref(&tp))
+            .expect("answer"),
+        [Some(5)]
+    );
+
+    let old = a.metadata();
+    a.membership.close();
+    poll_until(&mut [&mut b], "the second takes all", |w| w[0].owned.len() == 4);
+    producer.begin().expect("begun");
+    let refused = producer
+        .send_offsets(&[(tp.clone(), 9)], &old, WAIT)
+        .and_then(|()| producer.commit(WAIT));
+    assert!(
+        matches!(refused, Err(LogError::Abort(_) | LogError::Fenced(_))),
+        "{refused:?}"
+    );
+    if matches!(refused, Err(LogError::Abort(_))) {
+        producer.abort(WAIT).expect("aborted");
+    }
+    assert_eq!(setup.log.admin().committed(&group, &[tp]).expect("answer"), [Some(5)]);
+    assert!(
+        setup
+            .log
+            .admin()
+            .set_committed(&group, &[(TopicPartition::new(input.as_str(), 0), 1)])
+            .is_err(),
+        "a group with members"
+    );
+}
+
+#[test]
+fn members_of_the_classic_protocol_share_tasks() {
+    members_share_tasks(&[]);
+}
+
+#[test]
+fn members_of_the_consumer_protocol_share_tasks() {
+    if let Some(version) = std::env::var_os("MILLSTREAM_TEST_KAFKA_VERSION")
+        && version.to_string_lossy().starts_with("3.")
+    {
+        println!("skipped: KIP-848 is a preview in {}", version.to_string_lossy());
+        return;
+    }
+    members_share_tasks(&[("group.protocol", "consumer")]);
+}
+
+#[test]
+fn a_static_member_finds_its_tasks_again() {
+    let setup = Setup::new();
+    let tasks = setup.topic("tasks", 3, &[]);
+    let group = setup.name("group");
+    let mut first = Worker::join(&setup.log, &group, &tasks, Some("instance-0"));
+    poll_until(&mut [&mut first], "all tasks", |w| w[0].owned.len() == 3);
+    first.membership.close();
+    drop(first);
+    assert_eq!(
+        setup.log.admin().group_members(&group).expect("answer"),
+        1,
+        "a static member keeps its place"
+    );
+    let started = Instant::now();
+    let mut again = Worker::join(&setup.log, &group, &tasks, Some("instance-0"));
+    poll_until(&mut [&mut again], "all tasks again", |w| w[0].owned.len() == 3);
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "waited for the old session: {:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_broker_that_is_away_holds_nobody_up() {
+    let started = Instant::now();
+    let settings = KafkaSettings {
+        bootstrap_servers: "127.0.0.1:1".into(),
+        client_id: "away".into(),
+        properties: Vec::new(),
+    };
+    let log = KafkaLog::new(settings).expect("valid settings");
+    let config = MembershipConfig {
+        group: "g".into(),
+        tasks_topic: "t".into(),
+        instance_id: None,
+    };
+    let mut member = log.membership(&config).expect("a member");
+    assert!(member.poll().expect("nothing happens").is_empty());
+    let mut producer = log.transactional_producer("t").expect("a producer");
+    let result = producer.init(Duration::from_millis(200));
+    assert!(matches!(result, Err(LogError::Retry(_))), "{result:?}");
+    let mut fetcher = log
+        .fetcher(&FetcherConfig {
+            committed_only: true,
+            buffer_bytes: 1 << 20,
+        })
+        .expect("a fetcher");
+    fetcher.assign(0, &TopicPartition::new("t", 0), 0).expect("assigned");
+    assert_eq!(
+        fetcher
+            .poll(10, Duration::from_millis(100), &mut |_| panic!("a record"))
+            .expect("nothing"),
+        0
+    );
+    log.shutdown();
+    assert!(matches!(log.admin().list_topics(), Err(LogError::Retry(_))));
+    member.close();
+    drop((member, producer, fetcher, log));
+    assert!(
+        started.elapsed() < Duration::from_secs(7),
+        "took {:?}",
+        started.elapsed()
+    );
+}
