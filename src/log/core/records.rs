@@ -2,7 +2,7 @@
 //!
 //! Only in-process callers, compaction and look-ups by time come here; produce and fetch move batches unopened.
 //! *Invariant*: bytes from outside never panic and never make an allocation that the bytes themselves do not bear out,
-//! except that a compressed batch may expand, up to [`super::expand::MAX_EXPANDED_BYTES`].
+//! except that a compressed batch may expand, up to `expand::MAX_EXPANDED_BYTES`.
 
 use super::batch::{self, BatchHeader};
 use super::error::{ErrorCode, Result};
