@@ -27,6 +27,7 @@ impl Planner<'_> {
             if let Some(known) = self.known.get_mut(&create.name.text) {
                 known.relation = Some(relation);
                 known.timestamp = timestamp;
+                known.keyless_format = with.key_format.as_ref().map(|f| f.value);
             }
             if create.kind == RelationKind::Table {
                 // now rather than when a query reads it: stores are numbered in the order of statements, whatever reads them

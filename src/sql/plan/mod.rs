@@ -29,7 +29,7 @@ use super::print;
 use super::properties::is_topic_name;
 use super::{CompileContext, SourceFile};
 use crate::topology::{Builder, EMPTY_GROUPS, NodeRef, RelationRef, Semantics, TimestampFrom, Topology};
-use crate::types::RelationKind;
+use crate::types::{Format, RelationKind};
 
 /// What becomes of a record whose expression fails: `null`, as in ksqlDB, or `dead-letter`, the default.
 pub const EXPRESSION_ERRORS: &str = "millstream.expression.errors";
@@ -54,6 +54,8 @@ struct Known {
     /// The node that gives its rows, once somebody asked.
     node: Option<NodeRef>,
     timestamp: TimestampFrom,
+    /// The KEY_FORMAT (or FORMAT) of a relation without key columns: what is made of it has keys in this format.
+    keyless_format: Option<Format>,
     /// A derived relation that is read back from its topic: others write to it, too, or it is partitioned anew there.
     through_topic: bool,
 }
@@ -208,6 +210,7 @@ impl<'a> Planner<'a> {
             relation: None,
             node: None,
             timestamp: TimestampFrom::Record,
+            keyless_format: None,
             through_topic: false,
         };
         self.known.insert(name.text.clone(), known);

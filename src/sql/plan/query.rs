@@ -102,8 +102,11 @@ impl Planner<'_> {
                 self.builder.sink_at(&name.text, output.node, relation, timestamp);
             }
         }
+        let of_source = self.known.get(&query.from.name.text).and_then(|k| k.keyless_format);
+        let of_with = with.key_format.as_ref().map(|f| f.value);
         if let Some(known) = self.known.get_mut(&name.text) {
             known.relation = Some(relation);
+            known.keyless_format = of_with.or(of_source);
             known.through_topic = through_topic;
             known.node = (!through_topic).then_some(output.node);
         }
@@ -112,7 +115,8 @@ impl Planner<'_> {
 
     /// How a derived relation of so many key columns is written: as its leftmost source, unless WITH says otherwise.
     fn formats(&self, with: &With, query: &Query, keys: usize) -> (SerdeSpec, SerdeSpec) {
-        let source = self.known.get(&query.from.name.text).and_then(|k| k.relation);
+        let known = self.known.get(&query.from.name.text);
+        let source = known.and_then(|k| k.relation);
         let (key, value) = match source.map(|r| self.builder.relation_of(r)) {
             Some(relation) => (relation.key_format.clone(), relation.value_format.clone()),
             None => (SerdeSpec::key(Format::Kafka), SerdeSpec::value(Format::Json)),
@@ -126,7 +130,8 @@ impl Planner<'_> {
         let default_key = match key.format {
             Format::None => {
                 let default = self.default_format("ksql.persistence.default.format.key");
-                SerdeSpec::key(default.unwrap_or(Format::Kafka))
+                let of_source = known.and_then(|k| k.keyless_format);
+                SerdeSpec::key(of_source.or(default).unwrap_or(Format::Kafka))
             }
             _ => inherited(key),
         };

@@ -230,3 +230,16 @@ fn what_windows_cannot_do_is_told() {
         assert!(told.contains(message), "{statement}\n{told}");
     }
 }
+
+#[test]
+fn what_is_keyed_from_a_keyless_stream_has_its_key_format() {
+    let topology = with(
+        "CREATE STREAM x (a DECIMAL(4, 2)) WITH (KAFKA_TOPIC='x', FORMAT='JSON');
+         CREATE TABLE y AS SELECT a, COUNT(*) AS n FROM x WINDOW SESSION (30 SECONDS) GROUP BY a;",
+    )
+    .unwrap();
+    assert_eq!(
+        topology.relation("Y").unwrap().key_format.format,
+        crate::types::Format::Json
+    );
+}
