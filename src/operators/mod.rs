@@ -256,7 +256,7 @@ impl Operator {
                 let right = width(1).saturating_sub(2);
                 Self::ForeignKeyJoin(foreign_key_join::join::Join::new(join.clone(), width(0), right))
             }
-            Op::Sink(_) => Self::Sink(sink::Sink::new(node.kind == RelationKind::Table)),
+            Op::Sink(_) => Self::Sink(sink::Sink),
         }
     }
 

@@ -416,7 +416,7 @@ impl Builder {
         let op = Logical::StreamStreamJoin {
             kind,
             window,
-            residual,
+            residual: residual.map(|condition| self.guarded(condition)),
             stores: format!("{}-{}", at.relation, at.step).into(),
         };
         let name = format!("{}/{}", at.relation, at.step);
@@ -435,7 +435,7 @@ impl Builder {
         schema.value.extend(self.schema(right).value.iter().cloned());
         let op = Logical::ForeignKeyJoin {
             kind,
-            foreign_key,
+            foreign_key: self.all_guarded(foreign_key),
             stores: format!("{}-{}", at.relation, at.step).into(),
         };
         let name = format!("{}/{}", at.relation, at.step);

@@ -31,14 +31,17 @@ impl Join {
         let kept = ctx.buffer.row(slot).cloned();
         let first = 1 + self.plan.foreign_key;
         match (side, kept) {
-            // the left row is gone
-            (0, None) => self.give(&change.key, None, change.timestamp, ctx),
+            // the left row is gone; as Kafka Streams, an inner join says so even where it had no result
+            (0, None) => {
+                let inner = self.plan.kind == JoinKind::Inner;
+                self.give(&change.key, None, change.timestamp, inner, ctx)
+            }
             (0, Some(kept)) if part(&kept, 1, first).has_null() => {
                 if self.plan.kind == JoinKind::Inner {
                     ctx.dropped.push(DropReason::NullKey);
                 }
                 let row = self.joined(&kept, None);
-                self.give(&change.key, row, change.timestamp, ctx)
+                self.give(&change.key, row, change.timestamp, false, ctx)
             }
             // the answer will come
             (0, Some(_)) => Ok(()),
@@ -49,7 +52,7 @@ impl Join {
                 };
                 let right = is_true(answer, 1).then(|| part(answer, 2, answer.len()));
                 let row = self.joined(&kept, right.as_ref());
-                self.give(&change.key, row, left_timestamp.max(change.timestamp), ctx)
+                self.give(&change.key, row, left_timestamp.max(change.timestamp), false, ctx)
             }
             (_, None) => Ok(()),
         }
@@ -60,13 +63,25 @@ impl Join {
         join_rows(self.plan.kind, Some(&left), right, self.widths)
     }
 
-    fn give(&self, key: &Row, new: Option<Row>, timestamp: Timestamp, ctx: &mut Context<'_>) -> Result<(), OpError> {
+    /// Replaces the result. A deletion of nothing is given out when `always`.
+    fn give(
+        &self,
+        key: &Row,
+        new: Option<Row>,
+        timestamp: Timestamp,
+        always: bool,
+        ctx: &mut Context<'_>,
+    ) -> Result<(), OpError> {
         let slot = ctx.buffer.load(self.plan.results, key)?;
         let old_timestamp = ctx.buffer.timestamp(slot);
-        if new.is_none() && ctx.buffer.row(slot).is_none() {
+        let nothing = new.is_none() && ctx.buffer.row(slot).is_none();
+        if nothing && !always {
             return Ok(());
         }
-        let old = ctx.buffer.put(slot, new.clone(), timestamp);
+        let old = match nothing {
+            true => None,
+            false => ctx.buffer.put(slot, new.clone(), timestamp),
+        };
         ctx.out.push(Change {
             key: key.clone(),
             old,

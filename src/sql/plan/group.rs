@@ -92,6 +92,7 @@ impl Planner<'_> {
                 columns: Vec::new(),
             },
             joined_keys: Vec::new(),
+            key_exprs: Vec::new(),
         };
         self.finish(name, query, &pipe, items, repartitioned)
     }

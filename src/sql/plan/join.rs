@@ -24,7 +24,10 @@ enum How {
     Streams(JoinWindow),
     StreamTable,
     Tables,
-    ForeignKey,
+    /// Whether the left key is what is compared: then it is the right key's, too, and only the partitions differ.
+    ForeignKey {
+        by_key: bool,
+    },
 }
 
 /// The two sides with all that the join needs of them, and what it is.
@@ -41,13 +44,15 @@ impl Planner<'_> {
         &mut self,
         name: &str,
         step: &str,
-        left: Pipe,
+        mut left: Pipe,
         join: &Join,
         all: &[Statement],
     ) -> Result<Option<Pipe>, Problem> {
-        let Some(right) = self.read(&join.right, all)? else {
+        let Some(mut right) = self.read(&join.right, all)? else {
             return Ok(None);
         };
+        self.show_bounds(&mut left);
+        self.show_bounds(&mut right);
         self.refuse_join(&left, &right, join)?;
         let at = JoinStep { relation: name, step };
         let on = self.condition(&left, &right, join)?;
@@ -182,7 +187,7 @@ impl Planner<'_> {
                 return Err(Problem::new(join.span, message));
             }
             // equal keys in different partitions find each other like foreign keys
-            _ => How::ForeignKey,
+            _ => How::ForeignKey { by_key },
         };
         let common = self.builder.common_store(left.node, right.node);
         if let (Some(store), How::Tables) = (common, how) {
@@ -196,6 +201,27 @@ impl Planner<'_> {
             how,
             kind: join.kind,
         })
+    }
+
+    /// Sides that stay where they are need the same number of partitions.
+    fn check_partitions(&self, left: &Pipe, right: &Pipe, join: &Join) -> Result<(), Problem> {
+        let of = |pipe: &Pipe| self.builder.partitioned_like(pipe.node);
+        let (Some(a), Some(b)) = (of(left), of(right)) else {
+            return Ok(());
+        };
+        match (a.topic.partitions, b.topic.partitions) {
+            (Some(n), Some(m)) if n != m => {
+                let message = format!(
+                    "the numbers of partitions differ: {n} of {}, {m} of {}, so that equal keys are in different ones",
+                    a.name, b.name
+                );
+                let hint = format!(
+                    "copy one of them into a topic of as many partitions: CREATE ... WITH (PARTITIONS = {n}) AS SELECT ... PARTITION BY"
+                );
+                Err(Problem::new(join.span, message).hint(hint))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a side's key is what it is joined by.
@@ -242,6 +268,16 @@ impl Planner<'_> {
             column.expr = rekeyed(&column.expr, &exprs, values);
         }
         pipe.joined_keys.clear();
+        pipe.key_exprs.clear();
+        for (i, expr) in exprs
+            .iter()
+            .enumerate()
+            .filter(|(_, e)| !matches!(e, Expr::Value(_) | Expr::Key(_)))
+        {
+            let mut inner = expr.clone();
+            inner.children_mut(&mut |child| *child = rekeyed(child, &exprs, values));
+            pipe.key_exprs.push((inner, i));
+        }
         pipe
     }
 
@@ -254,13 +290,15 @@ impl Planner<'_> {
             how,
             kind,
         } = sides;
-        let foreign_key = matches!(how, How::ForeignKey);
+        let crosses = matches!(how, How::ForeignKey { .. });
+        let foreign_key = matches!(how, How::ForeignKey { by_key: false });
         let left_can_miss = matches!(kind, JoinKind::Right | JoinKind::Full);
-        let right_can_miss = matches!(kind, JoinKind::Left | JoinKind::Full) || foreign_key;
-        // a stream's record keeps its time when a table is looked up
-        let left_keeps_time = matches!(how, How::StreamTable);
-        let left = self.with_copies(at, "left", left, left_can_miss, !left_keeps_time);
-        let right = self.with_copies(at, "right", right, right_can_miss, true);
+        let right_can_miss = matches!(kind, JoinKind::Left | JoinKind::Full) || crosses;
+        let left = self.with_copies(at, "left", left, left_can_miss);
+        let right = self.with_copies(at, "right", right, right_can_miss);
+        if !crosses {
+            self.check_partitions(&left.pipe, &right.pipe, join)?;
+        }
         let offset = self.builder.schema(left.pipe.node).value.len();
         let nodes = (left.pipe.node, right.pipe.node);
 
@@ -278,6 +316,11 @@ impl Planner<'_> {
             ..joined
         });
         pipe.joined_keys.extend(moved);
+        pipe.key_exprs
+            .extend(added.key_exprs.into_iter().map(|(mut expr, key)| {
+                expr.map_values(&mut |i| Expr::Value(i + offset));
+                (expr, key)
+            }));
         if !foreign_key {
             self.add_synthetic_keys(&mut pipe, nodes.0, &on.key, kind);
         }
@@ -288,7 +331,7 @@ impl Planner<'_> {
                 .builder
                 .stream_stream_join(at, nodes, kind, window, residual.clone()),
             How::StreamTable | How::Tables => self.builder.join(at.relation, at.step, nodes.0, nodes.1, kind),
-            How::ForeignKey => {
+            How::ForeignKey { .. } => {
                 let exprs = on.key.iter().map(|e| e.left.expr.clone()).collect();
                 self.builder.foreign_key_join(at, nodes, kind, exprs)
             }
@@ -357,44 +400,31 @@ impl Planner<'_> {
         }
     }
 
-    /// Appends the key columns and the event time to the value, as far as the other side cannot give them back; what nobody reads is left out
-    /// later.
-    fn with_copies(&mut self, at: JoinStep<'_>, side: &'static str, pipe: Pipe, keys: bool, time: bool) -> Side {
+    /// Appends the key columns to the value, if the other side cannot give them back; what nobody reads is left out later.
+    fn with_copies(&mut self, at: JoinStep<'_>, side: &'static str, mut pipe: Pipe, keys: bool) -> Side {
         let mut schema = self.builder.schema(pipe.node).clone();
         let values = schema.value.len();
-        let mut exprs: Vec<Expr> = (0..values).map(Expr::Value).collect();
-        let key_copies = keys.then_some(values);
         if keys {
+            let mut exprs: Vec<Expr> = (0..values).map(Expr::Value).collect();
             exprs.extend(key_columns(schema.key.len()));
             schema.value.extend(schema.key.clone());
-        }
-        let time_copy = time.then_some(exprs.len());
-        if time {
-            exprs.push(Expr::Rowtime);
-            schema.value.push(Column::new("ROWTIME", crate::types::SqlType::Bigint));
-        }
-        let mut pipe = pipe;
-        if keys || time {
             let step = format!("{}-{side}", at.step);
             pipe.node = self.builder.project(at.relation, &step, pipe.node, schema, exprs);
         }
         Side {
             pipe,
             left: side == "left",
-            key_copies,
-            time_copy,
+            key_copies: keys.then_some(values),
         }
     }
 }
 
-/// A side of a join, with copies among its value columns.
+/// A side of a join, with copies of its key among its value columns.
 struct Side {
     pipe: Pipe,
     left: bool,
     /// Where the copies of the key columns begin.
     key_copies: Option<usize>,
-    /// Where the event time is.
-    time_copy: Option<usize>,
 }
 
 impl Side {
@@ -407,26 +437,20 @@ impl Side {
         for joined in &mut pipe.joined_keys {
             joined.viable &= names_key;
         }
+        let Some(copies) = self.key_copies else { return pipe };
         for (at, column) in pipe.scope.columns.iter_mut().enumerate() {
-            match (&column.expr, self.key_copies, self.time_copy) {
-                (Expr::Key(i), Some(copies), _) => {
-                    let i = *i;
-                    // without a column on the left, the right one names the key
-                    let alone = !self.left && names_key && key.get(i).is_some_and(|e| !e.left_is_column);
-                    if alone {
-                        continue;
-                    }
-                    column.expr = Expr::Value(copies + i);
-                    if of_key && !column.hidden {
-                        pipe.joined_keys.push(JoinedKey {
-                            column: at,
-                            key: i,
-                            viable: names_key,
-                        });
-                    }
-                }
-                (Expr::Rowtime, _, Some(copy)) => column.expr = Expr::Value(copy),
-                _ => {}
+            let Expr::Key(i) = column.expr else { continue };
+            // without a column on the left, the right one names the key
+            if !self.left && names_key && key.get(i).is_some_and(|e| !e.left_is_column) {
+                continue;
+            }
+            column.expr = Expr::Value(copies + i);
+            if of_key && !column.hidden {
+                pipe.joined_keys.push(JoinedKey {
+                    column: at,
+                    key: i,
+                    viable: names_key,
+                });
             }
         }
         pipe

@@ -10,7 +10,7 @@ impl Planner<'_> {
     /// Of the columns that equal a key column, the first one that the projection has is the key; the others are values, NULL where their side
     /// is absent.
     pub(super) fn choose_keys(&self, query: &Query, mut pipe: Pipe) -> Pipe {
-        for key in 0..self.builder.schema(pipe.node).key.len() {
+        for key in 0..self.declared_keys(&pipe) {
             let copies = pipe
                 .joined_keys
                 .iter()

@@ -172,6 +172,8 @@ fn equality(e: &Expression, left: &Pipe, right: &Scope) -> Result<Option<Equalit
     let same = |joined: &&super::query::JoinedKey| left.scope.columns[joined.column].expr == typed.expr;
     if let Some(joined) = left.joined_keys.iter().find(same) {
         typed.expr = Expr::Key(joined.key);
+    } else if let Some((_, key)) = left.key_exprs.iter().find(|(expr, _)| *expr == typed.expr) {
+        typed.expr = Expr::Key(*key);
     }
     let is_column = |e: &Expression| matches!(e.kind, ExpressionKind::Column(..));
     Ok(Some(Equality {

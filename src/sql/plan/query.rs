@@ -25,6 +25,8 @@ pub(super) struct Pipe {
     pub scope: Scope,
     /// Columns that equal a key column wherever their side of an outer join is there.
     pub joined_keys: Vec<JoinedKey>,
+    /// Expressions that were made the key, and which column of it: joining by them again finds the record where it is.
+    pub key_exprs: Vec<(Expr, usize)>,
 }
 
 /// See [`Pipe::joined_keys`].
@@ -344,6 +346,7 @@ impl Planner<'_> {
             node,
             scope,
             joined_keys: Vec::new(),
+            key_exprs: Vec::new(),
         }))
     }
 }

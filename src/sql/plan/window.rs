@@ -211,6 +211,24 @@ impl Planner<'_> {
         Err(Problem::new(join.on.span, message).hint("ON left.key = right.key, both written in the same KEY_FORMAT"))
     }
 
+    /// Behind a join the bounds of a relation's windows are columns like others, next to its key.
+    pub(super) fn show_bounds(&self, pipe: &mut Pipe) {
+        if pipe.scope.relations.len() > 1 || self.builder.window(pipe.node).is_none() {
+            return;
+        }
+        let declared = self.declared_keys(pipe);
+        let is_bound = |expr: &Expr| matches!(expr, Expr::Key(i) if *i >= declared);
+        let (bounds, mut others): (Vec<_>, Vec<_>) = std::mem::take(&mut pipe.scope.columns)
+            .into_iter()
+            .partition(|column| is_bound(&column.expr));
+        let shown = bounds.into_iter().map(|mut column| {
+            column.hidden = false;
+            column
+        });
+        others.splice(declared..declared, shown);
+        pipe.scope.columns = others;
+    }
+
     /// How many columns of a node's key are declared: the bounds of its windows stand behind them.
     pub(super) fn declared_keys(&self, pipe: &Pipe) -> usize {
         let keys = self.builder.schema(pipe.node).key.len();

@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod cost;
+mod join_oracle;
 mod joins;
 mod operators;
 mod oracle;

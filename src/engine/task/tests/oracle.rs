@@ -84,7 +84,7 @@ pub(super) fn drive(run: &mut Local, steps: &[Step]) -> Vec<(Input, Timestamp)> 
     sent
 }
 
-type Rows = BTreeMap<i64, Vec<Option<i64>>>;
+pub(super) type Rows = BTreeMap<i64, Vec<Option<i64>>>;
 
 pub(super) fn numbers(row: &Row) -> Vec<Option<i64>> {
     let number = |v: &Value| match v {
@@ -94,7 +94,7 @@ pub(super) fn numbers(row: &Row) -> Vec<Option<i64>> {
     row.iter().map(number).collect()
 }
 
-fn view(run: &Local, name: &str) -> Rows {
+pub(super) fn view(run: &Local, name: &str) -> Rows {
     let rows = run.0.view(name).unwrap();
     rows.iter()
         .map(|(key, row, _)| (numbers(key)[0].unwrap(), numbers(row)))
@@ -102,7 +102,7 @@ fn view(run: &Local, name: &str) -> Rows {
 }
 
 /// Every record of a topic, by key.
-fn history(run: &Local, topic: &str) -> BTreeMap<i64, Vec<Option<Vec<Option<i64>>>>> {
+pub(super) fn history(run: &Local, topic: &str) -> BTreeMap<i64, Vec<Option<Vec<Option<i64>>>>> {
     let mut all: BTreeMap<i64, Vec<_>> = BTreeMap::new();
     for (key, value, _) in run.read_rows(topic) {
         let key = numbers(&key)[0].unwrap();
@@ -112,7 +112,7 @@ fn history(run: &Local, topic: &str) -> BTreeMap<i64, Vec<Option<Vec<Option<i64>
 }
 
 /// What a reader of the compacted topic ends up with.
-fn final_rows(run: &Local, topic: &str) -> Rows {
+pub(super) fn final_rows(run: &Local, topic: &str) -> Rows {
     let last = history(run, topic).into_iter();
     last.filter_map(|(key, values)| Some((key, values.last()?.clone()?)))
         .collect()
