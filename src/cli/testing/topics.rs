@@ -16,21 +16,12 @@ use crate::formats::{
     schema_type_of, serializer, sink_schema, subject_of,
 };
 use crate::topology::{Insert, Relation};
-use crate::types::{Column, Format, Headers, SerdeSpec, SqlType, StructField, Value};
+use crate::types::{Column, Format, Headers, SerdeSpec, SqlType, StructField, Value, WindowInfo};
 
 use super::case::{CaseRecord, SideDecl, TopicDecl, Window, plain};
 use super::compare::{SeenRecord, Types};
 
 type Result<T> = std::result::Result<T, String>;
-
-/// How the windows of a topic's keys are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyWindow {
-    /// The start behind the key; the size is known or the end is not shown.
-    Time(Option<i64>),
-    /// End and start behind the key.
-    Session,
-}
 
 /// Key or value of a topic.
 struct Side {
@@ -43,7 +34,7 @@ struct Side {
 struct Topic {
     key: Side,
     value: Side,
-    window: Option<KeyWindow>,
+    window: Option<WindowInfo>,
 }
 
 /// The topics of one case.
@@ -250,7 +241,7 @@ impl Topics {
         let topic = self.inputs.get_mut(&record.topic).ok_or("no topic")?;
         let mut key = topic.key.encode(&record.key)?;
         if let (Some(key), Some(window)) = (&mut key, record.window) {
-            if window.session || topic.window == Some(KeyWindow::Session) {
+            if topic.window.map_or(window.session, |w| w.is_session()) {
                 key.extend_from_slice(&window.end.to_be_bytes());
             }
             key.extend_from_slice(&window.start.to_be_bytes());
@@ -336,7 +327,7 @@ impl Topics {
         Ok(Topic {
             key: side(&relation.schema.key, &relation.key_format, true)?,
             value: side(&relation.schema.value, &relation.value_format, false)?,
-            window: key_window(relation),
+            window: relation.window,
         })
     }
 
@@ -362,14 +353,6 @@ impl Topics {
             window: None,
         })
     }
-}
-
-/// How a relation's keys carry windows.
-fn key_window(relation: &Relation) -> Option<KeyWindow> {
-    relation.window.map(|window| match window.is_session() {
-        true => KeyWindow::Session,
-        false => KeyWindow::Time(window.size_ms),
-    })
 }
 
 impl Topic {
@@ -402,35 +385,20 @@ impl Topic {
 }
 
 /// The key without its window, and the window.
-fn split_window(key: Option<&[u8]>, window: Option<KeyWindow>) -> (Option<&[u8]>, Option<Window>) {
+fn split_window(key: Option<&[u8]>, info: Option<WindowInfo>) -> (Option<&[u8]>, Option<Window>) {
     let split = || {
+        let info = info?;
         let (rest, start) = key?.split_last_chunk::<8>()?;
         let start = i64::from_be_bytes(*start);
-        Some(match window? {
-            KeyWindow::Time(size) => {
-                let end = start.saturating_add(size.unwrap_or(0));
-                (
-                    rest,
-                    Window {
-                        start,
-                        end,
-                        session: false,
-                    },
-                )
-            }
-            KeyWindow::Session => {
+        let session = info.is_session();
+        let (rest, end) = match info.size_ms {
+            Some(size) if !session => (rest, start.saturating_add(size)),
+            _ => {
                 let (rest, end) = rest.split_last_chunk::<8>()?;
-                let end = i64::from_be_bytes(*end);
-                (
-                    rest,
-                    Window {
-                        start,
-                        end,
-                        session: true,
-                    },
-                )
+                (rest, i64::from_be_bytes(*end))
             }
-        })
+        };
+        Some((rest, Window { start, end, session }))
     };
     match split() {
         Some((key, window)) => (Some(key), Some(window)),
