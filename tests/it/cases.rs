@@ -7,25 +7,6 @@ use std::process::{Command, Stdio};
 use millstream::cli::testing::find::find;
 use serde_json::Value as Json;
 
-/// Tutorials that wait for parts of the dialect.
-const WAITING: &[&str] = &[
-    "aggregating-count",
-    "aggregating-sum",
-    "anomaly-detection",
-    "deserialization-errors",
-    "finding-distinct",
-    "flatten-nested-data",
-    "geo-distance",
-    "hopping-windows",
-    "joining-stream-stream",
-    "ksql-heterogeneous-json",
-    "masking-data",
-    "multi-joins",
-    "serialization",
-    "session-windows",
-    "tumbling-windows",
-];
-
 fn shared() -> PathBuf {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     std::env::var_os("MILLSTREAM_SHARED").map_or_else(default, PathBuf::from)
@@ -44,7 +25,7 @@ fn the_tutorials_of_ksqldb_pass() {
     let mut failures = Vec::new();
     for job in found.into_iter().flat_map(|file| file.jobs) {
         let (report, _) = job.run();
-        if !report.ok && !WAITING.contains(&&*report.name) {
+        if !report.ok {
             failures.push(format!("{}: {}", report.name, report.error.unwrap_or_default()));
         }
     }

@@ -3,7 +3,7 @@
 use crate::sql::ast::{ColumnDef, ColumnRole, Create};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::topology::HeaderColumn;
-use crate::types::{Column, RelationKind, RelationSchema, SerdeSpec, SqlType};
+use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
 
 /// Names that a query has without a declaration.
 pub(super) const PSEUDO: [&str; 5] = ["ROWTIME", "ROWPARTITION", "ROWOFFSET", "WINDOWSTART", "WINDOWEND"];
@@ -105,6 +105,13 @@ pub(super) fn check_formats(
     span: Span,
     problems: &mut Vec<Problem>,
 ) {
+    for (what, spec) in [("KEY", key), ("VALUE", value)] {
+        if let Some(property) = misplaced(spec) {
+            let message = format!("{what}_{property} means nothing in the format {}", spec.format);
+            problems
+                .push(Problem::new(span, message).hint(format!("leave {what}_{property} out, or change the format")));
+        }
+    }
     for (what, columns, format) in [("key", &schema.key, key.format), ("value", &schema.value, value.format)] {
         let Some(why) = format.unfit(columns) else { continue };
         let listed: Vec<_> = columns.iter().map(|c| format!("{} {}", c.name, c.sql_type)).collect();
@@ -113,5 +120,22 @@ pub(super) fn check_formats(
             listed.join(", ")
         );
         problems.push(Problem::new(span, message).hint(format!("set {}_FORMAT to JSON or AVRO", what.to_uppercase())));
+    }
+}
+
+/// A property that the format does not have. Formats without bytes are those of absent keys, whose properties are for derived ones.
+fn misplaced(spec: &SerdeSpec) -> Option<&'static str> {
+    let named = matches!(
+        spec.format,
+        Format::Avro | Format::Protobuf | Format::JsonSr | Format::None
+    );
+    match spec {
+        SerdeSpec {
+            format: Format::Delimited | Format::None,
+            ..
+        } => None,
+        SerdeSpec { delimiter, .. } if *delimiter != ',' => Some("DELIMITER"),
+        SerdeSpec { full_name: Some(_), .. } if !named => Some("SCHEMA_FULL_NAME"),
+        _ => None,
     }
 }

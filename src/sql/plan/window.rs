@@ -1,6 +1,7 @@
 //! WINDOW: what the clause says as milliseconds, the columns WINDOWSTART and WINDOWEND, and where they may be used.
 
 use super::Planner;
+use super::columns::PSEUDO;
 use super::join_on::Equality;
 use super::output::Item;
 use super::query::Pipe;
@@ -154,7 +155,7 @@ impl Planner<'_> {
 
     /// A projected column must not be called as the windows' own.
     pub(super) fn check_reserved(&mut self, items: &[Item]) {
-        for item in items.iter().filter(|item| WINDOW_COLUMNS.contains(&&*item.name)) {
+        for item in items.iter().filter(|item| PSEUDO.contains(&&*item.name)) {
             let message = format!(
                 "{} is the name of a pseudo column, which a result cannot have",
                 item.name
