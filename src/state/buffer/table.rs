@@ -160,6 +160,9 @@ impl Table {
             list.iter_mut().for_each(|index| *index = moved[*index as usize]);
             list.shrink_to(2 * live);
         }
+        if let Some(order) = &mut self.order {
+            order.values_mut().for_each(|index| *index = moved[*index as usize]);
+        }
     }
 
     /// Drops all entries; nothing of it is dirty.

@@ -179,6 +179,32 @@ fn a_burst_gives_its_memory_back() {
     }
 }
 
+#[test]
+fn a_scan_sees_what_is_uncommitted_after_a_burst_gave_its_memory_back() {
+    let mut buffer = buffer_in_order(0, true);
+    for n in 0..10_000 {
+        buffer.begin();
+        write(&mut buffer, n, Some(n));
+    }
+    commit(&mut buffer);
+    let mut expected: Vec<(i64, i64)> = (0..10_000).map(|n| (n, n)).collect();
+    for n in 0..1_000 {
+        buffer.begin();
+        write(&mut buffer, 20_000 + n, Some(-n));
+        expected.push((20_000 + n, -n));
+    }
+    assert!(buffer.table(STORE).entries.capacity() < 5_000);
+    let mut seen = Vec::new();
+    let each = &mut |key: &Row, row: &Row, _| {
+        if let (Value::Bigint(key), Value::Bigint(value)) = (&key[0], &row[0]) {
+            seen.push((*key, *value));
+        }
+        true
+    };
+    buffer.scan(STORE, &[], None, each).unwrap();
+    assert_eq!(seen, expected);
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let write = || (0..12i64, proptest::option::weighted(0.8, 0..1000i64));
     let step = prop_oneof![
