@@ -3,11 +3,24 @@
 #
 #   KAFKA_VERSION   which Kafka (4.3.1)
 #   KILLS           how often the jobs are killed (20)
-#   KAFKA_PORT      where Kafka listens (a free port)
+#   KAFKA_PORT      where Kafka listens; the three ports after it are used, too (four free ones)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export MILLSTREAM_TEST_KAFKA_VERSION=${KAFKA_VERSION:-4.3.1}
-port=${KAFKA_PORT:-$(/usr/bin/env python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')}
+# below the ports that the system gives to outgoing connections: those may be taken between the look and Kafka's start
+free_ports='
+import random, socket
+def free(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return s.connect_ex(("127.0.0.1", port)) != 0 and not s.bind(("127.0.0.1", port))
+def fits(port):
+    try:
+        return all(free(port + n) for n in range(4))
+    except OSError:
+        return False
+print(next(port for port in iter(lambda: random.randrange(20000, 32000), None) if fits(port)))'
+port=${KAFKA_PORT:-$(python3 -c "$free_ports")}
 export MILLSTREAM_TEST_KAFKA=127.0.0.1:$port
 work=$(mktemp -d)
 cleanup() {
@@ -46,25 +59,23 @@ cargo test --locked --features failpoints --test it --no-run
 scripts/kafka.sh fetch "$MILLSTREAM_TEST_KAFKA_VERSION"
 KAFKA_HEAP_OPTS=${KAFKA_HEAP_OPTS:--Xms256m -Xmx512m} scripts/kafka.sh run "$work" "$port" "$MILLSTREAM_TEST_KAFKA_VERSION" "$work/login.properties" >"$work/kafka.log" 2>&1 &
 kafka=$!
-for _ in $(seq 300); do
-  if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    started=1
+libs=${XDG_CACHE_HOME:-$HOME/.cache}/millstream/kafka-$MILLSTREAM_TEST_KAFKA_VERSION
+echo default.api.timeout.ms=10000 >"$work/admin.properties"
+# a login that Kafka has taken shows that it is ready
+for attempt in $(seq 12); do
+  if java -cp "$libs/*" kafka.admin.ConfigCommand --bootstrap-server "$MILLSTREAM_TEST_KAFKA" --command-config "$work/admin.properties" \
+    --alter --add-config 'SCRAM-SHA-512=[password=stream]' --entity-type users --entity-name mill >"$work/scram.log" 2>&1; then
+    started=$attempt
     break
   fi
   kill -0 "$kafka" 2>/dev/null || break
-  sleep 0.2
 done
 if [ -z "${started:-}" ]; then
-  cat "$work/kafka.log"
-  echo "Apache Kafka $MILLSTREAM_TEST_KAFKA_VERSION did not start" >&2
+  tail -n 50 "$work/kafka.log" "$work/scram.log"
+  echo "Apache Kafka $MILLSTREAM_TEST_KAFKA_VERSION did not start on $port" >&2
   exit 1
 fi
 echo "Apache Kafka $MILLSTREAM_TEST_KAFKA_VERSION listens on $port"
-libs=${XDG_CACHE_HOME:-$HOME/.cache}/millstream/kafka-$MILLSTREAM_TEST_KAFKA_VERSION
-java -cp "$libs/*" kafka.admin.ConfigCommand --bootstrap-server "$MILLSTREAM_TEST_KAFKA" --alter --add-config 'SCRAM-SHA-512=[password=stream]' \
-  --entity-type users --entity-name mill >"$work/scram.log" 2>&1 ||
-  java -cp "$libs/*" org.apache.kafka.tools.ConfigCommand --bootstrap-server "$MILLSTREAM_TEST_KAFKA" --alter --add-config 'SCRAM-SHA-512=[password=stream]' \
-    --entity-type users --entity-name mill >"$work/scram.log" 2>&1 || { cat "$work/scram.log"; exit 1; }
 export MILLSTREAM_TEST_KAFKA_LOGIN=127.0.0.1:$((port + 2)) MILLSTREAM_TEST_KAFKA_TLS=127.0.0.1:$((port + 3)) MILLSTREAM_TEST_KAFKA_CA=$work/ca.pem
 cargo test --locked --features failpoints --test it -- --test-threads=2 kafka_log kafka_login
 cargo test --locked --features failpoints --test it -- --nocapture jobs::
