@@ -60,7 +60,7 @@ scripts/kafka.sh fetch "$MILLSTREAM_TEST_KAFKA_VERSION"
 KAFKA_HEAP_OPTS=${KAFKA_HEAP_OPTS:--Xms256m -Xmx512m} scripts/kafka.sh run "$work" "$port" "$MILLSTREAM_TEST_KAFKA_VERSION" "$work/login.properties" >"$work/kafka.log" 2>&1 &
 kafka=$!
 libs=${XDG_CACHE_HOME:-$HOME/.cache}/millstream/kafka-$MILLSTREAM_TEST_KAFKA_VERSION
-echo default.api.timeout.ms=10000 >"$work/admin.properties"
+printf "%s\n" request.timeout.ms=10000 default.api.timeout.ms=10000 >"$work/admin.properties"
 # a login that Kafka has taken shows that it is ready
 for attempt in $(seq 12); do
   if java -cp "$libs/*" kafka.admin.ConfigCommand --bootstrap-server "$MILLSTREAM_TEST_KAFKA" --command-config "$work/admin.properties" \
