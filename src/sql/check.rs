@@ -1,16 +1,18 @@
 //! Names and types: an expression of the tree becomes a compiled [`Expr`], with every implicit cast made explicit.
 
-use super::ast::{Expression, ExpressionKind, Name};
+mod calls;
+mod composite;
+
+use super::ast::{Expression, ExpressionKind};
 use super::coerce::{all_of_one_type, cast, compare, convert, element, fold, literal_value, unify};
 use super::diagnostic::{Problem, Span};
 use super::lambda::Frames;
 use super::scope::Scope;
-use crate::expr::functions;
 use crate::expr::{
-    AGGREGATES, AggregateCall, ArithmeticOp, CompareOp, Expr, LikePattern, TABLE_FUNCTIONS, TableCall, TableFunction,
-    arithmetic_type, comparable, parse_timestamp, widens,
+    AGGREGATES, AggregateCall, ArithmeticOp, CompareOp, Expr, LikePattern, TableCall, TableFunction, arithmetic_type,
+    comparable, parse_timestamp,
 };
-use crate::types::{SqlType, StructField, Value};
+use crate::types::{SqlType, Value};
 
 /// An expression and its type; the literal NULL has none of its own.
 #[derive(Clone, Debug)]
@@ -395,165 +397,6 @@ impl<'a> Checker<'a> {
         let whens = conditions.into_iter().zip(results).collect();
         Ok((Expr::Case(whens, otherwise.into()), sql_type))
     }
-
-    fn field(&mut self, a: &Expression, field: &Name) -> Checked<(Expr, Option<SqlType>)> {
-        let a = self.check(a)?;
-        let Some(SqlType::Struct(fields)) = &a.sql_type else {
-            return Err(Problem::new(
-                a.span,
-                format!("'->' takes a STRUCT, this is {}", a.named()),
-            ));
-        };
-        let Some(i) = fields.iter().position(|f| f.name == field.text) else {
-            let problem = Problem::new(field.span, format!("there is no field {} in {}", field.text, a.named()));
-            return Err(problem.nearest(&field.text, fields.iter().map(|f| &*f.name)));
-        };
-        Ok((Expr::Field(a.expr.into(), i), Some(fields[i].sql_type.clone())))
-    }
-
-    fn subscript(&mut self, a: &Expression, i: &Expression) -> Checked<(Expr, Option<SqlType>)> {
-        let (a, i) = (self.check(a)?, self.check(i)?);
-        match &a.sql_type {
-            Some(SqlType::Array(item)) => match &i.sql_type {
-                Some(SqlType::Integer | SqlType::Bigint) => {
-                    Ok((Expr::Item(a.expr.into(), i.expr.into()), Some((**item).clone())))
-                }
-                _ => Err(Problem::new(
-                    i.span,
-                    format!("an ARRAY's position is an INTEGER, this is {}", i.named()),
-                )),
-            },
-            Some(SqlType::Map(key, value)) => {
-                let fits = i.sql_type.as_ref().is_none_or(|t| widens(t, key).is_some());
-                if !fits {
-                    return Err(Problem::new(
-                        i.span,
-                        format!("the MAP's keys are {key}, this is {}", i.named()),
-                    ));
-                }
-                let at = convert(i.expr, key, i.sql_type.as_ref());
-                Ok((Expr::Entry(a.expr.into(), at.into()), Some((**value).clone())))
-            }
-            _ => Err(Problem::new(
-                a.span,
-                format!("[...] takes an ARRAY or a MAP, this is {}", a.named()),
-            )),
-        }
-    }
-
-    fn same_type(&mut self, items: &[Expression], what: &str) -> Checked<(Vec<Expr>, SqlType)> {
-        let items = items.iter().map(|e| self.check(e)).collect::<Checked<Vec<_>>>()?;
-        let Some(of) = all_of_one_type(&items, what)? else {
-            let span = items.first().map_or(Span::default(), |i| i.span);
-            let problem = Problem::new(span, format!("{what} are NULL, so that they have no type"));
-            return Err(problem.hint("CAST one of them: CAST(NULL AS STRING)"));
-        };
-        let exprs = items.into_iter().map(|i| element(i, &of)).collect::<Checked<_>>()?;
-        Ok((exprs, of))
-    }
-
-    fn structure(&mut self, fields: &[(Name, Expression)]) -> Checked<(Expr, Option<SqlType>)> {
-        let (mut exprs, mut types) = (Vec::new(), Vec::<StructField>::new());
-        for (name, value) in fields {
-            if types.iter().any(|f| f.name == name.text) {
-                return Err(Problem::new(name.span, format!("field {} occurs twice", name.text)));
-            }
-            let value = self.check(value)?;
-            types.push(StructField {
-                name: name.text.clone(),
-                sql_type: value.type_or_string(),
-            });
-            exprs.push(value.expr);
-        }
-        Ok((Expr::Struct(exprs), Some(SqlType::Struct(types.into()))))
-    }
-
-    fn call(&mut self, name: &Name, args: &[Expression], span: Span) -> Checked<(Expr, Option<SqlType>)> {
-        if is_aggregate(&name.text) {
-            return self.aggregate(name, (false, args, None), span);
-        }
-        if let Some(function) = TableFunction::named(&name.text) {
-            return self.table_call(function, args, span);
-        }
-        let signatures = functions::named(&name.text);
-        if signatures.is_empty() {
-            let known = functions::all()
-                .map(|s| s.name)
-                .chain(AGGREGATES.iter().chain(TABLE_FUNCTIONS).map(|a| a.name));
-            let problem = Problem::new(name.span, format!("there is no function {}", name.text));
-            return Err(problem.nearest(&name.text, known));
-        }
-        self.resolved_call(&signatures, args, span)
-    }
-
-    fn aggregate(
-        &mut self,
-        name: &Name,
-        (distinct, args, filter): (bool, &[Expression], Option<&Expression>),
-        span: Span,
-    ) -> Checked<(Expr, Option<SqlType>)> {
-        if let Err(place) = &self.aggregates {
-            return Err(Problem::new(
-                span,
-                format!("the aggregate function {} is not allowed {place}", name.text),
-            ));
-        }
-        let mut inner = Checker::new(self.scope, "inside another one");
-        let args = args.iter().map(|a| inner.check(a)).collect::<Checked<Vec<_>>>()?;
-        let filter = filter
-            .map(|e| inner.condition(e, "the condition of FILTER"))
-            .transpose()?;
-        let args = args.into_iter().map(|a| (a.expr.clone(), a.type_or_string())).collect();
-        let call = match distinct {
-            true => AggregateCall::distinct_of(&name.text, args),
-            false => AggregateCall::new(&name.text, args),
-        };
-        let call = call.map_err(|why| Problem::new(span, why))?;
-        let Ok(aggregates) = &mut self.aggregates else {
-            return Err(Problem::new(span, "an aggregate function is not allowed here"));
-        };
-        let (list, set) = aggregates.limits;
-        let call = AggregateCall {
-            filter,
-            ..call.limited(list, set)
-        };
-        let sql_type = call.sql_type.clone();
-        let at = place_of(&mut aggregates.calls, call, span);
-        let result = Expr::Value(aggregates.width + at);
-        Ok((self.frames.of_row(result), Some(sql_type)))
-    }
-
-    fn table_call(
-        &mut self,
-        function: TableFunction,
-        args: &[Expression],
-        span: Span,
-    ) -> Checked<(Expr, Option<SqlType>)> {
-        if let Err(place) = &self.aggregates {
-            let problem = Problem::new(span, format!("the table function {function} is not allowed {place}"));
-            return Err(problem.hint("it makes rows, so it stands in the projection"));
-        }
-        let mut inner = Checker::new(self.scope, "inside another one");
-        let args = args.iter().map(|a| inner.check(a)).collect::<Checked<Vec<_>>>()?;
-        let args = args.into_iter().map(|a| (a.expr.clone(), a.type_or_string())).collect();
-        let call = TableCall::new(function, args).map_err(|why| Problem::new(span, why))?;
-        let Ok(aggregates) = &mut self.aggregates else {
-            return Err(Problem::new(span, "a table function is not allowed here"));
-        };
-        let sql_type = call.sql_type.clone();
-        let at = place_of(&mut aggregates.tables, call, span);
-        let result = Expr::Value(aggregates.width + at);
-        Ok((self.frames.of_row(result), Some(sql_type)))
-    }
-}
-
-/// Where a call stands among those met so far; equal ones are one.
-fn place_of<T: PartialEq>(calls: &mut Vec<(T, Span)>, call: T, span: Span) -> usize {
-    let known = calls.iter().position(|(known, _)| *known == call);
-    known.unwrap_or_else(|| {
-        calls.push((call, span));
-        calls.len() - 1
-    })
 }
 
 /// A table function in an expression.

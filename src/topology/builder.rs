@@ -1,4 +1,4 @@
-//! Builds a [`Topology`]: describe relations and operators with all their columns, and [`Builder::build`] leaves out what nobody reads, wires
+//! Builds a [`super::Topology`]: describe relations and operators with all their columns, and [`Builder::build`] leaves out what nobody reads, wires
 //! repartition topics, numbers stores and finds the sub-topologies. SQL lowers through it; so can Rust code.
 //!
 //! A node's inputs are made before it, so ids only grow along the edges. Expressions are over the columns of a node's input, all of them;
@@ -9,10 +9,10 @@
 
 use std::sync::Arc;
 
-use super::prune;
-use super::{JoinKind, JoinWindow, Op, PseudoColumn, Relation, SubTopology, TimestampFrom, Topology, View, WindowSpec};
+use super::logical::{Logical, LogicalNode, LogicalWindow, surroundings};
+use super::{JoinKind, JoinWindow, Relation, TimestampFrom, WindowSpec};
 use crate::expr::{AggregateCall, Expr, TableCall};
-use crate::types::{Column, Format, RelationKind, RelationSchema, SqlType, WindowInfo, window_columns};
+use crate::types::{Column, RelationKind, RelationSchema, WindowInfo, window_columns};
 
 /// A node under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,81 +22,9 @@ pub struct NodeRef(pub(super) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelationRef(pub(super) usize);
 
-/// Names and types of the pseudo columns that every source offers after its own.
-pub const PSEUDO_COLUMNS: [(PseudoColumn, &str, SqlType); 2] = [
-    (PseudoColumn::Partition, "ROWPARTITION", SqlType::Integer),
-    (PseudoColumn::Offset, "ROWOFFSET", SqlType::Bigint),
-];
-
-/// What a source of a relation offers behind its value columns: columns of headers, then [`PSEUDO_COLUMNS`].
-pub(super) fn surroundings(relation: &Relation) -> Vec<(PseudoColumn, Column)> {
-    let headers = relation.headers.iter().map(|column| {
-        let from = column
-            .header
-            .clone()
-            .map_or(PseudoColumn::Headers, PseudoColumn::Header);
-        (from, Column::new(column.name.clone(), column.sql_type()))
-    });
-    let pseudo = PSEUDO_COLUMNS
-        .into_iter()
-        .map(|(from, name, t)| (from, Column::new(name, t)));
-    headers.chain(pseudo).collect()
-}
-
 /// What becomes of a group of a table when its last row is gone: 'delete' (the default) deletes it downstream, 'keep' leaves it with the results of
 /// no rows (a count of 0), as ksqlDB does.
 pub const EMPTY_GROUPS: &str = "millstream.empty.groups";
-
-/// An operator with all its columns.
-#[derive(Clone, Debug)]
-pub(super) enum Logical {
-    Source {
-        relation: usize,
-        timestamp: TimestampFrom,
-        store: Option<Arc<str>>,
-    },
-    Filter(Expr),
-    Project(Vec<Expr>),
-    FlatMap(Vec<TableCall>),
-    Repartition {
-        name: Arc<str>,
-        relation: Arc<str>,
-        key: Vec<Expr>,
-        value: Vec<Expr>,
-        partitions: Option<i32>,
-    },
-    Aggregate {
-        calls: Vec<AggregateCall>,
-        store: Arc<str>,
-        window: Option<LogicalWindow>,
-    },
-    StreamTableJoin(JoinKind),
-    TableTableJoin(JoinKind),
-    StreamStreamJoin {
-        kind: JoinKind,
-        window: JoinWindow,
-        residual: Option<Expr>,
-        /// The stem of its stores' names.
-        stores: Arc<str>,
-    },
-    ForeignKeyJoin {
-        kind: JoinKind,
-        foreign_key: Vec<Expr>,
-        /// The stem of the names of its stores and topics.
-        stores: Arc<str>,
-    },
-    Sink {
-        relation: usize,
-        timestamp: TimestampFrom,
-    },
-}
-
-/// A WINDOW clause, and whether results wait until their window closes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LogicalWindow {
-    pub spec: WindowSpec,
-    pub emit_final: bool,
-}
 
 /// Which join of which relation: what its node, stores and topics are called after.
 #[derive(Clone, Copy, Debug)]
@@ -105,16 +33,6 @@ pub struct JoinStep<'a> {
     pub relation: &'a str,
     /// `join`, `join2` and so on.
     pub step: &'a str,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct LogicalNode {
-    pub name: Arc<str>,
-    pub op: Logical,
-    pub inputs: Vec<usize>,
-    pub kind: RelationKind,
-    /// Of a source: all columns of the relation, then [`PSEUDO_COLUMNS`].
-    pub schema: RelationSchema,
 }
 
 /// Where the user chooses between SQL's way and ksqlDB's.
@@ -509,143 +427,4 @@ impl Builder {
             .iter()
             .any(|(name, value)| name.eq_ignore_ascii_case(EMPTY_GROUPS) && value.eq_ignore_ascii_case("keep"))
     }
-
-    /// The finished topology.
-    ///
-    /// # Errors
-    /// When topics of different key formats would have to be partitioned alike; the message names them.
-    pub fn build(self) -> Result<Topology, String> {
-        let needed = prune::needed_columns(&self);
-        let mut wiring = super::wire::Wiring::new(&self, &needed);
-        for id in 0..self.nodes.len() {
-            wiring.add(id);
-        }
-        let views = self.views.iter().map(|(relation, node)| {
-            let physical = wiring.node(*node);
-            let of = &self.relations[*relation];
-            let mut schema = of.schema.clone();
-            if of.window.is_some() {
-                schema.key.extend(window_columns());
-            }
-            View {
-                name: of.name.clone(),
-                schema,
-                plan: wiring.view_plan(physical, of.schema.value.len()),
-                sub: physical,
-            }
-        });
-        let mut views: Vec<View> = views.collect();
-        let (mut nodes, mut stores) = wiring.finish();
-        let mut subs = connected(&mut nodes, &self.relations);
-        for view in &mut views {
-            view.sub = nodes[view.sub].sub;
-        }
-        for (store, owner) in stores.iter_mut() {
-            store.sub = nodes[*owner].sub;
-            subs[store.sub].stores.push(store.id);
-        }
-        let mut topology = Topology {
-            name: self.name,
-            relations: self.relations,
-            nodes,
-            subs,
-            stores: stores.into_iter().map(|(store, _)| store).collect(),
-            views,
-            properties: self.properties,
-            inserts: self.inserts,
-            asserts: self.asserts,
-        };
-        for sub in 0..topology.subs.len() {
-            topology.subs[sub].partitioned_like = partitioning(&topology, sub)?;
-        }
-        Ok(topology)
-    }
-}
-
-/// Numbers the connected parts in the order of their first nodes. Sources of one topic are connected, too: a group has one offset a
-/// partition, so one task reads it for all of them.
-fn connected(nodes: &mut [super::Node], relations: &[Relation]) -> Vec<SubTopology> {
-    let mut parent: Vec<usize> = (0..nodes.len()).collect();
-    fn root(parent: &mut [usize], mut i: usize) -> usize {
-        while parent[i] != i {
-            parent[i] = parent[parent[i]];
-            i = parent[i];
-        }
-        i
-    }
-    for node in nodes.iter() {
-        for input in &node.inputs {
-            let (a, b) = (root(&mut parent, node.id), root(&mut parent, *input));
-            parent[a.max(b)] = a.min(b);
-        }
-    }
-    let mut readers: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
-    for node in nodes.iter() {
-        let Some(topic) = external_topic(&node.op, relations) else {
-            continue;
-        };
-        let first = *readers.entry(topic).or_insert(node.id);
-        let (a, b) = (root(&mut parent, node.id), root(&mut parent, first));
-        parent[a.max(b)] = a.min(b);
-    }
-    let mut subs: Vec<SubTopology> = Vec::new();
-    let mut of_root = std::collections::BTreeMap::new();
-    for node in nodes.iter_mut() {
-        let next = subs.len();
-        let id = *of_root.entry(root(&mut parent, node.id)).or_insert(next);
-        if id == next {
-            subs.push(SubTopology {
-                id,
-                ..SubTopology::default()
-            });
-        }
-        node.sub = id;
-        subs[id].nodes.push(node.id);
-        if matches!(node.op, Op::Source(_)) {
-            subs[id].sources.push(node.id);
-        }
-    }
-    subs
-}
-
-/// The topic that a source reads, unless it is internal.
-fn external_topic<'a>(op: &Op, relations: &'a [Relation]) -> Option<&'a str> {
-    let Op::Source(source) = op else { return None };
-    let super::SourceTopic::External(name) = &source.topic else {
-        return None;
-    };
-    let relation = relations.iter().find(|relation| relation.name == *name)?;
-    Some(&relation.topic.name)
-}
-
-/// The relation whose topic decides where keys are, and a check that no other topic disagrees.
-fn partitioning(topology: &Topology, sub: usize) -> Result<Option<Arc<str>>, String> {
-    let mut first: Option<&Relation> = None;
-    for id in &topology.subs[sub].sources {
-        let Op::Source(source) = &topology.nodes[*id].op else {
-            continue;
-        };
-        let super::SourceTopic::External(name) = &source.topic else {
-            continue;
-        };
-        let Some(relation) = topology.relation(name).filter(|r| !r.schema.key.is_empty()) else {
-            continue;
-        };
-        match first {
-            Some(other) if !same_partitioning(relation.key_format.format, other.key_format.format) => {
-                return Err(format!(
-                    "{} and {} meet in one join, but their keys are written as {} and {}, so that equal keys are in different partitions",
-                    other.name, relation.name, other.key_format.format, relation.key_format.format
-                ));
-            }
-            Some(_) => {}
-            None => first = Some(relation),
-        }
-    }
-    Ok(first.map(|r| r.name.clone()))
-}
-
-/// Whether equal keys have equal bytes in both formats, which is what puts them in partitions of the same number.
-pub fn same_partitioning(a: Format, b: Format) -> bool {
-    a == b
 }

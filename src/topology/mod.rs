@@ -7,18 +7,26 @@
 
 mod builder;
 mod explain;
+mod finish;
+mod joins;
+mod logical;
 mod prune;
+mod relation;
 mod window;
 mod wire;
 mod wire_joins;
 
 use std::sync::Arc;
 
-pub use builder::{
-    Builder, EMPTY_GROUPS, JoinStep, NodeRef, PSEUDO_COLUMNS, RelationRef, Semantics, same_partitioning,
-};
+pub use builder::{Builder, EMPTY_GROUPS, JoinStep, NodeRef, RelationRef, Semantics};
 pub use explain::{InternalNames, explain, explain_json};
-
+pub use finish::same_partitioning;
+pub use joins::{
+    ForeignKeyAnswer, ForeignKeyJoin, ForeignKeySubscribe, JoinKind, JoinWindow, StreamStreamJoin, StreamTableJoin,
+    TableTableJoin,
+};
+pub use logical::PSEUDO_COLUMNS;
+pub use relation::{Assert, Asserted, HeaderColumn, Insert, Relation, TopicSpec};
 pub use window::{WindowAggregate, WindowSpec, Windows};
 
 use crate::expr::{AggregateCall, Expr, TableCall};
@@ -52,120 +60,6 @@ pub struct Topology {
     pub inserts: Vec<Insert>,
     /// `ASSERT` of the file: what must hold before it is deployed.
     pub asserts: Vec<Assert>,
-}
-
-/// A record of `INSERT INTO ... VALUES`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Insert {
-    /// The relation whose topic it is written to.
-    pub relation: Arc<str>,
-    /// The key's columns; `None`: a record without key.
-    pub key: Option<crate::types::Row>,
-    /// The value's columns.
-    pub value: crate::types::Row,
-    /// ROWTIME, if given; by default the moment of writing.
-    pub timestamp: Option<crate::types::Timestamp>,
-}
-
-/// An `ASSERT` of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assert {
-    /// NOT EXISTS.
-    pub absent: bool,
-    /// What is looked for.
-    pub what: Asserted,
-    /// How long to wait for it, in milliseconds.
-    pub timeout_ms: Option<u64>,
-    /// The statement as written.
-    pub sql: Arc<str>,
-}
-
-/// The object of an `ASSERT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asserted {
-    /// A topic, and what it must have.
-    Topic {
-        /// Its name.
-        name: Arc<str>,
-        /// PARTITIONS.
-        partitions: Option<i32>,
-        /// REPLICAS.
-        replicas: Option<i16>,
-    },
-    /// A registered schema.
-    Schema {
-        /// Its subject.
-        subject: Option<Arc<str>>,
-        /// Its id.
-        id: Option<u32>,
-    },
-}
-
-/// A stream or table: its columns and where its records are.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Relation {
-    /// The SQL name.
-    pub name: Arc<str>,
-    /// Stream or table.
-    pub kind: RelationKind,
-    /// Its columns.
-    pub schema: RelationSchema,
-    /// The Kafka topic.
-    pub topic: TopicSpec,
-    /// How keys are written.
-    pub key_format: SerdeSpec,
-    /// How values are written.
-    pub value_format: SerdeSpec,
-    /// The windows in its keys: key rows then end with WINDOWSTART and WINDOWEND, which `schema` does not list.
-    pub window: Option<WindowInfo>,
-    /// Made by a query of this file (CREATE ... AS SELECT), rather than declared over an existing topic.
-    pub derived: bool,
-    /// The statement as written, for `explain` and the views' descriptions.
-    pub sql: Arc<str>,
-    /// Columns that come from the records' headers; they stand behind those of the value.
-    pub headers: Vec<HeaderColumn>,
-}
-
-/// A column of a record's headers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderColumn {
-    /// Its name.
-    pub name: Arc<str>,
-    /// `HEADER('key')`: the last value of this header, as BYTES. `None`: `HEADERS`, all of them as an ARRAY of STRUCT.
-    pub header: Option<Arc<str>>,
-}
-
-impl HeaderColumn {
-    /// Its type.
-    pub fn sql_type(&self) -> crate::types::SqlType {
-        use crate::types::{SqlType, StructField};
-        let field = |name: &str, sql_type| StructField {
-            name: name.into(),
-            sql_type,
-        };
-        match self.header {
-            Some(_) => SqlType::Bytes,
-            None => {
-                let fields = [field("KEY", SqlType::String), field("VALUE", SqlType::Bytes)];
-                SqlType::Array(SqlType::Struct(fields.into()).into())
-            }
-        }
-    }
-}
-
-/// A topic that a relation stands on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicSpec {
-    /// Its full name.
-    pub name: Arc<str>,
-    /// `PARTITIONS`: needed when the topic has to be created.
-    pub partitions: Option<i32>,
-    /// `REPLICAS`.
-    pub replicas: Option<i16>,
-    /// `RETENTION_MS`.
-    pub retention_ms: Option<i64>,
-    /// Derived tables are written to compacted topics.
-    pub compacted: bool,
 }
 
 /// An operator, its inputs and what it gives out.
@@ -349,127 +243,6 @@ impl Aggregate {
         let read = self.calls.iter().any(AggregateCall::reads_elements);
         [self.store].into_iter().chain(self.elements.filter(|_| read))
     }
-}
-
-/// Inner, left, right or full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JoinKind {
-    /// Both sides.
-    Inner,
-    /// All of the left side.
-    Left,
-    /// All of the right side.
-    Right,
-    /// All of both.
-    Full,
-}
-
-/// A stream enriched by a table of the same key. The joined value is the left value columns followed by the right ones.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StreamTableJoin {
-    /// Inner or left.
-    pub kind: JoinKind,
-    /// How the table's row of a key is found.
-    pub right: TablePlan,
-}
-
-/// Two tables of the same key. The joined value is the left value columns followed by the right ones.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TableTableJoin {
-    /// Any kind.
-    pub kind: JoinKind,
-    /// How the left row of a key is found.
-    pub left: TablePlan,
-    /// How the right row of a key is found.
-    pub right: TablePlan,
-}
-
-/// Two streams of the same key. The joined value is the left value columns followed by the right ones.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StreamStreamJoin {
-    /// Any kind.
-    pub kind: JoinKind,
-    /// How near in time records must be.
-    pub window: JoinWindow,
-    /// A further condition over the joined row: only pairs for which it is TRUE match.
-    pub residual: Option<Expr>,
-    /// Left records: (segment of time, key, timestamp, number) to the value columns.
-    pub left: StoreId,
-    /// Right records, likewise.
-    pub right: StoreId,
-    /// How far it has come: one row.
-    pub progress: StoreId,
-    /// Records of outer joins that wait for their window to close: (timestamp, 1 for left, key, number). `None` where they need not wait.
-    pub unmatched: Option<StoreId>,
-}
-
-/// `WITHIN`, in milliseconds: a left record of time t matches right ones from t - before to t + after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JoinWindow {
-    /// How much older the right record may be.
-    pub before: i64,
-    /// How much newer the right record may be.
-    pub after: i64,
-    /// `GRACE PERIOD`: a window closes so long after its end. Outer joins then give unmatched rows once it has closed; without a grace period
-    /// they give them at once, and again when a match comes, as ksqlDB does.
-    pub grace: Option<i64>,
-}
-
-impl JoinWindow {
-    const DAY: i64 = 86_400_000;
-    const SHORTEST_SEGMENT: i64 = 60_000;
-
-    /// How long records are kept for matches, by the time of their own side.
-    pub fn retention(&self) -> i64 {
-        let size = self.before.saturating_add(self.after);
-        match self.grace {
-            Some(grace) => size.saturating_add(grace),
-            None => size.max(Self::DAY),
-        }
-    }
-
-    /// Records are forgotten a segment at a time, as Kafka Streams does; so what is a bit older than the retention may still match.
-    pub fn segment(&self) -> i64 {
-        (self.retention() / 2).max(Self::SHORTEST_SEGMENT)
-    }
-}
-
-/// The left side of a foreign-key join. It gives out records for the right side's tasks: foreign key to (primary key, version, whether it
-/// subscribes), through a repartition topic.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ForeignKeySubscribe {
-    /// The foreign key's columns, over the left row.
-    pub foreign_key: Vec<Expr>,
-    /// The left rows as they were last given out: primary key to (version, foreign key, value columns).
-    pub rows: StoreId,
-    /// The last version given: one row. Each change of a left row is a new version, so that an answer to an older one is known as such.
-    pub versions: StoreId,
-}
-
-/// The right side of a foreign-key join, with the subscriptions as left input. It gives out records for the left side's tasks: primary key to
-/// (version, whether there is a right row, its value columns), through a repartition topic.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ForeignKeyAnswer {
-    /// How the right row of a foreign key is found.
-    pub right: TablePlan,
-    /// Who asked for which key: (foreign key, primary key) to the version.
-    pub subscribers: StoreId,
-    /// How many columns the left primary key has.
-    pub primary_key: usize,
-}
-
-/// The results of a foreign-key join; its inputs are the left table and the answers. The joined value is the left value columns followed by
-/// the right ones.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ForeignKeyJoin {
-    /// Inner or left.
-    pub kind: JoinKind,
-    /// The rows of [`ForeignKeySubscribe`].
-    pub rows: StoreId,
-    /// How many columns the foreign key has.
-    pub foreign_key: usize,
-    /// The joined rows.
-    pub results: StoreId,
 }
 
 /// How the current row of a table's key is computed from stores, for joins (through the buffer) and for views (over a

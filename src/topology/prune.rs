@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::TimestampFrom;
-use super::builder::{Builder, Logical, LogicalNode};
+use super::builder::Builder;
+use super::logical::{Logical, LogicalNode};
 use crate::expr::{AggregateCall, Expr};
 use crate::types::RelationKind;
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::builder::{Builder, Logical, LogicalNode, LogicalWindow, surroundings};
+use super::builder::Builder;
+use super::logical::{Logical, LogicalNode, LogicalWindow, surroundings};
 use super::{
     Aggregate, JoinKind, Node, NodeId, Op, Repartition, SelectKey, Sink, Source, SourceTopic, StoreId, StoreSpec,
     StreamTableJoin, TablePlan, TableTableJoin, TimestampFrom, WindowAggregate,

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::builder::LogicalNode;
+use super::logical::LogicalNode;
 use super::wire::{Placed, Wiring, at};
 use super::{
     ForeignKeyAnswer, ForeignKeyJoin, ForeignKeySubscribe, JoinKind, JoinWindow, NodeId, Op, Repartition, Source,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Planner;
-use super::output::{Item, Output, check_keys, key_columns, key_names, select_span};
+use super::items::Item;
+use super::output::{Output, check_keys, key_columns, key_names, select_span};
 use super::query::Pipe;
 use super::window::{Bounds, refuse_in_calls, window_spec};
 use crate::expr::{AggregateCall, Expr};

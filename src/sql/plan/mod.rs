@@ -7,17 +7,19 @@ mod columns;
 mod declare;
 mod group;
 mod insert_values;
+mod items;
 mod join;
 mod join_keys;
 mod join_on;
 mod join_window;
 mod output;
+mod partition;
 mod query;
 mod script;
 mod window;
 
 pub(super) use group::of_groups;
-pub(super) use output::{Item, select_items};
+pub(super) use items::{Item, select_items};
 pub(super) use script::effective;
 
 use std::collections::BTreeMap;

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Planner;
+use super::items::{Item, select_items};
 use super::query::Pipe;
 use crate::expr::Expr;
-use crate::sql::ast::{Expression, ExpressionKind, Name, Query, SelectItem};
-use crate::sql::check::{Aggregates, Checker, Typed};
+use crate::sql::ast::{Query, SelectItem};
+use crate::sql::check::{Aggregates, Typed};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::scope::Scope;
 use crate::topology::NodeRef;
-use crate::types::{Column, RelationKind, RelationSchema, SqlType, StructField, Value};
+use crate::types::{Column, RelationKind, RelationSchema};
 
 /// A planned query.
 pub(super) struct Output {
@@ -20,21 +21,6 @@ pub(super) struct Output {
     pub kind: RelationKind,
     /// Whether the key was made by a repartition of this query.
     pub repartitioned: bool,
-}
-
-/// An item of the projection with its name.
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
-    pub name: Arc<str>,
-    pub typed: Typed,
-    /// The column of the scope that it is, if it is one.
-    pub column: Option<usize>,
-}
-
-impl Item {
-    pub fn sql_type(&self) -> SqlType {
-        self.typed.type_or_string()
-    }
 }
 
 impl Planner<'_> {
@@ -120,112 +106,6 @@ impl Planner<'_> {
         Ok((limit("collect_list")?, limit("collect_set")?))
     }
 
-    /// PARTITION BY: a new key, unless it is the key already.
-    fn partitioned(
-        &mut self,
-        name: &str,
-        query: &Query,
-        mut pipe: Pipe,
-        mut items: Vec<Item>,
-        partitions: Option<i32>,
-    ) -> Result<(Pipe, Vec<Item>, bool), Problem> {
-        let Some(first) = query.partition_by.first() else {
-            return Ok((pipe, items, false));
-        };
-        if self.builder.kind(pipe.node) == RelationKind::Table {
-            return Err(Problem::new(
-                first.span,
-                "PARTITION BY works on streams: a table's key is what its rows are",
-            )
-            .hint("GROUP BY makes a table with another key"));
-        }
-        let mut checker = Checker::new(&pipe.scope, "in PARTITION BY");
-        let mut keys = query
-            .partition_by
-            .iter()
-            .map(|e| checker.check(e))
-            .collect::<Result<Vec<_>, _>>()?;
-        if let [Typed { sql_type: None, .. }] = keys.as_slice() {
-            // PARTITION BY NULL: records without key
-            keys.clear();
-        }
-        check_keys(&keys)?;
-        let exprs: Vec<Expr> = keys.iter().map(|k| k.expr.clone()).collect();
-        if exprs == key_columns(self.declared_keys(&pipe)) {
-            return Ok((pipe, items, false));
-        }
-        if self.builder.window(pipe.node).is_some() {
-            let what = "PARTITION BY another key than that of a windowed stream: the windows belong to the key";
-            return Err(Problem::new(first.span, what));
-        }
-        self.behind_partition_by(query, &pipe.scope, &keys, &mut items);
-        let names = key_names(&keys, &items, &pipe.scope);
-        let columns = names
-            .into_iter()
-            .zip(&keys)
-            .map(|(n, k)| Column::new(n, k.type_or_string()));
-        let mut schema = RelationSchema {
-            key: columns.collect(),
-            value: Vec::new(),
-        };
-        // the projection is computed before the topic: a row that fails is still the record that was read, with its place and bytes
-        let mut values = Vec::new();
-        for item in &mut items {
-            item.typed.expr = match exprs.iter().position(|k| *k == item.typed.expr) {
-                Some(i) => Expr::Key(i),
-                None => {
-                    schema.value.push(Column::new(item.name.clone(), item.sql_type()));
-                    values.push(as_value(&item.typed.expr).clone());
-                    Expr::Value(values.len() - 1)
-                }
-            };
-        }
-        for column in &mut pipe.scope.columns {
-            let place = exprs.iter().position(|k| *k == column.expr);
-            column.expr = place.map_or(Expr::Literal(Value::Null), Expr::Key);
-        }
-        let topic = format!("{name}-partitionby");
-        let carried = (schema, exprs, values);
-        pipe.node = self.builder.repartition(name, topic, pipe.node, carried, partitions);
-        Ok((pipe, items, true))
-    }
-
-    /// What `*` means behind PARTITION BY: the new key, also where it is no column, then the columns of each relation with its old key last.
-    fn behind_partition_by(&self, query: &Query, scope: &Scope, keys: &[Typed], items: &mut Vec<Item>) {
-        let stars = query
-            .select
-            .iter()
-            .filter(|i| matches!(i, SelectItem::All { qualifier: None, .. }));
-        if stars.count() != 1 || query.select.len() != 1 {
-            return;
-        }
-        let was_key = |item: &Item| {
-            let column = item.column.map(|c| &scope.columns[c])?;
-            let relation = column.relation?;
-            let known = self.known.get(&scope.relations[relation].name)?.relation?;
-            let keys = &self.builder.relation_of(known).schema.key;
-            Some((relation, keys.iter().any(|k| k.name == column.name)))
-        };
-        items.sort_by_key(|item| was_key(item).unwrap_or((usize::MAX, false)));
-        let mut taken: BTreeSet<Arc<str>> = scope.columns.iter().map(|c| c.name.clone()).collect();
-        for (i, key) in keys.iter().enumerate() {
-            if items.iter().any(|item| item.typed.expr == key.expr) {
-                continue;
-            }
-            let name = match &query.partition_by[i].kind {
-                ExpressionKind::Field(_, field) => unique(&field.text, &taken),
-                _ => first_free("KSQL_COL", 0, &taken),
-            };
-            taken.insert(name.clone());
-            let item = Item {
-                name,
-                typed: key.clone(),
-                column: None,
-            };
-            items.insert(i.min(items.len()), item);
-        }
-    }
-
     /// A repartition that carries all value columns, then the old key's; what nobody reads is left out later.
     pub(super) fn rekey(
         &mut self,
@@ -297,169 +177,6 @@ impl Planner<'_> {
     }
 }
 
-/// The items with their types and names; problems of single items are collected.
-pub(crate) fn select_items(
-    query: &Query,
-    scope: &Scope,
-    aggregates: &mut Aggregates,
-    problems: &mut Vec<Problem>,
-) -> Vec<Item> {
-    let mut items: Vec<(Option<Arc<str>>, Item)> = Vec::new();
-    for item in &query.select {
-        let result = match item {
-            SelectItem::All { qualifier, span } => scope.all(qualifier.as_ref()).map(|columns| {
-                for column in columns {
-                    items.push((Some(star_name(scope, column)), column_item(scope, column, *span)));
-                }
-            }),
-            SelectItem::One {
-                expression:
-                    Expression {
-                        kind: ExpressionKind::AllFields(of),
-                        span,
-                    },
-                alias,
-            } => all_fields(of, alias.as_ref(), *span, scope, aggregates).map(|fields| items.extend(fields)),
-            SelectItem::One { expression, alias } => {
-                let typed = Checker::aggregating(scope, aggregates).check(expression);
-                typed.map(|typed| {
-                    let column = match &expression.kind {
-                        ExpressionKind::Column(q, name) => scope.resolve(q.as_ref(), name).ok(),
-                        _ => None,
-                    };
-                    let name = match (alias, column, &expression.kind) {
-                        (Some(alias), ..) => Some(alias.text.clone()),
-                        (None, Some(column), _) => Some(column_name(scope, column)),
-                        _ => None,
-                    };
-                    let field = match &expression.kind {
-                        ExpressionKind::Field(_, field) => field.text.clone(),
-                        _ => Arc::from(""),
-                    };
-                    let item = Item {
-                        name: field,
-                        typed,
-                        column,
-                    };
-                    items.push((name, item));
-                })
-            }
-        };
-        if let Err(problem) = result {
-            problems.push(problem);
-        }
-    }
-    let items = named(items, scope);
-    for (i, item) in items.iter().enumerate() {
-        if items[..i].iter().any(|other| other.name == item.name) {
-            let problem = Problem::new(
-                item.typed.span,
-                format!("column {} occurs twice in the projection", item.name),
-            );
-            problems.push(problem.hint("give one of them another name with AS"));
-        }
-    }
-    items
-}
-
-/// `x->*`: a column for each field of the STRUCT.
-fn all_fields(
-    of: &Expression,
-    alias: Option<&Name>,
-    span: Span,
-    scope: &Scope,
-    aggregates: &mut Aggregates,
-) -> Result<Vec<(Option<Arc<str>>, Item)>, Problem> {
-    if let Some(alias) = alias {
-        return Err(Problem::new(
-            alias.span,
-            "->* stands for several columns: it takes no AS",
-        ));
-    }
-    let typed = Checker::aggregating(scope, aggregates).check(of)?;
-    let Some(SqlType::Struct(fields)) = &typed.sql_type else {
-        let message = format!("'->*' takes a STRUCT, this is {}", typed.named());
-        return Err(Problem::new(of.span, message));
-    };
-    let item = |(i, field): (usize, &StructField)| {
-        let item = Item {
-            name: field.name.clone(),
-            typed: Typed {
-                expr: Expr::Field(typed.expr.clone().into(), i),
-                sql_type: Some(field.sql_type.clone()),
-                span,
-            },
-            column: None,
-        };
-        (Some(field.name.clone()), item)
-    };
-    Ok(fields.iter().enumerate().map(item).collect())
-}
-
-/// `*` takes the relation's name in only when there are several.
-fn star_name(scope: &Scope, column: usize) -> Arc<str> {
-    let column = &scope.columns[column];
-    match column.relation {
-        Some(i) if scope.relations.len() > 1 => format!("{}_{}", scope.relations[i].alias, column.name).into(),
-        _ => column.name.clone(),
-    }
-}
-
-/// A column's own name, or `RELATION_COLUMN` if several relations have one of that name.
-fn column_name(scope: &Scope, column: usize) -> Arc<str> {
-    let clashes = scope.clashes(&scope.columns[column].name);
-    if clashes {
-        star_name(scope, column)
-    } else {
-        scope.columns[column].name.clone()
-    }
-}
-
-fn column_item(scope: &Scope, column: usize, span: Span) -> Item {
-    let of = &scope.columns[column];
-    Item {
-        name: of.name.clone(),
-        typed: Typed {
-            expr: of.expr.clone(),
-            sql_type: Some(of.sql_type.clone()),
-            span,
-        },
-        column: Some(column),
-    }
-}
-
-/// Gives names to what has none: a field's own (`CITY`, `CITY_1`), else `KSQL_COL_0` and so on.
-fn named(items: Vec<(Option<Arc<str>>, Item)>, scope: &Scope) -> Vec<Item> {
-    let mut taken: BTreeSet<Arc<str>> = scope.columns.iter().map(|c| c.name.clone()).collect();
-    taken.extend(items.iter().filter_map(|(name, _)| name.clone()));
-    let give = |(name, item): (Option<Arc<str>>, Item)| {
-        let name = name.unwrap_or_else(|| {
-            let name = match &*item.name {
-                "" => first_free("KSQL_COL", 0, &taken),
-                field => unique(field, &taken),
-            };
-            taken.insert(name.clone());
-            name
-        });
-        Item { name, ..item }
-    };
-    items.into_iter().map(give).collect()
-}
-
-/// The name, or with the first free number behind it.
-fn unique(name: &str, taken: &BTreeSet<Arc<str>>) -> Arc<str> {
-    if taken.contains(name) {
-        first_free(name, 1, taken)
-    } else {
-        name.into()
-    }
-}
-
-fn first_free(base: &str, from: u32, taken: &BTreeSet<Arc<str>>) -> Arc<str> {
-    let mut numbered = (from..).map(|n| Arc::from(format!("{base}_{n}")));
-    numbered.find(|name| !taken.contains(name)).unwrap_or_default()
-}
-
 /// The item that is the key's column `i`: of several the one of the leftmost relation.
 fn key_item(i: usize, items: &[Item], scope: &Scope) -> Result<Option<usize>, Problem> {
     let candidates: Vec<usize> = (0..items.len())
@@ -515,7 +232,7 @@ pub(super) fn select_span(query: &Query) -> Span {
 }
 
 /// What AS_VALUE wraps.
-fn as_value(expr: &Expr) -> &Expr {
+pub(super) fn as_value(expr: &Expr) -> &Expr {
     match expr {
         Expr::Call(call) if call.function.name == "AS_VALUE" => as_value(&call.args[0]),
         other => other,

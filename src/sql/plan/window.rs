@@ -2,8 +2,8 @@
 
 use super::Planner;
 use super::columns::PSEUDO;
+use super::items::Item;
 use super::join_on::Equality;
-use super::output::Item;
 use super::query::Pipe;
 use crate::expr::{AggregateCall, Expr};
 use crate::sql::ast::{Duration, Emit, Join, Query, Window, WindowType};
