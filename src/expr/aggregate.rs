@@ -15,7 +15,9 @@ mod merge;
 mod numbers;
 mod offset;
 mod ordered;
+mod reference;
 mod resolve;
+mod state;
 #[cfg(test)]
 mod tests;
 mod wide;
@@ -23,12 +25,13 @@ mod wide;
 use std::fmt;
 
 use super::{EvalContext, EvalError, Expr};
-use crate::types::{MAX_PRECISION, SqlType, Timestamp, Value};
+use crate::types::{SqlType, Timestamp, Value};
 
 pub use merge::Element;
+pub use reference::{AGGREGATES, AggregateDoc};
 
 use elements::{ElementScan, Elements, NoElements, Own};
-use numbers::{count, zero};
+use numbers::count;
 
 /// An aggregate function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,87 +97,6 @@ pub enum AggregateFunction {
     /// `ATTR(x)`: the value if all rows have the same one, NULL included.
     Attr,
 }
-
-/// One line of the reference of aggregate functions.
-#[derive(Clone, Copy, Debug)]
-pub struct AggregateDoc {
-    /// The SQL name.
-    pub name: &'static str,
-    /// Its arguments, as in a manual.
-    pub arguments: &'static str,
-    /// What it gives.
-    pub doc: &'static str,
-}
-
-const fn doc(name: &'static str, arguments: &'static str, doc: &'static str) -> AggregateDoc {
-    AggregateDoc { name, arguments, doc }
-}
-
-/// The aggregate functions: what the parser takes for one, and the manual.
-pub const AGGREGATES: &[AggregateDoc] = &[
-    doc("ATTR", "any", "The value if all rows have the same one, else NULL."),
-    doc("AVG", "number", "The average, as DOUBLE; 0 of no rows."),
-    doc(
-        "COLLECT_LIST",
-        "any",
-        "An ARRAY of all values, NULL included, in the order of their arrival; at most ksql.functions.collect_list.limit.",
-    ),
-    doc(
-        "COLLECT_SET",
-        "any",
-        "An ARRAY of the different values, NULL included, in the order of the first of each; at most ksql.functions.collect_set.limit.",
-    ),
-    doc("CORRELATION", "number, number", "Pearson's correlation coefficient."),
-    doc(
-        "COUNT",
-        "* | any | DISTINCT any, ...",
-        "How many rows, how many rows where the argument is not NULL, or exactly how many different values.",
-    ),
-    doc("COUNT_DISTINCT", "any", "How many different values, exactly."),
-    doc(
-        "EARLIEST_BY_OFFSET",
-        "any [, n] [, ignore_nulls]",
-        "The value of the first row, or an ARRAY of the first n; NULLs are skipped unless the last argument is FALSE. Over a table the row with the least event time is the first.",
-    ),
-    doc(
-        "HISTOGRAM",
-        "STRING",
-        "A MAP of how often each value occurs; at most 1000 entries.",
-    ),
-    doc(
-        "LATEST_BY_OFFSET",
-        "any [, n] [, ignore_nulls]",
-        "The value of the last row, or an ARRAY of the last n; NULLs are skipped unless the last argument is FALSE. Over a table the row with the greatest event time is the last.",
-    ),
-    doc("MAX", "ordered", "The greatest value."),
-    doc("MIN", "ordered", "The least value."),
-    doc(
-        "STDDEV_SAMP",
-        "number",
-        "The variance of a sample, as ksqlDB computes it under this name; 0 of less than two rows.",
-    ),
-    doc(
-        "STDDEV_SAMPLE",
-        "number",
-        "The standard deviation of a sample; 0 of less than two rows.",
-    ),
-    doc("SUM", "number", "The sum, of the argument's type; 0 of no rows."),
-    doc(
-        "SUM_LIST",
-        "ARRAY of numbers",
-        "The sum of the items of all arrays; 0 of no rows.",
-    ),
-    doc(
-        "TOPK",
-        "ordered [, any ...], k",
-        "An ARRAY of the k greatest values, the greatest first; with further columns of STRUCTs of sort_col, col0, col1 and so on.",
-    ),
-    doc(
-        "TOPKDISTINCT",
-        "ordered, k",
-        "An ARRAY of the k greatest different values, the greatest first.",
-    ),
-];
 
 /// One call in a query: function, argument expressions and the type of its result. Made by [`AggregateCall::new`].
 #[derive(Clone, Debug, PartialEq)]
@@ -321,85 +243,6 @@ impl AggregateCall {
         self.filter.as_ref().map_or(Ok(true), |filter| filter.is_true(row))
     }
 
-    /// The type that is summed.
-    fn summed(&self) -> &SqlType {
-        match self.arg_types.first() {
-            Some(SqlType::Array(item)) => item,
-            Some(of) => of,
-            None => &SqlType::Bigint,
-        }
-    }
-
-    fn sums_doubles(&self) -> bool {
-        *self.summed() == SqlType::Double
-    }
-
-    /// The types of its state values.
-    pub fn state_types(&self) -> Vec<SqlType> {
-        let of = || self.arg_types.first().cloned().unwrap_or(SqlType::Bigint);
-        match self.function {
-            AggregateFunction::CountAll
-            | AggregateFunction::Count
-            | AggregateFunction::CountDistinct
-            | AggregateFunction::Histogram => vec![SqlType::Bigint],
-            AggregateFunction::Sum | AggregateFunction::SumList if self.sums_wide() => self.wide_types(),
-            AggregateFunction::Avg if self.sums_wide() => {
-                let mut types = self.wide_types();
-                types.push(SqlType::Bigint);
-                types
-            }
-            AggregateFunction::Sum | AggregateFunction::SumList if self.sums_doubles() => vec![SqlType::Double; 2],
-            AggregateFunction::Sum | AggregateFunction::SumList => vec![self.summed().clone()],
-            AggregateFunction::Avg if self.sums_doubles() => {
-                vec![SqlType::Double, SqlType::Double, SqlType::Bigint]
-            }
-            AggregateFunction::Avg => {
-                let scale = super::decimal_of(&of()).map_or(0, |(_, scale)| scale);
-                let precision = MAX_PRECISION;
-                vec![SqlType::Decimal { precision, scale }, SqlType::Bigint]
-            }
-            AggregateFunction::StddevSamp | AggregateFunction::StddevSample => with_count(4),
-            AggregateFunction::Correlation => with_count(10),
-            AggregateFunction::Min | AggregateFunction::Max => vec![of()],
-            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } => vec![self.sql_type.clone()],
-            AggregateFunction::EarliestByOffset {
-                n: None,
-                ignore_nulls: false,
-            } if !self.retracts => vec![SqlType::Boolean, of()],
-            AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } => {
-                vec![self.sql_type.clone()]
-            }
-            AggregateFunction::CollectList { .. } | AggregateFunction::CollectSet { .. } => vec![SqlType::Bigint; 2],
-            AggregateFunction::Attr => vec![SqlType::Bigint, of()],
-        }
-    }
-
-    /// How many state values the call takes.
-    pub fn state_len(&self) -> usize {
-        match self.function {
-            AggregateFunction::CountAll
-            | AggregateFunction::Count
-            | AggregateFunction::CountDistinct
-            | AggregateFunction::Histogram
-            | AggregateFunction::Min
-            | AggregateFunction::Max
-            | AggregateFunction::TopK { .. }
-            | AggregateFunction::TopKDistinct { .. } => 1,
-            AggregateFunction::Sum | AggregateFunction::SumList if self.sums_wide() => self.wide_types().len(),
-            AggregateFunction::Avg if self.sums_wide() => self.wide_types().len() + 1,
-            AggregateFunction::Sum | AggregateFunction::SumList => 1 + usize::from(self.sums_doubles()),
-            AggregateFunction::Avg => 2 + usize::from(self.sums_doubles()),
-            AggregateFunction::StddevSamp | AggregateFunction::StddevSample => 5,
-            AggregateFunction::Correlation => 11,
-            AggregateFunction::EarliestByOffset {
-                n: None,
-                ignore_nulls: false,
-            } if !self.retracts => 2,
-            AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } => 1,
-            AggregateFunction::CollectList { .. } | AggregateFunction::CollectSet { .. } | AggregateFunction::Attr => 2,
-        }
-    }
-
     /// Whether a row can be taken back ([`Self::undo`]) from the state values alone.
     pub fn can_undo(&self) -> bool {
         matches!(
@@ -430,41 +273,6 @@ impl AggregateCall {
         )
     }
 
-    /// Sets `state` (of [`Self::state_len`] values) to that of no rows.
-    pub fn init(&self, state: &mut [Value]) {
-        let array = || Value::Array([].into());
-        match self.function {
-            AggregateFunction::TopK { .. }
-            | AggregateFunction::TopKDistinct { .. }
-            | AggregateFunction::LatestByOffset { n: Some(_), .. }
-            | AggregateFunction::EarliestByOffset { n: Some(_), .. } => state[0] = array(),
-            AggregateFunction::Min
-            | AggregateFunction::Max
-            | AggregateFunction::LatestByOffset { n: None, .. }
-            | AggregateFunction::EarliestByOffset { n: None, .. } => state.fill(Value::Null),
-            AggregateFunction::Attr => {
-                state[0] = 0i64.into();
-                state[1] = Value::Null;
-            }
-            AggregateFunction::CountAll
-            | AggregateFunction::Count
-            | AggregateFunction::CountDistinct
-            | AggregateFunction::Histogram
-            | AggregateFunction::Sum
-            | AggregateFunction::SumList
-            | AggregateFunction::Avg
-            | AggregateFunction::StddevSamp
-            | AggregateFunction::StddevSample
-            | AggregateFunction::Correlation
-            | AggregateFunction::CollectList { .. }
-            | AggregateFunction::CollectSet { .. } => {
-                for (value, sql_type) in state.iter_mut().zip(self.state_types()) {
-                    *value = zero(&sql_type);
-                }
-            }
-        }
-    }
-
     /// Adds a row with these argument values to a call without elements. On an error the state is as before.
     ///
     /// # Errors
@@ -493,36 +301,11 @@ impl AggregateCall {
         timestamp: Timestamp,
         elements: &mut E,
     ) -> Result<(), E::Error> {
-        let arg = args.first().unwrap_or(&Value::Null);
         let own = Own {
             all: elements,
             call: number,
         };
-        match self.function {
-            AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } if self.retracts => {
-                return self.count_by_time(state, arg, timestamp, 1, own);
-            }
-            AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } => {
-                self.keep_by_offset(state, arg);
-            }
-            AggregateFunction::Attr if self.retracts => return self.count_single(state, arg, 1, own),
-            AggregateFunction::Attr => Self::keep_single(state, arg),
-            AggregateFunction::CollectList { .. } => return self.collect(state, arg, own),
-            AggregateFunction::CollectSet { .. } => return self.collect_once(state, arg, 1, own),
-            AggregateFunction::CountAll => count(&mut state[0], 1),
-            _ if arg.is_null() => {}
-            AggregateFunction::Min | AggregateFunction::Max if self.retracts => return self.add_best(state, arg, own),
-            AggregateFunction::Min | AggregateFunction::Max => self.keep_best(state, arg),
-            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } if self.retracts => {
-                return self.add_top(state, args, own);
-            }
-            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } => self.keep_top(state, args),
-            AggregateFunction::CountDistinct if args.iter().any(Value::is_null) => {}
-            AggregateFunction::CountDistinct => return self.distinct(state, args, 1, own),
-            AggregateFunction::Histogram => return self.bin(state, arg, 1, own),
-            _ => self.step(state, args, 1)?,
-        }
-        Ok(())
+        self.change(state, args, timestamp, 1, own)
     }
 
     /// As [`Self::undo`], for any call over a table. `timestamp` is the one that the row had.
@@ -537,34 +320,59 @@ impl AggregateCall {
         timestamp: Timestamp,
         elements: &mut E,
     ) -> Result<(), E::Error> {
-        let arg = args.first().unwrap_or(&Value::Null);
-        let own = Own {
-            all: elements,
-            call: number,
-        };
         if !self.can_undo() && !self.retracts {
             let message = format!("{} over a stream cannot take a row back", self.function);
             return Err(EvalError::new(message).into());
         }
+        let own = Own {
+            all: elements,
+            call: number,
+        };
+        self.change(state, args, timestamp, -1, own)
+    }
+
+    /// Adds a row (`by` is 1) or takes it back (-1), which only functions of numbers can do over a stream.
+    fn change<E: Elements>(
+        &self,
+        state: &mut [Value],
+        args: &[Value],
+        timestamp: Timestamp,
+        by: i8,
+        own: Own<'_, E>,
+    ) -> Result<(), E::Error> {
+        let arg = args.first().unwrap_or(&Value::Null);
         match self.function {
+            AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } if self.retracts => {
+                return self.count_by_time(state, arg, timestamp, by.into(), own);
+            }
             AggregateFunction::LatestByOffset { .. } | AggregateFunction::EarliestByOffset { .. } => {
-                self.count_by_time(state, arg, timestamp, -1, own)
+                self.keep_by_offset(state, arg);
             }
-            AggregateFunction::Attr => self.count_single(state, arg, -1, own),
-            AggregateFunction::CollectList { .. } => self.uncollect(state, arg, own),
-            AggregateFunction::CollectSet { .. } => self.collect_once(state, arg, -1, own),
-            AggregateFunction::CountAll => {
-                count(&mut state[0], -1);
-                Ok(())
+            AggregateFunction::Attr if self.retracts => return self.count_single(state, arg, by.into(), own),
+            AggregateFunction::Attr => Self::keep_single(state, arg),
+            AggregateFunction::CollectList { .. } if by > 0 => return self.collect(state, arg, own),
+            AggregateFunction::CollectList { .. } => return self.uncollect(state, arg, own),
+            AggregateFunction::CollectSet { .. } => return self.collect_once(state, arg, by.into(), own),
+            AggregateFunction::CountAll => count(&mut state[0], by),
+            _ if arg.is_null() => {}
+            AggregateFunction::Min | AggregateFunction::Max if !self.retracts => self.keep_best(state, arg),
+            AggregateFunction::Min | AggregateFunction::Max if by > 0 => return self.add_best(state, arg, own),
+            AggregateFunction::Min | AggregateFunction::Max => return self.undo_best(state, arg, own),
+            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } if !self.retracts => {
+                self.keep_top(state, args);
             }
-            _ if arg.is_null() => Ok(()),
-            AggregateFunction::Min | AggregateFunction::Max => self.undo_best(state, arg, own),
-            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } => self.undo_top(state, args, own),
-            AggregateFunction::CountDistinct if args.iter().any(Value::is_null) => Ok(()),
-            AggregateFunction::CountDistinct => self.distinct(state, args, -1, own),
-            AggregateFunction::Histogram => self.bin(state, arg, -1, own),
-            _ => Ok(self.step(state, args, -1)?),
+            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } if by > 0 => {
+                return self.add_top(state, args, own);
+            }
+            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } => {
+                return self.undo_top(state, args, own);
+            }
+            AggregateFunction::CountDistinct if args.iter().any(Value::is_null) => {}
+            AggregateFunction::CountDistinct => return self.distinct(state, args, by.into(), own),
+            AggregateFunction::Histogram => return self.bin(state, arg, by.into(), own),
+            _ => self.step(state, args, by)?,
         }
+        Ok(())
     }
 
     /// Functions of numbers: adds, or with the other sign takes back. The first argument is not NULL.
@@ -628,11 +436,4 @@ impl AggregateCall {
             Ok(self.result(state))
         }
     }
-}
-
-/// A count and so many doubles.
-fn with_count(doubles: usize) -> Vec<SqlType> {
-    let mut types = vec![SqlType::Bigint];
-    types.resize(1 + doubles, SqlType::Double);
-    types
 }

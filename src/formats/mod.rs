@@ -17,6 +17,7 @@ pub mod client;
 mod compat;
 mod delimited;
 mod error;
+mod infer;
 mod internal;
 mod json;
 mod json_schema;

@@ -33,16 +33,13 @@ impl AggregateCall {
         arg: &Value,
         mut own: Own<'_, E>,
     ) -> Result<(), E::Error> {
-        let (next, n) = (integer(state, 0), integer(state, 1));
-        if self.is_full(n) {
+        if self.is_full(integer(state, 1)) {
             return Ok(());
         }
-        own.put(&[ITEM, next.into()], Some(Row::from([arg.clone()])))?;
+        let number = append(state, arg, &mut own)?;
         if self.retracts {
-            own.put(&[INDEX, arg.clone(), (!next).into()], Some(Row::from([true.into()])))?;
+            own.put(&[INDEX, arg.clone(), (!number).into()], Some(Row::from([true.into()])))?;
         }
-        state[0] = next.saturating_add(1).into();
-        state[1] = (n + 1).into();
         Ok(())
     }
 
@@ -75,7 +72,7 @@ impl AggregateCall {
         mut own: Own<'_, E>,
     ) -> Result<(), E::Error> {
         let key = [INDEX, arg.clone()];
-        let (next, n) = (integer(state, 0), integer(state, 1));
+        let n = integer(state, 1);
         match own.get(&key)? {
             Some(row) => {
                 let number = integer(&row, 1);
@@ -89,10 +86,8 @@ impl AggregateCall {
                 }
             }
             None if by > 0 && !self.is_full(n) => {
-                own.count(&key, &[next.into()], 1)?;
-                own.put(&[ITEM, next.into()], Some(Row::from([arg.clone()])))?;
-                state[0] = next.saturating_add(1).into();
-                state[1] = (n + 1).into();
+                let number = append(state, arg, &mut own)?;
+                own.count(&key, &[number.into()], 1)?;
             }
             None => {}
         }
@@ -198,6 +193,15 @@ impl AggregateCall {
     pub(super) fn is_item(key: &[Value]) -> bool {
         key.first() == Some(&ITEM)
     }
+}
+
+/// Puts a value at the end of a list; its number.
+fn append<E: Elements>(state: &mut [Value], arg: &Value, own: &mut Own<'_, E>) -> Result<i64, E::Error> {
+    let number = integer(state, 0);
+    own.put(&[ITEM, number.into()], Some(Row::from([arg.clone()])))?;
+    state[0] = number.saturating_add(1).into();
+    state[1] = (integer(state, 1) + 1).into();
+    Ok(number)
 }
 
 /// How the number of different values changes when the count of one goes from `before` by `by`.

@@ -3,12 +3,11 @@
 //! A new schema has ksqlDB's record name and nullable fields. Where a subject has a schema already, that one is used if the columns fit it; else
 //! it is carried on: fields that fit keep their spelling and type, so that a change stays as small, and as compatible, as it can be.
 
-use std::cell::Cell;
-
 use serde_json::{Map, Value as Json, json};
 
 use crate::types::{Column, SerdeSpec, SqlType, StructField};
 
+use super::super::infer::{self, Fields};
 use super::super::source::{RegisteredSchema, SchemaText, SchemaType};
 use super::super::{FormatError, SinkSchema};
 use super::plain_json::named_branches;
@@ -25,23 +24,17 @@ pub(in super::super) fn sink_schema(
     latest: Option<&RegisteredSchema>,
 ) -> Result<SinkSchema, FormatError> {
     let bare = is_bare(spec, columns);
-    let named = |r: &RegisteredSchema| spec.schema_id.is_none_or(|id| id == r.id);
-    let latest = latest.filter(|r| r.schema.schema_type == SchemaType::Avro && named(r));
-    let registered = latest.and_then(|r| Some((r, AvroSchema::parse(&r.schema).ok()?)));
-    if let Some((registered, parsed)) = &registered {
-        let fit = write::row_write(parsed, columns, bare);
-        match (fit, spec.schema_id) {
-            (Ok(_), _) if keeps_name(parsed, spec, bare) => return Ok(SinkSchema::Registered((*registered).clone())),
-            (Err(e), Some(_)) => return Err(e),
-            _ => {}
-        }
+    let mut parsed = None;
+    let found = infer::registered_that_fits(latest, spec, SchemaType::Avro, |registered| {
+        let schema = AvroSchema::parse(&registered.schema).map_err(FormatError::Definition)?;
+        let fits = write::row_write(&schema, columns, bare).map(|_| keeps_name(&schema, spec, bare));
+        parsed = Some((registered.clone(), schema));
+        fits
+    })?;
+    if let Some(found) = found {
+        return Ok(found);
     }
-    if let Some(id) = spec.schema_id {
-        return Err(FormatError::definition(format!(
-            "schema {id} is to be written with, but it was not given; it must be an Avro schema that the registry has"
-        )));
-    }
-    if let Some((registered, parsed)) = &registered
+    if let Some((registered, parsed)) = &parsed
         && let Some(next) = carried_on(registered, parsed, columns, spec, bare)?
     {
         return Ok(SinkSchema::New(next));
@@ -205,17 +198,11 @@ pub(in super::super) fn columns_of(
     spec: &SerdeSpec,
     is_key: bool,
 ) -> Result<Vec<Column>, FormatError> {
-    let at = |m: String| {
-        let RegisteredSchema {
-            id, subject, version, ..
-        } = registered;
-        FormatError::definition(format!("schema {id} (subject {subject}, version {version}): {m}"))
-    };
+    let at = infer::at(registered);
     let schema = AvroSchema::parse(&registered.schema).map_err(at)?;
     let types = Types {
         schema: &schema,
-        keep_case: spec.schema_id.is_some(),
-        left: Cell::new(MOST_FIELDS),
+        names: Fields::of(spec),
     };
     let record = match schema.get(schema.root) {
         // a bare value that is a record is one column of type STRUCT
@@ -231,44 +218,25 @@ pub(in super::super) fn columns_of(
     Ok(fields.into_iter().map(|f| Column::new(f.name, f.sql_type)).collect())
 }
 
-/// A record that others contain again and again could stand for any number of fields; more than these are no columns.
-const MOST_FIELDS: usize = 50_000;
 const ADVICE: &str = "name the columns in the statement and leave it out";
 
 /// SQL types of a schema's types; `open` are the records on the way.
 struct Types<'a> {
     schema: &'a AvroSchema,
-    keep_case: bool,
-    left: Cell<usize>,
+    names: Fields,
 }
 
 impl Types<'_> {
-    fn name(&self, name: &str) -> String {
-        if self.keep_case {
-            name.to_string()
-        } else {
-            name.to_uppercase()
-        }
-    }
-
     fn fields(&self, record: &Record, open: &mut Vec<TypeId>) -> Result<Vec<StructField>, String> {
-        let left = self.left.get().checked_sub(record.fields.len());
-        self.left
-            .set(left.ok_or_else(|| format!("it has more than {MOST_FIELDS} fields; {ADVICE}"))?);
+        self.names.enter(record.fields.len())?;
         let mut fields: Vec<StructField> = Vec::with_capacity(record.fields.len());
         for field in &record.fields {
-            let name = self.name(&field.name);
-            if fields.iter().any(|f| *f.name == *name) {
-                return Err(format!(
-                    "fields of record `{}` differ from `{}` only in case; name the columns in the statement",
-                    record.name, field.name
-                ));
-            }
             let sql_type = self.of(field.type_id, open);
-            fields.push(StructField {
-                name: name.into(),
+            let made = StructField {
+                name: self.names.name(&field.name).into(),
                 sql_type: sql_type.map_err(|m| format!("field `{}`: {m}", field.name))?,
-            });
+            };
+            infer::add(made, &mut fields).map_err(|m| format!("record `{}`: {m}", record.name))?;
         }
         Ok(fields)
     }
@@ -325,7 +293,7 @@ impl Types<'_> {
         for (name, i) in named {
             fields.push(StructField {
                 sql_type: self.of(branches[i], open)?,
-                name: self.name(&name).into(),
+                name: self.names.name(&name).into(),
             });
         }
         Ok(SqlType::Struct(fields.into()))

@@ -1,12 +1,11 @@
 //! Columns to JSON Schema and back, as ksqlDB does it through Kafka Connect: `connect.index` orders the fields, `connect.type` and `title` say what
 //! a number or string means, everything may be null.
 
-use std::cell::Cell;
-
 use serde_json::{Map, Value as Json, json};
 
 use crate::types::{Column, MAX_PRECISION, SerdeSpec, SqlType, StructField};
 
+use super::super::infer::{self, Fields};
 use super::super::source::{RegisteredSchema, SchemaText, SchemaType};
 use super::super::{FormatError, SinkSchema};
 use super::is_bare;
@@ -24,19 +23,11 @@ pub(in super::super) fn sink_schema(
     spec: &SerdeSpec,
     latest: Option<&RegisteredSchema>,
 ) -> Result<SinkSchema, FormatError> {
-    let named = |r: &RegisteredSchema| spec.schema_id.is_none_or(|id| id == r.id);
-    let latest = latest.filter(|r| r.schema.schema_type == SchemaType::Json && named(r));
-    if let Some(registered) = latest {
-        match (spelled(registered, columns, spec), spec.schema_id) {
-            (Ok(_), _) => return Ok(SinkSchema::Registered(registered.clone())),
-            (Err(e), Some(_)) => return Err(e),
-            (Err(_), None) => {}
-        }
-    }
-    if let Some(id) = spec.schema_id {
-        return Err(FormatError::definition(format!(
-            "schema {id} is to be written with, but it was not given; it must be a JSON Schema that the registry has"
-        )));
+    let found = infer::registered_that_fits(latest, spec, SchemaType::Json, |registered| {
+        spelled(registered, columns, spec).map(|_| true)
+    })?;
+    if let Some(found) = found {
+        return Ok(found);
     }
     let json = if is_bare(spec, columns) {
         nullable(&columns[0].sql_type, None)
@@ -100,17 +91,9 @@ pub(in super::super) fn columns_of(
     spec: &SerdeSpec,
     is_key: bool,
 ) -> Result<Vec<Column>, FormatError> {
-    let at = |m: String| {
-        let RegisteredSchema {
-            id, subject, version, ..
-        } = registered;
-        FormatError::definition(format!("schema {id} (subject {subject}, version {version}): {m}"))
-    };
+    let at = infer::at(registered);
     let schema = JsonSchema::parse(&registered.schema).map_err(at)?;
-    let types = Types {
-        keep_case: spec.schema_id.is_some(),
-        left: Cell::new(MOST_FIELDS),
-    };
+    let types = Types(Fields::of(spec));
     let sql_type = types.of(schema.root(), &mut Vec::new()).map_err(at)?;
     match sql_type {
         SqlType::Struct(fields) if spec.wrap_single => Ok(fields
@@ -129,10 +112,7 @@ pub(super) fn spelled(
 ) -> Result<Vec<Column>, FormatError> {
     let at = |m: String| FormatError::definition(format!("JSON_SR, schema {}: {m}", registered.id));
     let schema = JsonSchema::parse(&registered.schema).map_err(at)?;
-    let types = Types {
-        keep_case: true,
-        left: Cell::new(MOST_FIELDS),
-    };
+    let types = Types(Fields::spelled());
     let found = types.of(schema.root(), &mut Vec::new()).map_err(at)?;
     if is_bare(spec, columns) {
         let sql_type =
@@ -185,13 +165,7 @@ fn respelled(column: &SqlType, schema: &SqlType) -> Result<SqlType, String> {
     })
 }
 
-/// An object that others contain again and again could stand for any number of fields; more than these are no columns.
-const MOST_FIELDS: usize = 50_000;
-
-struct Types {
-    keep_case: bool,
-    left: Cell<usize>,
-}
+struct Types(Fields);
 
 impl Types {
     /// The SQL type of a schema; `open` are the objects on the way to it.
@@ -278,26 +252,12 @@ impl Types {
         }
         // equal places stay in the order of the text
         properties.sort_by_key(|(index, ..)| *index);
-        let left = self.left.get().checked_sub(properties.len());
-        self.left
-            .set(left.ok_or_else(|| format!("it has more than {MOST_FIELDS} fields; {ADVICE}"))?);
+        self.0.enter(properties.len())?;
         let mut fields: Vec<StructField> = Vec::new();
         for (_, name, property) in properties {
             let sql_type = self.of(property, open).map_err(|m| format!("property `{name}`: {m}"))?;
-            let name = if self.keep_case {
-                name.clone()
-            } else {
-                name.to_uppercase()
-            };
-            if fields.iter().any(|f| *f.name == *name) {
-                return Err(format!(
-                    "properties differ from `{name}` only in case; name the columns in the statement"
-                ));
-            }
-            fields.push(StructField {
-                name: name.into(),
-                sql_type,
-            });
+            let name = self.0.name(name).into();
+            infer::add(StructField { name, sql_type }, &mut fields)?;
         }
         open.pop();
         Ok(fields)

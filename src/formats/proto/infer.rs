@@ -3,10 +3,9 @@
 //! A new schema is a proto3 file with one message, `ConnectDefault1` unless it is named; messages inside are `ConnectDefault2` and so on in the
 //! order in which they are met, maps are repeated entries, fields count from 1 in the order of the columns.
 
-use std::cell::Cell;
-
 use crate::types::{Column, MAX_PRECISION, ProtobufNulls, SerdeSpec, SqlType, StructField};
 
+use super::super::infer::{self, Fields};
 use super::super::source::{RegisteredSchema, SchemaText, SchemaType};
 use super::super::{FormatError, SinkSchema};
 use super::file::{Field as FileField, FieldType, File, Import, Label, Message, Scalar, Syntax};
@@ -37,25 +36,15 @@ pub(in super::super) fn sink_schema(
     spec: &SerdeSpec,
     latest: Option<&RegisteredSchema>,
 ) -> Result<SinkSchema, FormatError> {
-    let named = |r: &RegisteredSchema| spec.schema_id.is_none_or(|id| id == r.id);
-    let latest = latest.filter(|r| r.schema.schema_type == SchemaType::Protobuf && named(r));
-    if let Some(registered) = latest {
-        let fit = ProtoSchema::parse(&registered.schema)
-            .and_then(|schema| schema.root(full_name(spec)).map(|root| (schema, root)))
-            .map_err(FormatError::Definition)
-            .and_then(|(schema, root)| write::plan(&schema, root, &wanted(columns), spec.format));
-        match (fit, spec.schema_id) {
-            (Ok(_), _) => return Ok(SinkSchema::Registered(registered.clone())),
-            (Err(e), Some(_)) => return Err(e),
-            (Err(_), None) => {}
-        }
+    let found = infer::registered_that_fits(latest, spec, SchemaType::Protobuf, |registered| {
+        let schema = ProtoSchema::parse(&registered.schema).map_err(FormatError::Definition)?;
+        let root = schema.root(full_name(spec)).map_err(FormatError::Definition)?;
+        write::plan(&schema, root, &wanted(columns), spec.format).map(|_| true)
+    })?;
+    match found {
+        Some(found) => Ok(found),
+        None => schema_of(columns, spec).map(SinkSchema::New),
     }
-    if let Some(id) = spec.schema_id {
-        return Err(FormatError::definition(format!(
-            "schema {id} is to be written with, but it was not given; it must be a Protocol Buffers schema that the registry has"
-        )));
-    }
-    schema_of(columns, spec).map(SinkSchema::New)
 }
 
 /// The schema that is made from columns.
@@ -253,48 +242,26 @@ pub(in super::super) fn columns_of(
     let columns = || {
         let schema = ProtoSchema::parse(&registered.schema)?;
         let root = schema.root(full_name(spec))?;
-        let keep_case = spec.schema_id.is_some();
         let fields = Types {
             schema: &schema,
-            keep_case,
-            left: Cell::new(MOST_FIELDS),
+            names: Fields::of(spec),
         }
         .fields(root, &mut vec![root])?;
         Ok(fields.into_iter().map(|f| Column::new(f.name, f.sql_type)).collect())
     };
-    columns().map_err(|m: String| {
-        let RegisteredSchema {
-            id, subject, version, ..
-        } = registered;
-        FormatError::definition(format!("schema {id} (subject {subject}, version {version}): {m}"))
-    })
+    columns().map_err(infer::at(registered))
 }
-
-/// A message that others contain again and again could stand for any number of fields; more than these are no columns.
-const MOST_FIELDS: usize = 50_000;
 
 struct Types<'a> {
     schema: &'a ProtoSchema,
-    keep_case: bool,
-    left: Cell<usize>,
+    names: Fields,
 }
 
 impl Types<'_> {
-    fn name(&self, name: &str) -> String {
-        if self.keep_case {
-            name.to_string()
-        } else {
-            name.to_uppercase()
-        }
-    }
-
     /// Oneofs first, then the fields that are in none; `open` are the messages on the way.
     fn fields(&self, id: MessageId, open: &mut Vec<MessageId>) -> Result<Vec<StructField>, String> {
         let message = self.schema.message(id);
-        let left = self.left.get().checked_sub(message.fields.len());
-        self.left.set(
-            left.ok_or_else(|| format!("it has more than {MOST_FIELDS} fields; name the columns in the statement"))?,
-        );
+        self.names.enter(message.fields.len())?;
         let mut out: Vec<StructField> = Vec::new();
         for (i, oneof) in message.oneofs.iter().enumerate() {
             let mut parts = Vec::new();
@@ -302,30 +269,13 @@ impl Types<'_> {
                 parts.push(self.field(field, open)?);
             }
             let sql_type = SqlType::Struct(parts.into());
-            self.add(
-                StructField {
-                    name: self.name(&oneof_column(oneof, i)).into(),
-                    sql_type,
-                },
-                &mut out,
-            )?;
+            let name = self.names.name(&oneof_column(oneof, i)).into();
+            infer::add(StructField { name, sql_type }, &mut out)?;
         }
         for field in message.fields.iter().filter(|f| f.oneof.is_none()) {
-            let made = self.field(field, open)?;
-            self.add(made, &mut out)?;
+            infer::add(self.field(field, open)?, &mut out)?;
         }
         Ok(out)
-    }
-
-    fn add(&self, field: StructField, to: &mut Vec<StructField>) -> Result<(), String> {
-        if to.iter().any(|f| f.name == field.name) {
-            return Err(format!(
-                "fields differ from `{}` only in case; name the columns in the statement",
-                field.name
-            ));
-        }
-        to.push(field);
-        Ok(())
     }
 
     fn field(&self, field: &Field, open: &mut Vec<MessageId>) -> Result<StructField, String> {
@@ -340,7 +290,7 @@ impl Types<'_> {
             (None, _) => self.kind(field, open).map_err(at)?,
         };
         Ok(StructField {
-            name: self.name(&field.name).into(),
+            name: self.names.name(&field.name).into(),
             sql_type,
         })
     }

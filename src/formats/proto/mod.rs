@@ -17,10 +17,12 @@ mod file;
 mod infer;
 mod input;
 mod lex;
+mod options;
 mod parse;
 pub(super) mod plain_json;
 pub(crate) mod print;
 mod read;
+mod scalar;
 pub(crate) mod schema;
 #[cfg(test)]
 mod tests;

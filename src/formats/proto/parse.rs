@@ -5,13 +5,13 @@ use super::file::{Enum, Field, FieldType, File, Import, Label, Message, Scalar, 
 use super::lex::{Token, TokenKind, tokens};
 
 /// Messages and option values nest at most so deep.
-const MOST_DEPTH: usize = 64;
+pub(super) const MOST_DEPTH: usize = 64;
 /// Field numbers have 29 bits.
 const MOST_NUMBER: i64 = (1 << 29) - 1;
 /// Numbers in this range belong to the implementation.
 const RESERVED_NUMBERS: std::ops::RangeInclusive<i64> = 19_000..=19_999;
 
-type Result<T> = std::result::Result<T, String>;
+pub(super) type Result<T> = std::result::Result<T, String>;
 
 /// Parses a file.
 ///
@@ -23,21 +23,13 @@ pub(super) fn parse(text: &str) -> Result<File> {
     parser.file()
 }
 
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     tokens: &'a [Token],
-    at: usize,
-}
-
-/// An option's value, as far as it is looked at.
-#[derive(Clone, Debug, PartialEq)]
-enum Literal {
-    Plain(String),
-    List(Vec<Literal>),
-    Message(Vec<(String, Literal)>),
+    pub(super) at: usize,
 }
 
 impl<'a> Parser<'a> {
-    fn error<T>(&self, message: &str) -> Result<T> {
+    pub(super) fn error<T>(&self, message: &str) -> Result<T> {
         let found = match self.tokens.get(self.at).map(|t| &t.kind) {
             None => "the end of the text".to_string(),
             Some(TokenKind::Word(w) | TokenKind::Number(w)) => format!("`{w}`"),
@@ -48,31 +40,31 @@ impl<'a> Parser<'a> {
         Err(format!("line {line}: expected {message}, found {found}"))
     }
 
-    fn peek(&self) -> Option<&'a TokenKind> {
+    pub(super) fn peek(&self) -> Option<&'a TokenKind> {
         self.tokens.get(self.at).map(|t| &t.kind)
     }
 
-    fn take(&mut self, symbol: char) -> bool {
+    pub(super) fn take(&mut self, symbol: char) -> bool {
         let found = self.peek() == Some(&TokenKind::Symbol(symbol));
         self.at += usize::from(found);
         found
     }
 
-    fn expect(&mut self, symbol: char) -> Result<()> {
+    pub(super) fn expect(&mut self, symbol: char) -> Result<()> {
         match self.take(symbol) {
             true => Ok(()),
             false => self.error(&format!("`{symbol}`")),
         }
     }
 
-    fn next_word(&self) -> Option<&'a str> {
+    pub(super) fn next_word(&self) -> Option<&'a str> {
         match self.peek() {
             Some(TokenKind::Word(w)) => Some(w),
             _ => None,
         }
     }
 
-    fn word(&mut self, what: &str) -> Result<&'a str> {
+    pub(super) fn word(&mut self, what: &str) -> Result<&'a str> {
         match self.next_word() {
             Some(w) => {
                 self.at += 1;
@@ -93,7 +85,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn text(&mut self) -> Result<String> {
+    pub(super) fn text(&mut self) -> Result<String> {
         let mut out = match self.peek() {
             Some(TokenKind::Text(t)) => t.clone(),
             _ => return self.error("a string"),
@@ -409,129 +401,5 @@ impl<'a> Parser<'a> {
                 return self.expect(';');
             }
         }
-    }
-
-    fn option_statement(&mut self) -> Result<(String, Literal)> {
-        let option = self.option()?;
-        self.expect(';')?;
-        Ok(option)
-    }
-
-    /// `name = value`, `(a.b).c = value`.
-    fn option(&mut self) -> Result<(String, Literal)> {
-        let mut name = String::new();
-        loop {
-            if self.take('(') {
-                name.push('(');
-                name.push_str(self.word("the name of an option")?.trim_start_matches('.'));
-                self.expect(')')?;
-                name.push(')');
-            } else if let Some(w) = self.next_word() {
-                name.push_str(w);
-                self.at += 1;
-            } else if self.take('.') {
-                name.push('.');
-            } else {
-                break;
-            }
-        }
-        self.expect('=')?;
-        Ok((name, self.literal(0)?))
-    }
-
-    fn options_until_bracket(&mut self, each: &mut dyn FnMut(&str, &Literal)) -> Result<()> {
-        loop {
-            let (name, value) = self.option()?;
-            each(&name, &value);
-            if !self.take(',') {
-                return self.expect(']');
-            }
-        }
-    }
-
-    fn field_options(&mut self, field: &mut Field) -> Result<()> {
-        self.options_until_bracket(&mut |name, value| match (name, value) {
-            ("packed", Literal::Plain(v)) => field.packed = Some(v == "true"),
-            ("features.field_presence", Literal::Plain(v)) => field.implicit = v == "IMPLICIT",
-            ("(confluent.field_meta)", Literal::Message(members)) => {
-                for (_, params) in members.iter().filter(|(k, _)| k == "params") {
-                    collect_params(params, &mut field.params);
-                }
-            }
-            ("(confluent.field_meta).params", params) => collect_params(params, &mut field.params),
-            _ => {}
-        })?;
-        field.params.sort();
-        Ok(())
-    }
-
-    fn literal(&mut self, depth: usize) -> Result<Literal> {
-        if depth > MOST_DEPTH {
-            return Err(format!("option values nest deeper than {MOST_DEPTH} levels"));
-        }
-        if self.take('{') {
-            return self.literal_message('}', depth);
-        }
-        if self.take('<') {
-            return self.literal_message('>', depth);
-        }
-        if self.take('[') {
-            let mut items = Vec::new();
-            while !self.take(']') {
-                items.push(self.literal(depth + 1)?);
-                if !self.take(',') && self.peek() != Some(&TokenKind::Symbol(']')) {
-                    return self.error("`,` or `]`");
-                }
-            }
-            return Ok(Literal::List(items));
-        }
-        let sign = if self.take('-') { "-" } else { "" };
-        let _ = self.take('+');
-        match self.peek() {
-            Some(TokenKind::Text(_)) => self.text().map(Literal::Plain),
-            Some(TokenKind::Word(w) | TokenKind::Number(w)) => {
-                self.at += 1;
-                Ok(Literal::Plain(format!("{sign}{w}")))
-            }
-            _ => self.error("the value of an option"),
-        }
-    }
-
-    fn literal_message(&mut self, close: char, depth: usize) -> Result<Literal> {
-        let mut members = Vec::new();
-        while !self.take(close) {
-            let name = if self.take('[') {
-                let name = self.word("the name of an extension")?.to_string();
-                self.expect(']')?;
-                name
-            } else {
-                self.word("the name of a field")?.to_string()
-            };
-            if !self.take(':') && !matches!(self.peek(), Some(TokenKind::Symbol('{' | '<'))) {
-                return self.error("`:`");
-            }
-            members.push((name, self.literal(depth + 1)?));
-            let _ = self.take(',') || self.take(';');
-        }
-        Ok(Literal::Message(members))
-    }
-}
-
-/// The entries of a map in text format: one message with `key` and `value`, or a list of them.
-fn collect_params(literal: &Literal, out: &mut Vec<(String, String)>) {
-    match literal {
-        Literal::List(items) => items.iter().for_each(|i| collect_params(i, out)),
-        Literal::Message(members) => {
-            let of = |name: &str| {
-                members.iter().find_map(|(k, v)| match v {
-                    Literal::Plain(v) if k == name => Some(v.clone()),
-                    _ => None,
-                })
-            };
-            if let (Some(key), Some(value)) = (of("key"), of("value")) {
-                out.push((key, value));
-            }
-        }
-        Literal::Plain(_) => {}
     }
 }
