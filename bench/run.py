@@ -15,7 +15,7 @@ QUICK = os.environ.get("QUICK") == "1"
 RECORDS = int(os.environ.get("RECORDS", 1_000_000 if QUICK else 10_000_000))
 RUNS = int(os.environ.get("RUNS", 1 if QUICK else 3))
 COMMIT_MS = int(os.environ.get("COMMIT_MS", 100))
-PORT = int(os.environ.get("PORT", 39092))
+PORT = int(os.environ.get("PORT", 29092))
 BOOTSTRAP = f"127.0.0.1:{PORT}"
 WORKLOADS = {"-z": ("Zipf 1.10, 100 k movies", 100_000, 110), "-u": ("uniform, 1 M movies", 1_000_000, 0)}
 MOVIE = ["movie_id long", "title string", "release_year int", "country string"]
