@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::topology::{Aggregate, NodeId, Op, Source, SourceTopic, StoreId, SubId, TablePlan, TimestampFrom, Topology};
+use crate::topology::{
+    Aggregate, History, NodeId, Op, Source, SourceTopic, StoreId, SubId, TablePlan, TimestampFrom, Topology,
+};
 use crate::types::{ROW_CODEC_VERSION, SqlType};
 
 /// The plan of all state of a topology: a text a store, by store name.
@@ -103,7 +105,10 @@ fn store_text(topology: &Topology, id: StoreId) -> String {
 /// Whether an operator writes this store.
 fn owns(op: &Op, store: StoreId) -> bool {
     match op {
-        Op::Source(source) => source.store == Some(store),
+        Op::Source(source) => {
+            let history = source.history.as_ref().map(History::stores);
+            source.store == Some(store) || history.is_some_and(|stores| stores.contains(&store))
+        }
         Op::Aggregate(aggregate) => aggregate.store == store || aggregate.elements == Some(store),
         Op::WindowAggregate(windows) => windows.stores().contains(&store),
         Op::StreamStreamJoin(join) => {
@@ -151,7 +156,17 @@ fn node_text(topology: &Topology, id: NodeId, depth: usize, out: &mut String) {
                 windows.spec
             )
         }
-        Op::StreamTableJoin(join) => format!("{:?} join with table: {}", join.kind, table_text(topology, &join.right)),
+        Op::StreamTableJoin(join) => {
+            let when = join
+                .as_of
+                .as_ref()
+                .map_or(String::new(), |as_of| format!(" as of {}", as_of.time));
+            format!(
+                "{:?} join with table{when}: {}",
+                join.kind,
+                table_text(topology, &join.right)
+            )
+        }
         Op::TableTableJoin(join) => format!(
             "{:?} join of tables: {} and {}",
             join.kind,
@@ -208,8 +223,11 @@ fn source_text(topology: &Topology, source: &Source) -> String {
     let window = source
         .window
         .map_or_else(String::new, |window| format!(", window {window:?}"));
+    let history = source.history.as_ref().map_or_else(String::new, |history| {
+        format!(", history of {} ms", history.retention_ms)
+    });
     format!(
-        "{kind} from {topic}: key {} ({}), value {} ({used}), time {}, pseudo {:?}{window}",
+        "{kind} from {topic}: key {} ({}), value {} ({used}), time {}, pseudo {:?}{window}{history}",
         source.key_format.format,
         types(&source.columns.key_types()),
         source.value_format.format,

@@ -12,6 +12,7 @@ mod filter;
 mod flat_map;
 mod foreign_key_join;
 mod group_state;
+mod history;
 mod project;
 mod repartition;
 mod select_key;
@@ -48,21 +49,24 @@ pub enum DropReason {
     MissingGroup,
     /// An expression could not be computed and is NULL (a condition: not TRUE), as `millstream.expression.errors` says.
     FailedExpression,
-    /// A record came after a window that it belongs to was closed.
+    /// A record came after a window that it belongs to was closed, or from before a table's history.
     Late,
     /// A record's time is before 1970, where there are no windows.
     NegativeTime,
+    /// The time at which a record wants a table looked up is NULL.
+    NullTime,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NullKey,
         Self::NullValue,
         Self::MissingGroup,
         Self::FailedExpression,
         Self::Late,
         Self::NegativeTime,
+        Self::NullTime,
     ];
 
     /// The word in metrics.
@@ -74,6 +78,7 @@ impl DropReason {
             Self::FailedExpression => "failed-expression",
             Self::Late => "late",
             Self::NegativeTime => "negative-time",
+            Self::NullTime => "null-time",
         }
     }
 }
@@ -217,7 +222,10 @@ impl Operator {
         let of_table = input_kind == RelationKind::Table;
         let width = |side: usize| topology.nodes[node.inputs[side]].schema.value.len();
         match &node.op {
-            Op::Source(source) => Self::Source(source::Source::new(source.store, node.kind == RelationKind::Table)),
+            Op::Source(source) => {
+                let is_table = node.kind == RelationKind::Table;
+                Self::Source(source::Source::new(source.store, source.history.as_ref(), is_table))
+            }
             Op::Filter(predicate) => Self::Filter(filter::Filter::new(predicate.clone(), of_table)),
             Op::Project(exprs) => Self::Project(project::Project::new(exprs.clone(), mode.wants_old)),
             Op::FlatMap(calls) => Self::FlatMap(flat_map::FlatMap::new(calls.clone())),

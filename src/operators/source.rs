@@ -1,19 +1,32 @@
-//! A source: records as they come; a table's source keeps its rows, since an update needs its old row.
+//! A source: records as they come; a table's source keeps its rows, since an update needs its old row, and its history if somebody looks back.
 
-use crate::topology::StoreId;
+use crate::topology::{History, StoreId};
 use crate::types::{Change, Value};
 
+use super::history::Versions;
 use super::{Context, OpError};
 
 /// See the module.
 pub struct Source {
-    store: Option<StoreId>,
     is_table: bool,
+    keeps: Keeps,
+}
+
+/// What a source keeps of the rows that pass.
+enum Keeps {
+    Nothing,
+    Rows(StoreId),
+    History(Versions),
 }
 
 impl Source {
-    pub(super) fn new(store: Option<StoreId>, is_table: bool) -> Self {
-        Self { store, is_table }
+    pub(super) fn new(store: Option<StoreId>, history: Option<&History>, is_table: bool) -> Self {
+        let keeps = match (store, history) {
+            (None, _) => Keeps::Nothing,
+            (Some(store), None) => Keeps::Rows(store),
+            (Some(store), Some(history)) => Keeps::History(Versions::new(store, history.clone())),
+        };
+        Self { is_table, keeps }
     }
 
     pub(super) fn process(&mut self, mut change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
@@ -22,13 +35,22 @@ impl Source {
             if change.key.iter().all(Value::is_null) {
                 return Err(OpError::NullKey);
             }
-            if let Some(store) = self.store {
-                let slot = ctx.buffer.load(store, &change.key)?;
-                if change.new.is_none() && ctx.buffer.row(slot).is_none() {
-                    return Ok(());
+            match &self.keeps {
+                Keeps::Nothing => {}
+                Keeps::Rows(store) => {
+                    let slot = ctx.buffer.load(*store, &change.key)?;
+                    if change.new.is_none() && ctx.buffer.row(slot).is_none() {
+                        return Ok(());
+                    }
+                    change.old_timestamp = ctx.buffer.timestamp(slot);
+                    change.old = ctx.buffer.put(slot, change.new.clone(), change.timestamp);
                 }
-                change.old_timestamp = ctx.buffer.timestamp(slot);
-                change.old = ctx.buffer.put(slot, change.new.clone(), change.timestamp);
+                Keeps::History(versions) => {
+                    let Some(changed) = versions.put(change, ctx)? else {
+                        return Ok(());
+                    };
+                    change = changed;
+                }
             }
             if change.old.is_none() && change.new.is_none() {
                 return Ok(());

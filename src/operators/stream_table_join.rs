@@ -1,10 +1,14 @@
-//! A stream's records enriched by the table's newest row of their key. Changes of the table send nothing.
+//! A stream's records enriched by the table's row of their key: the newest one, or with `FOR SYSTEM_TIME AS OF` the one that was valid at the record's time.
+//! Changes of the table send nothing.
 //!
-//! Records without key or value are passed over and counted, as Kafka Streams does.
+//! Records without key or value are passed over and counted, as Kafka Streams does. A record from before the table's history meets nothing, and is
+//! counted as late.
 
+use crate::expr::EvalError;
 use crate::topology::{self, JoinKind};
-use crate::types::Change;
+use crate::types::{Change, Row, Timestamp, Value};
 
+use super::history::AtTime;
 use super::{Context, DropReason, Newest, OpError, Side, join_rows, table_plan::row_of};
 
 /// See the module.
@@ -36,14 +40,43 @@ impl StreamTableJoin {
             ctx.dropped.push(DropReason::NullValue);
             return Ok(());
         };
-        let right = row_of(&self.plan.right, &mut Newest(ctx.buffer), &change.key, ctx.now)?;
+        let right = self.right(&change.key, left, change.timestamp, ctx)?;
         let widths = (self.left_width, self.right_width);
-        if let Some(new) = join_rows(self.plan.kind, Some(left), right.row.as_ref(), widths) {
+        if let Some(new) = join_rows(self.plan.kind, Some(left), right.as_ref(), widths) {
             ctx.out.push(Change {
                 new: Some(new),
                 ..change
             });
         }
         Ok(())
+    }
+
+    /// The table's row for a record.
+    fn right(
+        &self,
+        key: &Row,
+        left: &Row,
+        timestamp: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<Row>, OpError> {
+        let Some(as_of) = &self.plan.as_of else {
+            return Ok(row_of(&self.plan.right, &mut Newest(ctx.buffer), key, ctx.now)?.row);
+        };
+        let time = ctx.eval(std::slice::from_ref(&as_of.time), key, left, timestamp)?;
+        let time = match time[0] {
+            Value::Bigint(time) | Value::Timestamp(time) => time,
+            // no time, no row: counted, since the user meant one
+            Value::Null => {
+                ctx.dropped.push(DropReason::NullTime);
+                return Ok(None);
+            }
+            _ => return Err(EvalError::new("the time of FOR SYSTEM_TIME AS OF is none").into()),
+        };
+        let mut reader = AtTime::new(ctx.buffer, as_of, time);
+        let found = row_of(&self.plan.right, &mut reader, key, ctx.now)?;
+        if reader.too_old {
+            ctx.dropped.push(DropReason::Late);
+        }
+        Ok(found.row)
     }
 }

@@ -59,6 +59,11 @@ impl Clock {
         }
     }
 
+    /// A clock over stores of its own layout: what ends need not be a window.
+    pub fn over(time: StoreId, ends: StoreId) -> Self {
+        Self { time, ends }
+    }
+
     /// Stream time without a new record.
     pub fn read(&self, ctx: &mut Context<'_>) -> StoreResult<Reading> {
         let slot = ctx.buffer.load(self.time, &Row::from([Value::Integer(0)]))?;

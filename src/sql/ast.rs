@@ -290,6 +290,8 @@ pub struct Join {
     pub kind: crate::topology::JoinKind,
     /// The right side.
     pub right: TableRef,
+    /// FOR SYSTEM_TIME AS OF: when the right table is looked up.
+    pub as_of: Option<Expression>,
     /// WITHIN ... [GRACE PERIOD ...], as tokens.
     pub within: Option<Raw>,
     /// ON.

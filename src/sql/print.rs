@@ -250,6 +250,9 @@ impl Display for Join {
             JoinKind::Full => "FULL OUTER",
         };
         write!(f, "{kind} JOIN {}", self.right)?;
+        if let Some(time) = &self.as_of {
+            write!(f, " FOR SYSTEM_TIME AS OF {time}")?;
+        }
         if let Some(within) = &self.within {
             write!(f, " WITHIN {}", within.text)?;
         }

@@ -32,6 +32,11 @@ const fn doc(name: &'static str, usage: Use, doc: &'static str) -> PropertyDoc {
 /// All properties, for the check of names and the manual.
 pub const PROPERTIES: &[PropertyDoc] = &[
     doc("FORMAT", Use::Any, "KEY_FORMAT and VALUE_FORMAT at once."),
+    doc(
+        "HISTORY_RETENTION_MS",
+        Use::Declared,
+        "Of a table: how far back FOR SYSTEM_TIME AS OF sees its rows, by the time of its own records.",
+    ),
     doc("KAFKA_TOPIC", Use::Any, "The topic; by default the relation's name."),
     doc(
         "KEY_DELIMITER",
@@ -143,6 +148,8 @@ pub struct With {
     pub replicas: Option<i16>,
     /// RETENTION_MS.
     pub retention_ms: Option<i64>,
+    /// HISTORY_RETENTION_MS.
+    pub history_retention_ms: Option<Placed<i64>>,
     /// KEY_FORMAT, or FORMAT.
     pub key_format: Option<Placed<Format>>,
     /// VALUE_FORMAT, or FORMAT.
@@ -226,6 +233,9 @@ fn set(with: &mut With, name: &str, property: &Property) -> Result<(), Problem> 
         "PARTITIONS" => with.partitions = Some(placed(property, number(property, 1, i32::MAX)?)),
         "REPLICAS" => with.replicas = Some(number(property, 1, i16::MAX)?),
         "RETENTION_MS" => with.retention_ms = Some(number(property, -1, i64::MAX)?),
+        "HISTORY_RETENTION_MS" => {
+            with.history_retention_ms = Some(placed(property, number(property, 1, i64::MAX)?));
+        }
         "FORMAT" => {
             with.key_format = Some(format(property)?);
             with.value_format = Some(format(property)?);

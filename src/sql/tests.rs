@@ -1,6 +1,7 @@
 //! Compiled files as text: plans, schemas and errors. `MILLSTREAM_BLESS=1` writes the plans anew.
 
 mod functions;
+mod lookups;
 mod windows;
 mod write_topic;
 

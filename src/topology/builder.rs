@@ -180,8 +180,34 @@ impl Builder {
             relation: relation.0,
             timestamp,
             store,
+            history_ms: None,
         };
         self.push(format!("{name}/source"), op, &[], kind, schema)
+    }
+
+    /// Makes a table's source keep the rows that were replaced for so long.
+    pub fn keep_history(&mut self, source: NodeRef, retention_ms: i64) {
+        if let Logical::Source { history_ms, .. } = &mut self.nodes[source.0].op {
+            *history_ms = Some(retention_ms);
+        }
+    }
+
+    /// Whether a table's rows of a past time can be found: all that they are computed from keeps its history.
+    pub fn keeps_history(&self, node: NodeRef) -> bool {
+        let node = &self.nodes[node.0];
+        match &node.op {
+            Logical::Source { history_ms, .. } => history_ms.is_some(),
+            Logical::Filter(_) | Logical::Project(_) | Logical::TableTableJoin(_) => {
+                node.inputs.iter().all(|input| self.keeps_history(NodeRef(*input)))
+            }
+            Logical::FlatMap(_)
+            | Logical::Repartition { .. }
+            | Logical::Aggregate { .. }
+            | Logical::StreamTableJoin { .. }
+            | Logical::StreamStreamJoin { .. }
+            | Logical::ForeignKeyJoin { .. }
+            | Logical::Sink { .. } => false,
+        }
     }
 
     /// Lets pass what satisfies a condition. `name` is that of the relation being made, as in all that follow.
@@ -314,10 +340,26 @@ impl Builder {
         schema.value.extend(self.schema(right).value.iter().cloned());
         let of = self.kind(left);
         let op = match of {
-            RelationKind::Stream => Logical::StreamTableJoin(kind),
+            RelationKind::Stream => Logical::StreamTableJoin { kind, as_of: None },
             RelationKind::Table => Logical::TableTableJoin(kind),
         };
         self.push(format!("{name}/{step}"), op, &[left, right], of, schema)
+    }
+
+    /// Joins a stream with a table by key, as the table was at a time of each record (BIGINT or TIMESTAMP, over the left columns); see [`Self::keeps_history`].
+    pub fn temporal_join(
+        &mut self,
+        at: JoinStep<'_>,
+        (left, right): (NodeRef, NodeRef),
+        kind: JoinKind,
+        time: Expr,
+    ) -> NodeRef {
+        let node = self.join(at.relation, at.step, left, right, kind);
+        let time = self.guarded(time);
+        if let Logical::StreamTableJoin { as_of, .. } = &mut self.nodes[node.0].op {
+            *as_of = Some(time);
+        }
+        node
     }
 
     /// Joins two streams by key and time. Left value columns, then right ones; `residual` is over those.

@@ -110,7 +110,12 @@ fn operator(topology: &Topology, node: &Node, names: &dyn InternalNames) -> Stri
             let what = aggregate_text(topology, node, &windows.aggregate, input);
             format!("{what}, in {}{when}", windows.spec)
         }
-        Op::StreamTableJoin(join) => format!("{} join of a stream with a table, by key", kind(join.kind)),
+        Op::StreamTableJoin(join) => {
+            let when = join.as_of.as_ref().map_or(String::new(), |as_of| {
+                format!(", as the table was at {}", of_input(&as_of.time))
+            });
+            format!("{} join of a stream with a table, by key{when}", kind(join.kind))
+        }
         Op::TableTableJoin(join) => format!("{} join of two tables, by key", kind(join.kind)),
         Op::StreamStreamJoin(join) => stream_stream_text(node, join),
         Op::ForeignKeySubscribe(subscribe) => {
@@ -204,6 +209,10 @@ fn source_text(topology: &Topology, node: &Node, source: &Source, names: &dyn In
     }
     if let Some(store) = source.store {
         let _infallible = write!(out, ", kept in store {}", store_name(topology, store));
+    }
+    if let Some(history) = &source.history {
+        let store = store_name(topology, history.versions);
+        let _infallible = write!(out, ", replaced rows for {} ms in store {store}", history.retention_ms);
     }
     out
 }

@@ -1,6 +1,6 @@
 //! The joins of the plan.
 
-use super::{StoreId, TablePlan};
+use super::{AsOf, StoreId, TablePlan};
 use crate::expr::Expr;
 
 /// Inner, left, right or full.
@@ -23,6 +23,8 @@ pub struct StreamTableJoin {
     pub kind: JoinKind,
     /// How the table's row of a key is found.
     pub right: TablePlan,
+    /// The time at which it is looked up; `None`: the newest row.
+    pub as_of: Option<AsOf>,
 }
 
 /// Two tables of the same key. The joined value is the left value columns followed by the right ones.

@@ -34,6 +34,8 @@ pub(super) enum Logical {
         relation: usize,
         timestamp: TimestampFrom,
         store: Option<Arc<str>>,
+        /// How long rows that were replaced are kept.
+        history_ms: Option<i64>,
     },
     Filter(Expr),
     Project(Vec<Expr>),
@@ -50,7 +52,11 @@ pub(super) enum Logical {
         store: Arc<str>,
         window: Option<LogicalWindow>,
     },
-    StreamTableJoin(JoinKind),
+    StreamTableJoin {
+        kind: JoinKind,
+        /// When the table is looked up, over the left columns.
+        as_of: Option<Expr>,
+    },
     TableTableJoin(JoinKind),
     StreamStreamJoin {
         kind: JoinKind,

@@ -8,6 +8,7 @@
 mod builder;
 mod explain;
 mod finish;
+mod history;
 mod joins;
 mod logical;
 mod prune;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub use builder::{Builder, EMPTY_GROUPS, JoinStep, NodeRef, RelationRef, Semantics};
 pub use explain::{InternalNames, explain, explain_json};
 pub use finish::same_partitioning;
+pub use history::{AsOf, History};
 pub use joins::{
     ForeignKeyAnswer, ForeignKeyJoin, ForeignKeySubscribe, JoinKind, JoinWindow, StreamStreamJoin, StreamTableJoin,
     TableTableJoin,
@@ -123,11 +125,11 @@ impl Op {
     pub fn exprs(&self) -> Vec<&Expr> {
         match self {
             Self::Source(_)
-            | Self::StreamTableJoin(_)
             | Self::TableTableJoin(_)
             | Self::ForeignKeyAnswer(_)
             | Self::ForeignKeyJoin(_)
             | Self::Sink(_) => Vec::new(),
+            Self::StreamTableJoin(join) => join.as_of.iter().map(|as_of| &as_of.time).collect(),
             Self::StreamStreamJoin(join) => join.residual.iter().collect(),
             Self::ForeignKeySubscribe(subscribe) => subscribe.foreign_key.iter().collect(),
             Self::Filter(condition) => vec![condition],
@@ -174,6 +176,8 @@ pub struct Source {
     pub window: Option<WindowInfo>,
     /// For a table: the store that keeps its rows (an update needs its old row). Its rows are the node's value columns.
     pub store: Option<StoreId>,
+    /// The rows before the newest ones, for look-ups at a time.
+    pub history: Option<History>,
 }
 
 /// Columns that come from the record's surroundings.

@@ -51,7 +51,11 @@ pub(super) fn needed_columns(builder: &Builder) -> Vec<BTreeSet<usize>> {
             Logical::Aggregate { calls, .. } => {
                 read(&mut needed[node.inputs[0]], calls.iter().flat_map(AggregateCall::exprs));
             }
-            Logical::StreamTableJoin(_) | Logical::TableTableJoin(_) => both_sides(builder, node, own, &mut needed),
+            Logical::TableTableJoin(_) => both_sides(builder, node, own, &mut needed),
+            Logical::StreamTableJoin { as_of, .. } => {
+                both_sides(builder, node, own, &mut needed);
+                read(&mut needed[node.inputs[0]], as_of.iter());
+            }
             Logical::StreamStreamJoin { residual, .. } => {
                 let read = residual.iter().flat_map(Expr::value_columns);
                 both_sides(builder, node, own.into_iter().chain(read), &mut needed);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::builder::Builder;
 use super::logical::{Logical, LogicalNode, LogicalWindow, surroundings};
 use super::{
-    Aggregate, JoinKind, Node, NodeId, Op, Repartition, SelectKey, Sink, Source, SourceTopic, StoreId, StoreSpec,
-    StreamTableJoin, TablePlan, TableTableJoin, TimestampFrom, WindowAggregate,
+    Aggregate, AsOf, History, JoinKind, Node, NodeId, Op, Repartition, SelectKey, Sink, Source, SourceTopic, StoreId,
+    StoreSpec, StreamTableJoin, TablePlan, TableTableJoin, TimestampFrom, WindowAggregate,
 };
 use crate::expr::{AggregateCall, Expr, TableCall};
 use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType, WINDOW_COLUMNS};
@@ -62,7 +62,8 @@ impl<'a> Wiring<'a> {
                 relation,
                 timestamp,
                 store,
-            } => self.source(id, *relation, timestamp, store.as_ref()),
+                history_ms,
+            } => self.source(id, *relation, timestamp, (store.as_ref(), *history_ms)),
             Logical::Filter(condition) => {
                 let input = self.placed[node.inputs[0]].clone();
                 let condition = at(condition, &input.columns);
@@ -83,7 +84,8 @@ impl<'a> Wiring<'a> {
                 partitions,
             } => self.repartition(id, (name, relation), key, value, *partitions),
             Logical::Aggregate { calls, store, window } => self.aggregate(node, calls, store, *window),
-            Logical::StreamTableJoin(kind) | Logical::TableTableJoin(kind) => self.join(node, *kind),
+            Logical::TableTableJoin(kind) => self.join(node, *kind, None),
+            Logical::StreamTableJoin { kind, as_of } => self.join(node, *kind, as_of.as_ref()),
             Logical::StreamStreamJoin {
                 kind,
                 window,
@@ -144,7 +146,13 @@ impl<'a> Wiring<'a> {
         id
     }
 
-    fn source(&mut self, id: usize, relation: usize, timestamp: &TimestampFrom, store: Option<&Arc<str>>) -> Placed {
+    fn source(
+        &mut self,
+        id: usize,
+        relation: usize,
+        timestamp: &TimestampFrom,
+        (store, history_ms): (Option<&Arc<str>>, Option<i64>),
+    ) -> Placed {
         let node = &self.builder.nodes[id];
         let relation = &self.builder.relations[relation];
         let own = relation.schema.value.len();
@@ -154,7 +162,8 @@ impl<'a> Wiring<'a> {
             key: node.schema.key.clone(),
             value: kept.iter().map(|i| node.schema.value[*i].clone()).collect(),
         };
-        let store = store.map(|name| self.store(name, &schema.key, schema.value_types(), self.nodes.len()));
+        let rows = store.map(|name| self.store(name, &schema.key, schema.value_types(), self.nodes.len()));
+        let history = store.zip(history_ms).map(|(name, ms)| self.history(name, &schema, ms));
         let source = Source {
             topic: SourceTopic::External(relation.name.clone()),
             relation: relation.name.clone(),
@@ -169,11 +178,35 @@ impl<'a> Wiring<'a> {
             value_format: relation.value_format.clone(),
             timestamp: timestamp.clone(),
             window: relation.window,
-            store,
+            store: rows,
+            history,
         };
         let columns = places(&kept, node.schema.value.len());
         let node = self.push(node, Op::Source(source), Vec::new(), schema);
         Placed { node, columns }
+    }
+
+    /// The stores of a table's history; `schema` is that of its rows.
+    fn history(&mut self, name: &Arc<str>, schema: &RelationSchema, retention_ms: i64) -> History {
+        let owner = self.nodes.len();
+        let time = Column::new("TIME", SqlType::Bigint);
+        let end = Column::new("END", SqlType::Bigint);
+        let of_version: Vec<Column> = schema.key.iter().cloned().chain([time]).collect();
+        let of_end: Vec<Column> = [end].into_iter().chain(of_version.iter().cloned()).collect();
+        let there = [SqlType::Boolean].into_iter();
+        let version = there.chain(schema.value_types()).collect();
+        let one = [Column::new("ROW", SqlType::Integer)];
+        History {
+            retention_ms,
+            versions: self.store(&format!("{name}-history").into(), &of_version, version, owner),
+            ends: self.store(&format!("{name}-history-ends").into(), &of_end, Vec::new(), owner),
+            time: self.store(
+                &format!("{name}-history-time").into(),
+                &one,
+                vec![SqlType::Bigint; 3],
+                owner,
+            ),
+        }
     }
 
     /// A projection that gives what comes in needs no node.
@@ -274,6 +307,7 @@ impl<'a> Wiring<'a> {
             timestamp: TimestampFrom::Record,
             window: None,
             store: None,
+            history: None,
         };
         let reader = LogicalNode {
             name: format!("{name}/source").into(),
@@ -367,7 +401,7 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    fn join(&mut self, node: &LogicalNode, kind: JoinKind) -> Placed {
+    fn join(&mut self, node: &LogicalNode, kind: JoinKind, as_of: Option<&Expr>) -> Placed {
         let (left, right) = (self.placed[node.inputs[0]].clone(), self.placed[node.inputs[1]].clone());
         let mut schema = self.nodes[left.node].schema.clone();
         let offset = schema.value.len();
@@ -376,6 +410,10 @@ impl<'a> Wiring<'a> {
         let op = match node.kind {
             RelationKind::Stream => Op::StreamTableJoin(StreamTableJoin {
                 kind,
+                as_of: as_of.map(|time| AsOf {
+                    time: at(time, &left.columns),
+                    histories: self.histories(&right_plan),
+                }),
                 right: right_plan,
             }),
             RelationKind::Table => Op::TableTableJoin(TableTableJoin {
@@ -388,6 +426,16 @@ impl<'a> Wiring<'a> {
         let columns = left.columns.iter().copied().chain(moved).collect();
         let node = self.push(node, op, vec![left.node, right.node], schema);
         Placed { node, columns }
+    }
+
+    /// The histories of the stores that a plan reads.
+    fn histories(&self, plan: &TablePlan) -> Vec<(StoreId, History)> {
+        let stores = plan.stores();
+        let kept = self.nodes.iter().filter_map(|node| match &node.op {
+            Op::Source(source) => source.store.zip(source.history.clone()),
+            _ => None,
+        });
+        kept.filter(|(store, _)| stores.contains(store)).collect()
     }
 
     /// How a view of this many columns is computed; a source may have pseudo columns behind its own.

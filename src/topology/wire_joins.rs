@@ -167,6 +167,7 @@ impl Wiring<'_> {
             timestamp: TimestampFrom::Record,
             window: None,
             store: None,
+            history: None,
         };
         let reader = LogicalNode {
             name: format!("{topic}/source").into(),

@@ -60,6 +60,7 @@ fn source(topic: SourceTopic) -> Op {
         timestamp: TimestampFrom::Record,
         window: None,
         store: None,
+        history: None,
     })
 }
 

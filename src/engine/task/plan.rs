@@ -236,6 +236,12 @@ fn scanned_stores(topology: &Topology, sub: SubId) -> FxHashSet<StoreId> {
     let mut scanned = FxHashSet::default();
     for node in topology.nodes.iter().filter(|node| node.sub == sub) {
         match &node.op {
+            Op::Source(source) => scanned.extend(
+                source
+                    .history
+                    .iter()
+                    .flat_map(|history| [history.versions, history.ends]),
+            ),
             Op::Aggregate(aggregate) => scanned.extend(aggregate.elements),
             Op::WindowAggregate(windows) => scanned.extend(windows.stores()),
             Op::StreamStreamJoin(join) => scanned.extend([join.left, join.right].into_iter().chain(join.unmatched)),

@@ -1,7 +1,7 @@
 //! SELECT and its clauses.
 
 use super::{Parsed, Parser};
-use crate::sql::ast::{Emit, Expression, Join, Query, Raw, SelectItem, TableRef};
+use crate::sql::ast::{Emit, Expression, Join, Name, Query, Raw, SelectItem, TableRef};
 use crate::sql::diagnostic::Problem;
 use crate::sql::lex::Kind;
 use crate::topology::JoinKind;
@@ -16,6 +16,13 @@ impl Parser<'_> {
         let select = self.list(Self::select_item)?;
         self.expect_word("FROM")?;
         let from = self.table_ref()?;
+        if self.is_as_of() {
+            let problem = Problem::new(
+                self.span(),
+                "FOR SYSTEM_TIME AS OF belongs to the table that a stream is joined with",
+            );
+            return Err(problem.hint("FROM stream s JOIN table FOR SYSTEM_TIME AS OF s.ROWTIME ON ..."));
+        }
         let mut joins = Vec::new();
         while let Some(join) = self.join()? {
             joins.push(join);
@@ -154,13 +161,36 @@ impl Parser<'_> {
             }
             topology = Some(before);
         }
-        let named = self.alias_follows();
-        let alias = if self.take_word("AS") || named {
+        let alias = self.table_alias()?;
+        Ok(TableRef { topology, name, alias })
+    }
+
+    fn table_alias(&mut self) -> Parsed<Option<Name>> {
+        let named = self.alias_follows() && !self.is_as_of();
+        Ok(if self.take_word("AS") || named {
             Some(self.name("an alias")?)
         } else {
             None
-        };
-        Ok(TableRef { topology, name, alias })
+        })
+    }
+
+    fn is_as_of(&self) -> bool {
+        self.is_word("FOR") && self.ahead_is_word(1, "SYSTEM_TIME")
+    }
+
+    /// `FOR SYSTEM_TIME AS OF time`, the alias before it or behind it.
+    fn as_of(&mut self, right: &mut TableRef) -> Parsed<Option<Expression>> {
+        if !self.is_as_of() {
+            return Ok(None);
+        }
+        self.at += 2;
+        self.expect_word("AS")?;
+        self.expect_word("OF")?;
+        let time = self.expression()?;
+        if right.alias.is_none() {
+            right.alias = self.table_alias()?;
+        }
+        Ok(Some(time))
     }
 
     fn join(&mut self) -> Parsed<Option<Join>> {
@@ -182,7 +212,8 @@ impl Parser<'_> {
             self.take_word("OUTER");
         }
         self.expect_word("JOIN")?;
-        let right = self.table_ref()?;
+        let mut right = self.table_ref()?;
+        let as_of = self.as_of(&mut right)?;
         let within = if self.take_word("WITHIN") {
             Some(self.within()?)
         } else {
@@ -193,6 +224,7 @@ impl Parser<'_> {
         Ok(Some(Join {
             kind,
             right,
+            as_of,
             within,
             on,
             span: start.to(self.last_span()),

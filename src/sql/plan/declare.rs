@@ -20,6 +20,10 @@ impl Planner<'_> {
         let with = properties::read(&create.with, false, &mut problems);
         let relation = self.declared(create, &with, span, &mut problems);
         let timestamp = relation.as_ref().map(|r| timestamp(r, &with, &mut problems));
+        if let (Some(history), RelationKind::Stream) = (&with.history_retention_ms, create.kind) {
+            let message = "HISTORY_RETENTION_MS is for tables: a stream's records are all there";
+            problems.push(Problem::new(history.span, message));
+        }
         let fine = problems.is_empty();
         self.problems.append(&mut problems);
         if let (Some(relation), Some(timestamp), true) = (relation, timestamp, fine) {
@@ -27,6 +31,7 @@ impl Planner<'_> {
             if let Some(known) = self.known.get_mut(&create.name.text) {
                 known.relation = Some(relation);
                 known.timestamp = timestamp;
+                known.history_ms = with.history_retention_ms.as_ref().map(|history| history.value);
                 known.keyless_format = with.key_format.as_ref().map(|f| f.value);
             }
             if create.kind == RelationKind::Table {

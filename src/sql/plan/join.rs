@@ -54,6 +54,7 @@ impl Planner<'_> {
         self.show_bounds(&mut left);
         self.show_bounds(&mut right);
         self.refuse_join(&left, &right, join)?;
+        self.refuse_as_of(&left, &right, join)?;
         let at = JoinStep { relation: name, step };
         let on = self.condition(&left, &right, join)?;
         let stays = self.keyed_by(&left, &on.key, |e| &e.left.expr)
@@ -290,6 +291,7 @@ impl Planner<'_> {
             how,
             kind,
         } = sides;
+        let as_of = self.as_of(&left, join)?;
         let crosses = matches!(how, How::ForeignKey { .. });
         let foreign_key = matches!(how, How::ForeignKey { by_key: false });
         let left_can_miss = matches!(kind, JoinKind::Right | JoinKind::Full);
@@ -330,6 +332,7 @@ impl Planner<'_> {
             How::Streams(window) => self
                 .builder
                 .stream_stream_join(at, nodes, kind, window, residual.clone()),
+            How::StreamTable if let Some(time) = as_of => self.builder.temporal_join(at, nodes, kind, time),
             How::StreamTable | How::Tables => self.builder.join(at.relation, at.step, nodes.0, nodes.1, kind),
             How::ForeignKey { .. } => {
                 let exprs = on.key.iter().map(|e| e.left.expr.clone()).collect();

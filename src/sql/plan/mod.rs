@@ -9,6 +9,7 @@ mod group;
 mod insert_values;
 mod items;
 mod join;
+mod join_as_of;
 mod join_keys;
 mod join_on;
 mod join_window;
@@ -60,6 +61,8 @@ struct Known {
     keyless_format: Option<Format>,
     /// A derived relation that is read back from its topic: others write to it, too, or it is partitioned anew there.
     through_topic: bool,
+    /// HISTORY_RETENTION_MS of a declared table.
+    history_ms: Option<i64>,
 }
 
 /// Plans a file.
@@ -214,6 +217,7 @@ impl<'a> Planner<'a> {
             timestamp: TimestampFrom::Record,
             keyless_format: None,
             through_topic: false,
+            history_ms: None,
         };
         self.known.insert(name.text.clone(), known);
         let internal = create.query.is_some() || create.kind == RelationKind::Table;
@@ -270,9 +274,13 @@ impl<'a> Planner<'a> {
             return Some(node);
         }
         let (relation, timestamp) = (known.relation?, known.timestamp.clone());
+        let history_ms = known.history_ms;
         // a derived table that is read back has its rows twice: as they are made and as they are read
         let store = known.through_topic.then(|| format!("{name}-topic").into());
         let node = self.builder.source(relation, timestamp, store);
+        if let Some(retention_ms) = history_ms {
+            self.builder.keep_history(node, retention_ms);
+        }
         if let Some(known) = self.known.get_mut(name) {
             known.node = Some(node);
         }

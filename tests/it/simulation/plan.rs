@@ -80,6 +80,7 @@ impl Builder {
             timestamp: TimestampFrom::Record,
             window: None,
             store,
+            history: None,
         };
         self.add(sub, kind, &[], schema, Op::Source(source))
     }

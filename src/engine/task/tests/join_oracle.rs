@@ -10,14 +10,24 @@ use super::*;
 const MINUTE: i64 = 60_000;
 
 /// A builder as SQL uses it, over topics in our own codec.
-struct Made(crate::topology::Builder);
+pub(super) struct Made(pub(super) crate::topology::Builder);
 
 impl Made {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(crate::topology::Builder::new("t"))
     }
 
-    fn relation(&mut self, name: &str, kind: RelationKind, columns: &[&str]) -> RelationRef {
+    pub(super) fn relation(&mut self, name: &str, kind: RelationKind, columns: &[&str]) -> RelationRef {
+        self.relation_over(name, name, kind, columns)
+    }
+
+    pub(super) fn relation_over(
+        &mut self,
+        topic: &str,
+        name: &str,
+        kind: RelationKind,
+        columns: &[&str],
+    ) -> RelationRef {
         let column = |name: &&str| Column::new(*name, BIGINT);
         self.0.relation(Relation {
             name: name.into(),
@@ -27,7 +37,7 @@ impl Made {
                 value: columns.iter().map(column).collect(),
             },
             topic: TopicSpec {
-                name: name.into(),
+                name: topic.into(),
                 partitions: None,
                 replicas: None,
                 retention_ms: None,
@@ -48,7 +58,7 @@ impl Made {
     }
 
     /// Writes to the topic `out`, and is a view of this name if it is a table.
-    fn run(mut self, node: NodeRef, columns: &[&str], options: TaskOptions, partitions: i32) -> Local {
+    pub(super) fn run(mut self, node: NodeRef, columns: &[&str], options: TaskOptions, partitions: i32) -> Local {
         let kind = self.0.kind(node);
         let relation = self.relation("out", kind, columns);
         let schema = self.0.relation_of(relation).schema.clone();
@@ -64,7 +74,7 @@ impl Made {
     }
 }
 
-const AT: JoinStep<'static> = JoinStep {
+pub(super) const AT: JoinStep<'static> = JoinStep {
     relation: "out",
     step: "join",
 };

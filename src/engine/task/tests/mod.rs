@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod cost;
+mod history;
 mod join_oracle;
 mod joins;
 mod operators;
@@ -139,6 +140,7 @@ impl Builder {
             timestamp: TimestampFrom::Record,
             window: None,
             store,
+            history: None,
         }
     }
 
@@ -234,6 +236,7 @@ impl Builder {
         let join = StreamTableJoin {
             kind,
             right: self.plan(right),
+            as_of: None,
         };
         let sub = self.topology.nodes[left].sub;
         let op = Op::StreamTableJoin(join);
