@@ -10,6 +10,10 @@ use super::{FormatError, SinkSchema};
 /// A type that others contain again and again could stand for any number of fields; more than these are no columns.
 const MOST_FIELDS: usize = 50_000;
 
+/// Why a schema that is no record cannot be a value's: a value of several columns is a record.
+pub(super) const UNWRAPPED: &str =
+    "it is no record, so that it is the value of a single column; add WRAP_SINGLE_VALUE=FALSE to the WITH clause";
+
 /// An error's text with the registered schema that it is about.
 pub(super) fn at(registered: &RegisteredSchema) -> impl Fn(String) -> FormatError + Copy {
     move |m: String| {

@@ -45,9 +45,13 @@ pub fn guarded<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Se
         // nobody listens any more when it took too long
         let _ = to.send(result);
     });
-    spawned.map_err(|e| Escape::NoThread(e.to_string()))?;
+    let thread = spawned.map_err(|e| Escape::NoThread(e.to_string()))?;
     match from.recv_timeout(limit) {
-        Ok(result) => result,
+        Ok(result) => {
+            // it is about to end: the next one is not to be started beside it, since a child's address space holds few such stacks
+            let _ = thread.join();
+            result
+        }
         Err(RecvTimeoutError::Timeout) => Err(Escape::TooLong),
         Err(RecvTimeoutError::Disconnected) => Err(Escape::Panic("its thread ended".into())),
     }

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::memo::Memo;
 use super::{CallContext, EvalError, Signature, Ty, length, text};
 use crate::expr::{double_to_string, time_text};
-use crate::types::{SqlType, Value, map_value};
+use crate::types::{SqlType, Value, map_value, number_to_string};
 
 type Result = std::result::Result<Value, EvalError>;
 
@@ -41,11 +41,44 @@ fn parse(value: &Value) -> Option<Json> {
     serde_json::Deserializer::from_str(text(value)).into_iter().next()?.ok()
 }
 
+/// JSON as Java writes it; only numbers differ.
+fn printed(json: &Json) -> String {
+    fn print(json: &Json, out: &mut String) {
+        let mut comma = "";
+        match json {
+            Json::Number(number) => out.push_str(&number_to_string(&number.to_string())),
+            Json::Array(items) => {
+                out.push('[');
+                for item in items {
+                    out.push_str(std::mem::replace(&mut comma, ","));
+                    print(item, out);
+                }
+                out.push(']');
+            }
+            Json::Object(fields) => {
+                out.push('{');
+                for (name, value) in fields {
+                    out.push_str(std::mem::replace(&mut comma, ","));
+                    quoted(name, out);
+                    out.push(':');
+                    print(value, out);
+                }
+                out.push('}');
+            }
+            Json::String(text) => quoted(text, out),
+            Json::Null | Json::Bool(_) => out.push_str(&json.to_string()),
+        }
+    }
+    let mut out = String::new();
+    print(json, &mut out);
+    out
+}
+
 /// A JSON value as text: a string without its quotes.
 fn bare(json: &Json) -> Value {
     match json {
         Json::String(s) => Value::from(s.as_str()),
-        other => Value::from(other.to_string()),
+        other => Value::string(printed(other)),
     }
 }
 
@@ -177,13 +210,13 @@ fn concat(args: &[Value], _: &CallContext<'_>) -> Result {
         });
         Json::Array(items.collect())
     };
-    Ok(Value::string(joined.to_string()))
+    Ok(Value::string(printed(&joined)))
 }
 
 fn items(args: &[Value], _: &CallContext<'_>) -> Result {
     Ok(match parse(&args[0]) {
         Some(Json::Array(items)) if items.iter().all(Json::is_object) => {
-            Value::Array(items.iter().map(|item| Value::string(item.to_string())).collect())
+            Value::Array(items.iter().map(|item| Value::string(printed(item))).collect())
         }
         _ => Value::Null,
     })
@@ -201,7 +234,7 @@ fn records(args: &[Value], _: &CallContext<'_>) -> Result {
         Some(Json::Object(fields)) => {
             let entries = fields
                 .iter()
-                .map(|(k, v)| (Value::from(k.as_str()), Value::string(v.to_string())));
+                .map(|(k, v)| (Value::from(k.as_str()), Value::string(printed(v))));
             map_value(entries.collect())
         }
         _ => Value::Null,

@@ -308,6 +308,8 @@ fn scalar_read(avro: &AvroType, sql_type: &SqlType) -> Option<Read> {
         (A::Boolean, SqlType::String) => Read::TextOf(Box::new(Read::Boolean)),
         (A::Int(Unit::Plain), SqlType::String) => Read::TextOf(Box::new(Read::Integer)),
         (A::Long(Unit::Plain), SqlType::String) => Read::TextOf(Box::new(Read::Bigint)),
+        (A::Float, SqlType::String) => Read::FloatText,
+        (A::Double, SqlType::String) => Read::TextOf(Box::new(Read::Double)),
         (A::Boolean, SqlType::Boolean) => Read::Boolean,
         (A::Int(_), SqlType::Integer) => Read::Integer,
         (A::Int(_), SqlType::Bigint) => Read::IntBigint,

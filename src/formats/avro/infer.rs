@@ -207,6 +207,7 @@ pub(in super::super) fn columns_of(
     let record = match schema.get(schema.root) {
         // a bare value that is a record is one column of type STRUCT
         AvroType::Record(record) if spec.wrap_single => Some(record),
+        _ if spec.wrap_single && !is_key => return Err(at(infer::UNWRAPPED.to_string())),
         _ => None,
     };
     let Some(record) = record else {
@@ -311,6 +312,10 @@ impl Types<'_> {
             found.map(|f| f.sql_type.clone())
         };
         match (of("key"), of("value")) {
+            // keys of several types are read as texts, as ksqlDB does
+            (Some(SqlType::Integer | SqlType::Bigint | SqlType::Boolean | SqlType::String), Some(value)) => {
+                Ok(SqlType::Map(SqlType::String.into(), value.into()))
+            }
             (Some(key), Some(value)) => Ok(SqlType::Map(key.into(), value.into())),
             _ => Err(format!(
                 "record `{}` is marked as a map's entry without key and value",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::types::{Decimal, Value, map_value};
+use crate::types::{Decimal, Value, double_to_string, map_value};
 
 use super::super::FormatError;
 use super::super::error::Name;
@@ -102,6 +102,8 @@ pub(super) enum Read {
     },
     /// A number or boolean as its text.
     TextOf(Box<Read>),
+    /// A `float` as its text, which has fewer digits than that of the same `double`.
+    FloatText,
     /// A union of several types as a STRUCT: by branch, the field that it fills and how. Other branches fill none.
     Members {
         reads: Vec<Option<(usize, Read)>>,
@@ -275,9 +277,16 @@ impl Read {
                     Value::Boolean(b) => b.to_string(),
                     Value::Integer(n) => n.to_string(),
                     Value::Bigint(n) => n.to_string(),
+                    Value::Double(x) => double_to_string(x),
                     other => return Ok(other),
                 };
                 Ok(Value::String(text.into()))
+            }
+            // the shortest digits that give the float: read as a double they are printed as the float's
+            Self::FloatText => {
+                let x = input.float()?;
+                let shown = x.to_string().parse().unwrap_or_else(|_| f64::from(x));
+                Ok(Value::String(double_to_string(shown).into()))
             }
             Self::Members { reads, types, width } => {
                 let branch = input.index(types.len(), "branches of a union")?;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::types::Format;
+use crate::types::{Format, number_to_string};
 
 use super::super::FormatError;
 
@@ -308,7 +308,7 @@ impl<'a> Pull<'a> {
                 put(if b { "true" } else { "false" });
                 self.word(kind);
             }
-            Kind::Number => put(self.number()?),
+            Kind::Number => put(&number_to_string(self.number()?)),
             Kind::String => {
                 self.string()?;
                 put(self.utf8(start, self.at)?);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::types::{Column, Decimal, Format, SqlType, Value, map_value};
+use crate::types::{Column, Decimal, Format, SqlType, Value, map_value, number_to_string};
 
 use super::super::FormatError;
 use super::super::error::quoted;
@@ -200,7 +200,7 @@ fn read_scalar(pull: &mut Pull<'_>, kind: Kind, sql_type: &SqlType) -> Result<Va
 fn read_text(pull: &mut Pull<'_>, kind: Kind) -> Result<String> {
     Ok(match kind {
         Kind::String => pull.string()?.into_owned(),
-        Kind::Number => pull.number()?.to_string(),
+        Kind::Number => number_to_string(pull.number()?).into_owned(),
         Kind::Object => pull.compact()?,
         Kind::Boolean(b) => {
             pull.word(kind);

@@ -100,6 +100,7 @@ pub(in super::super) fn columns_of(
             .iter()
             .map(|f| Column::new(f.name.clone(), f.sql_type.clone()))
             .collect()),
+        _ if spec.wrap_single && !is_key => Err(at(infer::UNWRAPPED.to_string())),
         bare => Ok(vec![Column::new(if is_key { "ROWKEY" } else { "ROWVAL" }, bare)]),
     }
 }

@@ -18,6 +18,7 @@ mod infer;
 mod input;
 mod lex;
 mod options;
+mod output;
 mod parse;
 pub(super) mod plain_json;
 pub(crate) mod print;
@@ -78,8 +79,8 @@ fn write_place(indexes: &[usize], out: &mut Vec<u8>) {
         out.push(0);
         return;
     }
-    write::zigzag(indexes.len() as i64, out);
-    indexes.iter().for_each(|i| write::zigzag(*i as i64, out));
+    output::zigzag(indexes.len() as i64, out);
+    indexes.iter().for_each(|i| output::zigzag(*i as i64, out));
 }
 
 /// Reads messages of any writer schema.

@@ -213,7 +213,14 @@ fn a_map_with_other_keys_is_an_array_of_entries() {
     let bytes = write(&schema.text, &columns, &row).unwrap();
     assert_eq!(read(&schema.text, &columns, &bytes).unwrap(), row);
     let registered = registry(&schema.text).1;
-    assert_eq!(super::super::columns_of(&registered, &spec, false).unwrap(), columns);
+    // ksqlDB's columns have texts for keys, whatever the writer has
+    let texts = [Column::new(
+        "M",
+        SqlType::Map(SqlType::String.into(), SqlType::String.into()),
+    )];
+    assert_eq!(super::super::columns_of(&registered, &spec, false).unwrap(), texts);
+    let read = read(&schema.text, &texts, &bytes).unwrap();
+    assert_eq!(read, [map_value(vec![("1".into(), Value::Null), ("2".into(), "b".into())])]);
 }
 
 /// Not a benchmark, but the figure to look at: `cargo test --lib nanoseconds -- --nocapture --ignored`.
