@@ -94,6 +94,8 @@ pub struct QueueLimits {
 struct Input {
     records: VecDeque<Queued>,
     bytes: usize,
+    /// How many of the first records [`Queue::ahead`] has handed out.
+    seen: usize,
     at_end: bool,
     paused: bool,
     is_stream: bool,
@@ -165,6 +167,7 @@ impl Queue {
         let queue = &mut self.inputs[input];
         let record = queue.records.pop_front()?;
         queue.bytes -= record.size();
+        queue.seen = queue.seen.saturating_sub(1);
         self.waiting -= 1;
         let room = queue.records.len() * 2 <= self.limits.records && queue.bytes * 2 <= self.limits.bytes;
         if queue.paused && room {
@@ -172,6 +175,18 @@ impl Queue {
             return Some((record, Flow::Resume));
         }
         Some((record, Flow::Keep))
+    }
+
+    /// The next records of an input, `most` of them, to look at before they are taken; empty until those of the last time are taken.
+    pub fn ahead(&mut self, input: usize, most: usize) -> impl Iterator<Item = &Queued> + Clone {
+        let queue = &mut self.inputs[input];
+        let new = if queue.seen == 0 {
+            most.min(queue.records.len())
+        } else {
+            0
+        };
+        queue.seen += new;
+        queue.records.iter().take(new)
     }
 
     /// Records waiting of one input.
@@ -239,6 +254,19 @@ mod tests {
         queue.pop(1);
         // The end was reached before that record: there may be more behind it.
         assert_eq!(queue.choose(), Choice::WaitFor(1));
+    }
+
+    #[test]
+    fn every_record_is_looked_at_ahead_once() {
+        let mut queue = queue();
+        for offset in 0..4 {
+            queue.push(0, record(offset, 0));
+        }
+        let ahead = |queue: &mut Queue| queue.ahead(0, 3).map(|record| record.offset).collect::<Vec<_>>();
+        assert_eq!(ahead(&mut queue), [0, 1, 2]);
+        assert!(ahead(&mut queue).is_empty());
+        (0..3).for_each(|_| drop(queue.pop(0)));
+        assert_eq!(ahead(&mut queue), [3]);
     }
 
     #[test]

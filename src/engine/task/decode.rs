@@ -70,6 +70,19 @@ impl SourceCodec {
         matches!(self.body, Body::Repartition { of_table: true })
     }
 
+    /// The key of a record alone, if it can be decoded.
+    pub fn key(&mut self, bytes: &[u8]) -> Option<Row> {
+        match &mut self.body {
+            Body::External(external) if external.no_key.is_empty() => None,
+            Body::External(external) => {
+                self.scratch.clear();
+                external.key.deserialize(bytes, &mut self.scratch).ok()?;
+                Some(Row::take(&mut self.scratch))
+            }
+            Body::Repartition { .. } => decode_key(bytes).ok(),
+        }
+    }
+
     pub fn decode(&mut self, record: &InputRecord<'_>) -> Result<Change, Failure> {
         let mut change = match &mut self.body {
             Body::External(external) => external.decode(record, &mut self.scratch)?,

@@ -32,7 +32,7 @@ use crate::operators::{Context, DropReason, Held, Operator, Side};
 use crate::state::buffer::Buffer;
 use crate::state::{Store, StorePosition, StoreResult, Write};
 use crate::topology::{NodeId, Op, StoreId};
-use crate::types::{Change, Timestamp, Value};
+use crate::types::{Change, Row, Timestamp, Value};
 
 pub use encode::MAX_DEAD_LETTER_BYTES;
 pub use error::{Reason, Stopped, TaskError};
@@ -82,6 +82,10 @@ enum Exit {
 /// A spare outbox that has grown beyond this is given back to the system, in bytes: each task of a process may have had its burst.
 const KEPT_OUTBOX_BYTES: usize = 256 << 10;
 
+/// Looking ahead is worth it where at least one row in so many is not in memory; else it is left out the next so many times.
+const WORTH_LOOKING: usize = 8;
+const PASSED_OVER: u32 = 15;
+
 /// One sub-topology for one partition. See the module.
 pub struct Task {
     plan: Arc<TaskPlan>,
@@ -96,6 +100,8 @@ pub struct Task {
     spare: Outbox,
     restored: Vec<Write>,
     restored_bytes: usize,
+    /// How many times [`Self::look_ahead`] is still passed over.
+    not_ahead: u32,
     metrics: TaskMetrics,
     work: Work,
 }
@@ -154,6 +160,7 @@ impl Task {
             spare: Outbox::new(),
             restored: Vec::new(),
             restored_bytes: 0,
+            not_ahead: 0,
             metrics: TaskMetrics::default(),
             work: Work::default(),
         })
@@ -194,6 +201,46 @@ impl Task {
         self.metrics.records_in += 1;
         let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
         self.metrics.bytes_in += len(record.key) + len(record.value);
+        Ok(())
+    }
+
+    /// Reads the rows of records that come next in one go; `keys` are theirs. It changes nothing but what the records then cost.
+    ///
+    /// # Errors
+    /// The disk.
+    ///
+    /// # Panics
+    /// As [`Self::process`].
+    pub fn look_ahead<'a>(
+        &mut self,
+        sources: &[NodeId],
+        keys: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> StoreResult<()> {
+        let mut keys = keys.peekable();
+        if keys.peek().is_none() {
+            return Ok(());
+        }
+        if self.not_ahead > 0 {
+            self.not_ahead -= 1;
+            return Ok(());
+        }
+        let (mut read, mut missing) = (0, 0);
+        for source in sources {
+            let found = self.sources.iter_mut().find(|(id, ..)| id == source);
+            let (_, at, codec) = found.expect("a source of this sub-topology");
+            let stores = &self.plan.nodes[*at].keyed;
+            if stores.is_empty() {
+                continue;
+            }
+            let keys: Vec<Row> = keys.clone().filter_map(|key| codec.key(key)).collect();
+            for &store in stores {
+                missing += self.buffer.preload(store, &keys)?;
+                read += keys.len();
+            }
+        }
+        if missing * WORTH_LOOKING < read {
+            self.not_ahead = PASSED_OVER;
+        }
         Ok(())
     }
 

@@ -63,6 +63,8 @@ pub(super) struct PlanNode {
     pub users: Vec<(usize, Side)>,
     /// Somebody downstream sends the headers of its changes on.
     pub headers: bool,
+    /// Of a source: the stores that are read at the key of each record.
+    pub keyed: Vec<StoreId>,
 }
 
 impl TaskPlan {
@@ -102,6 +104,7 @@ impl TaskPlan {
                 },
                 users: topology.nodes.iter().flat_map(users).collect(),
                 headers: false,
+                keyed: Vec::new(),
             });
         }
         for at in (0..nodes.len()).rev() {
@@ -125,6 +128,13 @@ impl TaskPlan {
                 .users
                 .iter()
                 .any(|&(user, _)| reads_old(&topology, &nodes[user]));
+        }
+        for at in 0..nodes.len() {
+            if let Op::Source(source) = &topology.nodes[nodes[at].id].op {
+                let mut keyed: Vec<StoreId> = source.store.into_iter().collect();
+                keyed_stores(&topology, &nodes, at, &mut keyed);
+                nodes[at].keyed = keyed;
+            }
         }
         let plan = Self {
             tables: table_specs(&topology, sub, &held),
@@ -222,6 +232,32 @@ fn reads_old(topology: &Topology, node: &PlanNode) -> bool {
         | Op::StreamStreamJoin(_)
         | Op::Source(_) => true,
     }
+}
+
+/// The stores that the users of a node read at the key of each change, as long as the key stays the same.
+fn keyed_stores(topology: &Topology, nodes: &[PlanNode], at: usize, stores: &mut Vec<StoreId>) {
+    for &(user, side) in &nodes[at].users {
+        match &topology.nodes[nodes[user].id].op {
+            Op::Filter(_) | Op::Project(_) => {}
+            Op::StreamTableJoin(join) if side == 0 => stores.extend(join.right.stores()),
+            Op::TableTableJoin(join) if !nodes[user].mode.hold => {
+                stores.extend(if side == 0 {
+                    join.right.stores()
+                } else {
+                    join.left.stores()
+                });
+            }
+            Op::Aggregate(aggregate) => {
+                stores.push(aggregate.store);
+                continue;
+            }
+            // it reads at the flush, or by other keys
+            _ => continue,
+        }
+        keyed_stores(topology, nodes, user, stores);
+    }
+    stores.sort_unstable();
+    stores.dedup();
 }
 
 /// Whether one record can change both sides of a join: each side's change would then meet the other side as it was or as it will be, whichever

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::queue::{Choice, Flow, Queued};
-use super::super::task::InputRecord;
+use super::super::task::{InputRecord, TaskError};
 use super::life::TaskLife;
 use super::slots::{Route, Routes, TakeError, TaskSlot};
 use super::trouble::Trouble;
@@ -14,6 +14,8 @@ use crate::types::Timestamp;
 
 /// Records taken from the fetcher or the queues in a step: some ten milliseconds of work, so that the membership is polled in between.
 const STEP_RECORDS: usize = 5_000;
+/// Records of an input whose rows are read together before they are processed: more share a block, fewer fit into the cache until their turn.
+const LOOK_AHEAD: usize = 1_000;
 /// A record that met an unreachable registry is read again after this, in milliseconds.
 const STALL_MS: i64 = 500;
 
@@ -232,6 +234,13 @@ fn drain_queue(at: usize, slot: &mut TaskSlot, mut left: usize, pass: Pass<'_>, 
         };
         if slot.inputs[part].stalled_until.is_some() {
             return left;
+        }
+        if let Some(task) = &mut slot.task {
+            let keys = queue.ahead(part, LOOK_AHEAD).filter_map(Queued::key);
+            if let Err(error) = task.look_ahead(&slot.inputs[part].sources, keys) {
+                after.trouble = Some(TaskError::Store(error).into());
+                return left;
+            }
         }
         let Some((record, flow)) = queue.pop(part) else {
             return left;

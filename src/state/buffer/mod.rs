@@ -83,7 +83,7 @@ pub struct Buffer {
 }
 
 /// Entries looked at for eviction before each record: a few times what a record loads, so that the bound holds, and no pause.
-const EVICTION_STEPS: usize = 64;
+const EVICTION_STEPS: usize = 16;
 
 impl Buffer {
     /// An empty buffer over a store. Decoded rows take up to about `cache_bytes`; uncommitted ones are never evicted, see [`Self::buffered_bytes`].
@@ -135,28 +135,26 @@ impl Buffer {
     /// Makes a key's row available, from memory or from the store.
     pub fn load(&mut self, store: u16, key: &Row) -> StoreResult<Slot> {
         let table = table_of(&mut self.tables, store);
-        if let Some(&index) = table.index.get(key) {
-            table.entries[index as usize].touched = true;
-            return Ok(Slot { store, index });
-        }
+        let hash = match table.use_entry(key) {
+            Ok(index) => return Ok(Slot { store, index }),
+            Err(hash) => hash,
+        };
         self.key_scratch.clear();
         encode_full_key(store, key, &mut self.key_scratch);
         self.value_scratch.clear();
-        let (row, timestamp) = if self.store.get(&self.key_scratch, &mut self.value_scratch)? {
-            let (row, timestamp) = decode_stored(&self.value_scratch).map_err(|e| StoreError::undecodable(&e))?;
-            (Some(row), timestamp)
-        } else {
-            (None, Timestamp::MIN)
-        };
-        let (index, bytes) = table.insert(key.clone(), row, timestamp);
+        let found = self.store.get(&self.key_scratch, &mut self.value_scratch)?;
+        let (row, timestamp) = stored_row(found.then_some(&self.value_scratch[..]))?;
+        let (index, bytes) = table.insert((key.clone(), hash), row, timestamp, 0);
         self.total_bytes += bytes;
         Ok(Slot { store, index })
     }
 
-    /// As [`Self::load`] for many keys: in the store's order, which reads a block once for all keys in it.
-    pub fn preload(&mut self, store: u16, keys: &[Row]) -> StoreResult<()> {
+    /// Reads the rows of many keys that will be loaded soon: in the store's order, which reads a block once for all keys in it. How many
+    /// were not in memory.
+    pub fn preload(&mut self, store: u16, keys: &[Row]) -> StoreResult<usize> {
         let table = table_of(&mut self.tables, store);
-        let missing = keys.iter().filter(|key| !table.index.contains_key(*key));
+        let round = table.next_round();
+        let missing = keys.iter().filter(|key| !table.contains(key));
         let mut missing: Vec<(Vec<u8>, &Row)> = missing
             .map(|key| {
                 let mut full = Vec::new();
@@ -169,14 +167,12 @@ impl Buffer {
         let (full, keys): (Vec<Vec<u8>>, Vec<&Row>) = missing.into_iter().unzip();
         let total_bytes = &mut self.total_bytes;
         self.store.get_many(&full, &mut |at, value| {
-            let (row, timestamp) = match value.map(decode_stored) {
-                Some(Ok((row, timestamp))) => (Some(row), timestamp),
-                Some(Err(e)) => return Err(StoreError::undecodable(&e)),
-                None => (None, Timestamp::MIN),
-            };
-            *total_bytes += table.insert(keys[at].clone(), row, timestamp).1;
+            let (row, timestamp) = stored_row(value)?;
+            let key = keys[at];
+            *total_bytes += table.insert((key.clone(), table::hash(key)), row, timestamp, round).1;
             Ok(())
-        })
+        })?;
+        Ok(keys.len())
     }
 
     /// The newest row.
@@ -442,8 +438,8 @@ impl Buffer {
 
     fn evict(&mut self) {
         let committed = self.committed;
-        let largest = self.tables.iter_mut().flatten().max_by_key(|table| table.index.len());
-        let Some(table) = largest else { return };
+        let cleanest = self.tables.iter_mut().flatten().max_by_key(|table| table.clean());
+        let Some(table) = cleanest else { return };
         for _ in 0..EVICTION_STEPS {
             if self.total_bytes <= self.cache_bytes {
                 break;
@@ -474,6 +470,15 @@ fn table_of(tables: &mut [Option<Table>], store: u16) -> &mut Table {
     tables[usize::from(store)]
         .as_mut()
         .expect("a store of this sub-topology")
+}
+
+/// A stored value's row and timestamp.
+fn stored_row(value: Option<&[u8]>) -> StoreResult<(Option<Row>, Timestamp)> {
+    match value.map(decode_stored) {
+        Some(Ok((row, timestamp))) => Ok((Some(row), timestamp)),
+        Some(Err(e)) => Err(StoreError::undecodable(&e)),
+        None => Ok((None, Timestamp::MIN)),
+    }
 }
 
 /// The encoded key.

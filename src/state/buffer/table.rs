@@ -1,8 +1,10 @@
 //! The rows of one store in memory: a slab of entries and an index of keys, so that lists of entries are lists of numbers.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 
 use crate::types::{Row, SqlType, Timestamp};
 
@@ -11,6 +13,7 @@ use super::TableSpec;
 /// A key and its newest row.
 pub(super) struct Entry {
     pub key: Row,
+    hash: u64,
     /// The newest row; `None`: it has none (deleted, or never there).
     pub row: Option<Row>,
     /// Of the newest row or of its deletion.
@@ -19,8 +22,10 @@ pub(super) struct Entry {
     pub start: Option<(Row, Timestamp)>,
     /// The newest generation that wrote it; 0 for none.
     pub generation: u32,
-    /// Used since the clock's hand came by.
-    pub touched: bool,
+    /// Used since the clock's hand came by, beyond what it was loaded for.
+    touched: bool,
+    /// The round in which it was loaded ahead of its first use, which is still to come; 0 for none.
+    ahead: u32,
     /// On the free list.
     pub free: bool,
     /// What it was counted with.
@@ -28,7 +33,7 @@ pub(super) struct Entry {
 }
 
 /// What an entry takes beside its rows: itself, and its place in the index at a typical load.
-const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * size_of::<(Row, u32)>();
+const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * size_of::<u32>();
 
 /// A table of fewer entries keeps its memory.
 const KEPT_ENTRIES: usize = 1024;
@@ -45,7 +50,7 @@ impl Entry {
 
 /// One store's rows in memory.
 pub(super) struct Table {
-    pub index: FxHashMap<Row, u32>,
+    index: HashTable<u32>,
     pub entries: Vec<Entry>,
     free: Vec<u32>,
     /// Written by the filling generation, in the order first written.
@@ -58,12 +63,14 @@ pub(super) struct Table {
     /// No column has a size that varies, so that a change in place needs no counting.
     pub fixed_size: bool,
     hand: usize,
+    /// Counts the calls of [`super::Buffer::preload`]: what the last one read is kept for its use.
+    round: u32,
 }
 
 impl Table {
     pub fn new(spec: &TableSpec) -> Self {
         Self {
-            index: FxHashMap::default(),
+            index: HashTable::new(),
             entries: Vec::new(),
             free: Vec::new(),
             dirty: Vec::new(),
@@ -72,19 +79,61 @@ impl Table {
             order: spec.ordered.then(BTreeMap::new),
             fixed_size: spec.value.iter().all(has_fixed_size),
             hand: 0,
+            round: 0,
         }
     }
 
-    /// Adds a clean entry; its index and bytes.
-    pub fn insert(&mut self, key: Row, row: Option<Row>, timestamp: Timestamp) -> (u32, usize) {
+    /// Begins a round of entries that are inserted ahead of their use; its number.
+    pub fn next_round(&mut self) -> u32 {
+        self.round = self.round.wrapping_add(1).max(1);
+        self.round
+    }
+
+    /// About how many entries could be evicted.
+    pub fn clean(&self) -> usize {
+        self.index.len().saturating_sub(self.dirty.len() + self.frozen.len())
+    }
+
+    /// Whether a key has an entry.
+    pub fn contains(&self, key: &Row) -> bool {
+        self.place(hash(key), key).is_some()
+    }
+
+    /// The entry of a key, to be used; or the key's hash, for [`Self::insert`].
+    pub fn use_entry(&mut self, key: &Row) -> Result<u32, u64> {
+        let hash = hash(key);
+        let index = self.place(hash, key).ok_or(hash)?;
+        let entry = &mut self.entries[index as usize];
+        entry.touched |= std::mem::take(&mut entry.ahead) == 0;
+        Ok(index)
+    }
+
+    fn place(&self, hash: u64, key: &Row) -> Option<u32> {
+        let is = |&index: &u32| {
+            let entry = &self.entries[index as usize];
+            entry.hash == hash && entry.key == *key
+        };
+        self.index.find(hash, is).copied()
+    }
+
+    /// Adds a clean entry of a key that has none, for a use now (`ahead` is 0) or later in a round; its index and bytes.
+    pub fn insert(
+        &mut self,
+        (key, hash): (Row, u64),
+        row: Option<Row>,
+        timestamp: Timestamp,
+        ahead: u32,
+    ) -> (u32, usize) {
         let mut entry = Entry {
-            key: key.clone(),
+            key,
+            hash,
             row,
             timestamp,
             start: None,
             generation: 0,
             // only a second use keeps a row: cold keys go at the hand's first round
             touched: false,
+            ahead,
             free: false,
             bytes: 0,
         };
@@ -99,19 +148,23 @@ impl Table {
                 (self.entries.len() - 1) as u32
             }
         };
-        self.index.insert(key, index);
+        let entries = &self.entries;
+        self.index
+            .insert_unique(hash, index, |&index| entries[index as usize].hash);
         (index, bytes)
     }
 
     /// Removes an entry; the bytes it took.
     pub fn remove(&mut self, index: u32) -> usize {
         let entry = &mut self.entries[index as usize];
-        let key = std::mem::replace(&mut entry.key, Row::empty());
+        if let Ok(place) = self.index.find_entry(entry.hash, |&other| other == index) {
+            place.remove();
+        }
+        entry.key = Row::empty();
         entry.row = None;
         entry.start = None;
         entry.generation = 0;
         entry.free = true;
-        self.index.remove(&key);
         self.free.push(index);
         std::mem::take(&mut entry.bytes)
     }
@@ -125,7 +178,8 @@ impl Table {
         };
         match self.entries.get_mut(self.hand) {
             Some(entry) if !entry.free && entry.generation <= committed => {
-                if std::mem::take(&mut entry.touched) {
+                let awaited = entry.ahead != 0 && entry.ahead == self.round;
+                if awaited || std::mem::take(&mut entry.touched) {
                     0
                 } else {
                     self.remove(self.hand as u32)
@@ -152,10 +206,9 @@ impl Table {
         self.entries = kept;
         self.free = Vec::new();
         self.hand = 0;
-        self.index.shrink_to(2 * live);
-        self.index
-            .values_mut()
-            .for_each(|index| *index = moved[*index as usize]);
+        self.index.iter_mut().for_each(|index| *index = moved[*index as usize]);
+        let entries = &self.entries;
+        self.index.shrink_to(2 * live, |&index| entries[index as usize].hash);
         for list in [&mut self.dirty, &mut self.frozen] {
             list.iter_mut().for_each(|index| *index = moved[*index as usize]);
             list.shrink_to(2 * live);
@@ -176,6 +229,11 @@ impl Table {
         self.free.clear();
         self.hand = 0;
     }
+}
+
+/// The hash of a key: taken once a look-up, kept for the rest.
+pub(super) fn hash(key: &Row) -> u64 {
+    FxBuildHasher.hash_one(key)
 }
 
 fn has_fixed_size(sql_type: &SqlType) -> bool {

@@ -154,6 +154,7 @@ fn clean_rows_are_evicted_and_dirty_ones_stay() {
 enum Step {
     Write(i64, Option<i64>),
     FailedRecord(Vec<(i64, Option<i64>)>),
+    Preload(Vec<i64>),
     Freeze,
     Committed,
     Abort,
@@ -210,6 +211,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => write().prop_map(|(k, v)| Step::Write(k, v)),
         2 => proptest::collection::vec(write(), 1..5).prop_map(Step::FailedRecord),
+        2 => proptest::collection::vec(0..12i64, 1..5).prop_map(Step::Preload),
         2 => Just(Step::Freeze),
         2 => Just(Step::Committed),
         1 => Just(Step::Abort),
@@ -243,6 +245,12 @@ impl Model {
                     write(buffer, *k, *v);
                 }
                 buffer.rollback();
+            }
+            Step::Preload(keys) => {
+                buffer.begin();
+                let keys: Vec<Row> = keys.iter().map(|n| key(*n)).collect();
+                buffer.preload(STORE, &keys).unwrap();
+                assert_eq!(buffer.preload(STORE, &keys).unwrap(), 0, "read twice");
             }
             Step::Freeze if self.frozen.is_none() => {
                 self.frozen = Some((self.newest.clone(), freeze(buffer)));

@@ -20,7 +20,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rocksdb::DB;
+use rocksdb::{ColumnFamilyDescriptor, DB};
 
 pub use options::RocksSettings;
 
@@ -28,6 +28,8 @@ use self::options::Shared;
 use self::store::{Database, RocksStore};
 use super::{Store, StoreError, StoreFactory, StoreResult};
 
+/// The only column family: named, so that there is a handle of it.
+const FAMILY: &str = "default";
 /// How often opening is tried again while another thread is still closing the same database.
 const LOCK_TRIES: u32 = 500;
 /// Between two tries.
@@ -68,7 +70,8 @@ impl RocksStores {
         std::fs::create_dir_all(directory).map_err(|error| failure(directory, &error.to_string()))?;
         let mut tries = 0;
         loop {
-            match DB::open(&self.shared.options, directory) {
+            let family = ColumnFamilyDescriptor::new(FAMILY, self.shared.options.clone());
+            match DB::open_cf_descriptors(&self.shared.options, directory, [family]) {
                 Ok(db) => return Ok(db),
                 // the store before it, or a reader's last snapshot, is being closed by another thread of this process
                 Err(error) if tries < LOCK_TRIES && is_locked_here(&error) => std::thread::sleep(LOCK_PAUSE),

@@ -19,7 +19,7 @@ pub struct RocksSettings {
 impl Default for RocksSettings {
     fn default() -> Self {
         Self {
-            memory_bytes: 64 << 20,
+            memory_bytes: 48 << 20,
             write_buffer_bytes: 24 << 20,
             background_threads: 2,
         }

@@ -186,8 +186,10 @@ impl Store for RocksStore {
     }
 
     fn get_many(&self, keys: &[Vec<u8>], each: EachValue<'_>) -> StoreResult<()> {
+        let db = &self.database.db;
+        let family = db.cf_handle(super::FAMILY).expect("opened with it");
         for (chunk_at, chunk) in keys.chunks(MULTI_GET).enumerate() {
-            let values = self.database.db.multi_get_opt(chunk, &self.reads);
+            let values = db.batched_multi_get_cf_opt(&family, chunk, chunk.is_sorted(), &self.reads);
             for (at, value) in values.into_iter().enumerate() {
                 let value = value.map_err(|error| self.database.failed("reading", &error))?;
                 each(chunk_at * MULTI_GET + at, value.as_deref())?;
