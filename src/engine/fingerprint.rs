@@ -120,6 +120,7 @@ fn owns(op: &Op, store: StoreId) -> bool {
         Op::Filter(_)
         | Op::Project(_)
         | Op::FlatMap(_)
+        | Op::Rank
         | Op::SelectKey(_)
         | Op::Repartition(_)
         | Op::StreamTableJoin(_)
@@ -140,6 +141,7 @@ fn node_text(topology: &Topology, id: NodeId, depth: usize, out: &mut String) {
         }
         Op::Filter(predicate) => format!("filter {predicate}"),
         Op::Project(columns) => format!("project {}", list(columns)),
+        Op::Rank => "a row for each of an array's".into(),
         Op::FlatMap(calls) => format!("rows of {}", list(calls)),
         Op::SelectKey(s) => format!("select key {} value {}", list(&s.key), list(&s.value)),
         Op::Repartition(r) => format!("repartition {} key {} value {}", r.name, list(&r.key), list(&r.value)),

@@ -68,6 +68,15 @@ pub enum AggregateFunction {
         /// How many.
         k: usize,
     },
+    /// The first rows in an order, as STRUCTs of all arguments: what QUALIFY ROW_NUMBER() keeps. Made by [`AggregateCall::top_rows`].
+    TopRows {
+        /// How many.
+        k: usize,
+        /// So many first arguments say the order.
+        order: u8,
+        /// Which of these go down, by bit.
+        descending: u64,
+    },
     /// `LATEST_BY_OFFSET(x [, n] [, ignore_nulls])`.
     LatestByOffset {
         /// An ARRAY of so many; a single value without it.
@@ -129,6 +138,7 @@ impl fmt::Display for AggregateFunction {
             Self::Max => "MAX",
             Self::TopK { .. } => "TOPK",
             Self::TopKDistinct { .. } => "TOPKDISTINCT",
+            Self::TopRows { .. } => "TOP_ROWS",
             Self::LatestByOffset { .. } => "LATEST_BY_OFFSET",
             Self::EarliestByOffset { .. } => "EARLIEST_BY_OFFSET",
             Self::CollectList { .. } => "COLLECT_LIST",
@@ -163,6 +173,11 @@ impl AggregateFunction {
     fn options(self) -> String {
         match self {
             Self::TopK { k } | Self::TopKDistinct { k } => format!(", {k}"),
+            Self::TopRows { k, order, descending } => {
+                let word = |i: u8| if (descending >> i) & 1 == 1 { "DESC" } else { "ASC" };
+                let order: Vec<&str> = (0..order).map(word).collect();
+                format!(", {k} BY {}", order.join(" "))
+            }
             Self::LatestByOffset { n, ignore_nulls } | Self::EarliestByOffset { n, ignore_nulls } => {
                 let n = n.map_or(String::new(), |n| format!(", {n}"));
                 format!("{n}{}", if ignore_nulls { "" } else { ", FALSE" })
@@ -202,6 +217,16 @@ impl AggregateCall {
     /// As [`Self::new`].
     pub fn distinct_of(name: &str, args: Vec<(Expr, SqlType)>) -> Result<Self, String> {
         resolve::resolve(name, true, args)
+    }
+
+    /// The first `k` rows in an order, as an ARRAY of STRUCTs of all arguments. The first arguments are the order's, one for each of `order`, which says
+    /// whether it goes down; NULL comes before all other values, as in [`Value`]'s order. Of equal rows of a stream the first to come is first; over a table,
+    /// where nobody knows who that was, the least by the other arguments.
+    ///
+    /// # Errors
+    /// When `k` is no number that can be kept, or the order's columns have none.
+    pub fn top_rows(k: i64, order: &[bool], args: Vec<(Expr, SqlType)>) -> Result<Self, String> {
+        resolve::top_rows(k, order, args)
     }
 
     /// The call over a table, or over a stream.
@@ -354,18 +379,13 @@ impl AggregateCall {
             AggregateFunction::CollectList { .. } => return self.uncollect(state, arg, own),
             AggregateFunction::CollectSet { .. } => return self.collect_once(state, arg, by.into(), own),
             AggregateFunction::CountAll => count(&mut state[0], by),
+            AggregateFunction::TopRows { .. } => return self.top(state, args, by, own),
             _ if arg.is_null() => {}
             AggregateFunction::Min | AggregateFunction::Max if !self.retracts => self.keep_best(state, arg),
             AggregateFunction::Min | AggregateFunction::Max if by > 0 => return self.add_best(state, arg, own),
             AggregateFunction::Min | AggregateFunction::Max => return self.undo_best(state, arg, own),
-            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } if !self.retracts => {
-                self.keep_top(state, args);
-            }
-            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } if by > 0 => {
-                return self.add_top(state, args, own);
-            }
             AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } => {
-                return self.undo_top(state, args, own);
+                return self.top(state, args, by, own);
             }
             AggregateFunction::CountDistinct if args.iter().any(Value::is_null) => {}
             AggregateFunction::CountDistinct => return self.distinct(state, args, by.into(), own),
@@ -406,6 +426,7 @@ impl AggregateCall {
             | AggregateFunction::Max
             | AggregateFunction::TopK { .. }
             | AggregateFunction::TopKDistinct { .. }
+            | AggregateFunction::TopRows { .. }
             | AggregateFunction::LatestByOffset { .. } => state[0].clone(),
             // the last value, behind the note whether there is one
             AggregateFunction::EarliestByOffset { .. } => state.last().cloned().unwrap_or_default(),

@@ -14,6 +14,7 @@ mod foreign_key_join;
 mod group_state;
 mod history;
 mod project;
+mod rank;
 mod repartition;
 mod select_key;
 mod session;
@@ -188,6 +189,8 @@ pub enum Operator {
     Project(project::Project),
     /// Table functions.
     FlatMap(flat_map::FlatMap),
+    /// Rows of arrays.
+    Rank(rank::Rank),
     /// PARTITION BY on the way to a sink.
     SelectKey(select_key::SelectKey),
     /// PARTITION BY, GROUP BY.
@@ -228,6 +231,7 @@ impl Operator {
             }
             Op::Filter(predicate) => Self::Filter(filter::Filter::new(predicate.clone(), of_table)),
             Op::Project(exprs) => Self::Project(project::Project::new(exprs.clone(), mode.wants_old)),
+            Op::Rank => Self::Rank(rank::Rank),
             Op::FlatMap(calls) => Self::FlatMap(flat_map::FlatMap::new(calls.clone())),
             Op::SelectKey(select) => Self::SelectKey(select_key::SelectKey::new(select, width(0))),
             Op::Repartition(repartition) => {
@@ -279,6 +283,10 @@ impl Operator {
             Self::Filter(op) => op.process(change, ctx),
             Self::Project(op) => op.process(change, ctx),
             Self::FlatMap(op) => op.process(change, ctx),
+            Self::Rank(op) => {
+                op.process(change, ctx);
+                Ok(())
+            }
             Self::SelectKey(op) => op.process(change, ctx),
             Self::Repartition(op) => op.process(change, ctx),
             Self::Aggregate(op) => op.process(change, ctx),
@@ -312,6 +320,7 @@ impl Operator {
             | Self::Filter(_)
             | Self::Project(_)
             | Self::FlatMap(_)
+            | Self::Rank(_)
             | Self::SelectKey(_)
             | Self::Repartition(_)
             | Self::StreamTableJoin(_)

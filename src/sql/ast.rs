@@ -218,6 +218,8 @@ pub struct Query {
     pub partition_by: Vec<Expression>,
     /// HAVING.
     pub having: Option<Expression>,
+    /// QUALIFY.
+    pub qualify: Option<Expression>,
     /// EMIT.
     pub emit: Option<(Emit, Span)>,
     /// ORDER BY; the flag is DESC.
@@ -374,6 +376,13 @@ pub enum ExpressionKind {
         /// FILTER (WHERE ...).
         filter: Option<Box<Expression>>,
     },
+    /// `ROW_NUMBER() OVER (PARTITION BY ... ORDER BY ...)`.
+    RowNumber {
+        /// PARTITION BY.
+        partition_by: Vec<Expression>,
+        /// ORDER BY; the flag is DESC.
+        order_by: Vec<(Expression, bool)>,
+    },
     /// `(a, b) => x`.
     Lambda(Vec<Name>, Box<Expression>),
 }
@@ -423,6 +432,10 @@ impl Expression {
             ExpressionKind::Aggregate { args, filter, .. } => {
                 args.iter().for_each(&mut *f);
                 filter.iter().for_each(|e| f(e));
+            }
+            ExpressionKind::RowNumber { partition_by, order_by } => {
+                partition_by.iter().for_each(&mut *f);
+                order_by.iter().for_each(|(e, _)| f(e));
             }
             ExpressionKind::Map(entries) => entries.iter().for_each(|(k, v)| {
                 f(k);

@@ -48,6 +48,8 @@ pub struct Aggregates {
     pub width: usize,
     /// The most values of COLLECT_LIST and COLLECT_SET.
     pub limits: (i64, i64),
+    /// Of a query with QUALIFY, which has no calls: ROW_NUMBER() stands at `width`.
+    pub row_number: bool,
 }
 
 impl Aggregates {
@@ -58,6 +60,7 @@ impl Aggregates {
             tables: Vec::new(),
             width,
             limits: (i64::MAX, i64::MAX),
+            row_number: false,
         }
     }
 }
@@ -227,6 +230,17 @@ impl<'a> Checker<'a> {
                 }
                 self.aggregate(name, (*distinct, args, filter.as_deref()), e.span)
             }
+            ExpressionKind::RowNumber { .. } => match &self.aggregates {
+                Ok(aggregates) if aggregates.row_number => {
+                    let place = self.frames.of_row(Expr::Value(aggregates.width));
+                    Ok((place, Some(SqlType::Bigint)))
+                }
+                _ => Err(Problem::new(
+                    e.span,
+                    "ROW_NUMBER() stands in QUALIFY and in the projection of such a query",
+                )
+                .hint("QUALIFY ROW_NUMBER() OVER (PARTITION BY ... ORDER BY ...) <= 10")),
+            },
             ExpressionKind::Lambda(..) => Err(Problem::new(
                 e.span,
                 "a lambda stands only as the argument of a function",

@@ -28,6 +28,13 @@ fn list<T: Display>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+fn ordering(keys: &[(Expression, bool)]) -> String {
+    let keys = keys
+        .iter()
+        .map(|(e, desc)| format!("{e}{}", if *desc { " DESC" } else { "" }));
+    keys.collect::<Vec<_>>().join(", ")
+}
+
 /// A type as it is written in SQL (`SqlType`'s own text does not quote reserved field names).
 fn sql_type(t: &SqlType) -> String {
     match t {
@@ -194,17 +201,16 @@ impl Display for Query {
         if let Some(having) = &self.having {
             write!(f, " HAVING {having}")?;
         }
+        if let Some(qualify) = &self.qualify {
+            write!(f, " QUALIFY {qualify}")?;
+        }
         match self.emit {
             Some((Emit::Changes, _)) => f.write_str(" EMIT CHANGES")?,
             Some((Emit::Final, _)) => f.write_str(" EMIT FINAL")?,
             None => {}
         }
         if !self.order_by.is_empty() {
-            let keys = self
-                .order_by
-                .iter()
-                .map(|(e, desc)| format!("{e}{}", if *desc { " DESC" } else { "" }));
-            write!(f, " ORDER BY {}", keys.collect::<Vec<_>>().join(", "))?;
+            write!(f, " ORDER BY {}", ordering(&self.order_by))?;
         }
         match self.limit {
             Some((limit, _)) => write!(f, " LIMIT {limit}"),
@@ -333,6 +339,10 @@ impl Display for Expression {
                     Some(filter) => write!(f, " FILTER (WHERE {filter})"),
                     None => Ok(()),
                 }
+            }
+            ExpressionKind::RowNumber { partition_by, order_by } => {
+                let (groups, order) = (list(partition_by), ordering(order_by));
+                write!(f, "ROW_NUMBER() OVER (PARTITION BY {groups} ORDER BY {order})")
             }
             ExpressionKind::Lambda(params, body) => write!(f, "({}) => {body}", list(params)),
         }

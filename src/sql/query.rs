@@ -195,6 +195,12 @@ fn refuse(query: &Query) -> Result<(), Problem> {
             "PARTITION BY has no meaning in a query of a view",
         ));
     }
+    if let Some(qualify) = &query.qualify {
+        let problem = Problem::unsupported(qualify.span, "QUALIFY in a query of a view");
+        return Err(
+            problem.hint("ORDER BY and LIMIT give the first rows; QUALIFY belongs to CREATE TABLE ... AS SELECT")
+        );
+    }
     if let Some((_, span)) = query.emit {
         return Err(
             Problem::unsupported(span, "EMIT in a query of a view").hint("subscribe to the view's feed for changes")

@@ -201,6 +201,7 @@ impl Builder {
                 node.inputs.iter().all(|input| self.keeps_history(NodeRef(*input)))
             }
             Logical::FlatMap(_)
+            | Logical::Rank
             | Logical::Repartition { .. }
             | Logical::Aggregate { .. }
             | Logical::StreamTableJoin { .. }
@@ -282,8 +283,31 @@ impl Builder {
             key,
             value,
             partitions,
+            store: None,
         };
         self.push(topic, op, &[input], kind, schema)
+    }
+
+    /// A table whose only column is an ARRAY of STRUCTs: a row for each of these, its place behind the key. `schema` is that of the rows. They go
+    /// through an internal topic to the partitions of their keys, where a store of the relation's name keeps them.
+    pub fn ranked(&mut self, name: &str, input: NodeRef, schema: RelationSchema, partitions: Option<i32>) -> NodeRef {
+        let ranks = self.push(
+            format!("{name}/rank"),
+            Logical::Rank,
+            &[input],
+            RelationKind::Table,
+            schema.clone(),
+        );
+        let topic = format!("{name}-rank");
+        let op = Logical::Repartition {
+            name: topic.clone().into(),
+            relation: name.into(),
+            key: (0..schema.key.len()).map(Expr::Key).collect(),
+            value: (0..schema.value.len()).map(Expr::Value).collect(),
+            partitions,
+            store: Some(name.into()),
+        };
+        self.push(topic, op, &[ranks], RelationKind::Table, schema)
     }
 
     /// Groups by the input's key; one value column a call. `name` is the store's name, too.
@@ -457,6 +481,7 @@ impl Builder {
         let node = &self.nodes[node];
         match &node.op {
             Logical::Source { store, .. } => store.iter().cloned().collect(),
+            Logical::Repartition { store: Some(store), .. } => vec![store.clone()],
             Logical::Aggregate { store, .. } => vec![store.clone()],
             Logical::ForeignKeyJoin { stores, .. } => vec![stores.clone()],
             _ => node.inputs.iter().flat_map(|i| self.stores_behind(*i)).collect(),

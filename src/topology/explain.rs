@@ -90,6 +90,7 @@ fn operator(topology: &Topology, node: &Node, names: &dyn InternalNames) -> Stri
                 .map(|call| format!("{}({})", call.function, of_input(&call.arg)));
             format!("a record for each of {}", calls.collect::<Vec<_>>().join(", "))
         }
+        Op::Rank => "a row for each of the array's, its place behind the key".into(),
         Op::SelectKey(s) => format!(
             "re-key by {}, project {}",
             list(&s.key),

@@ -40,12 +40,15 @@ pub(super) enum Logical {
     Filter(Expr),
     Project(Vec<Expr>),
     FlatMap(Vec<TableCall>),
+    Rank,
     Repartition {
         name: Arc<str>,
         relation: Arc<str>,
         key: Vec<Expr>,
         value: Vec<Expr>,
         partitions: Option<i32>,
+        /// Of a table whose rows are kept where they arrive.
+        store: Option<Arc<str>>,
     },
     Aggregate {
         calls: Vec<AggregateCall>,

@@ -94,6 +94,8 @@ pub enum Op {
     Project(Vec<Expr>),
     /// Makes records of the values that table functions give for a stream's record, behind its own value columns; the longest list decides how many.
     FlatMap(Vec<TableCall>),
+    /// Makes a row of each of the rows in a table's only column, an ARRAY of STRUCTs: its place, from 1, stands behind the key.
+    Rank,
     /// Computes a new key and new value columns of a stream's records, which stay where they are: only sinks follow, and the record that
     /// they write goes to the partition of its key.
     SelectKey(SelectKey),
@@ -125,6 +127,7 @@ impl Op {
     pub fn exprs(&self) -> Vec<&Expr> {
         match self {
             Self::Source(_)
+            | Self::Rank
             | Self::TableTableJoin(_)
             | Self::ForeignKeyAnswer(_)
             | Self::ForeignKeyJoin(_)

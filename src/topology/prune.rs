@@ -42,6 +42,9 @@ pub(super) fn needed_columns(builder: &Builder) -> Vec<BTreeSet<usize>> {
                 input.extend(own.into_iter().filter(|i| *i < width));
                 read(input, calls.iter().map(|call| &call.arg));
             }
+            Logical::Rank => {
+                needed[node.inputs[0]].insert(0);
+            }
             Logical::Repartition { key, value, .. } => {
                 read(
                     &mut needed[node.inputs[0]],

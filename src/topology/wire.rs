@@ -76,13 +76,21 @@ impl<'a> Wiring<'a> {
             }
             Logical::Project(values) => self.project(id, values),
             Logical::FlatMap(calls) => self.flat_map(node, calls),
+            Logical::Rank => {
+                let input = self.placed[node.inputs[0]].node;
+                Placed {
+                    node: self.push(node, Op::Rank, vec![input], node.schema.clone()),
+                    columns: (0..node.schema.value.len()).map(Some).collect(),
+                }
+            }
             Logical::Repartition {
                 name,
                 relation,
                 key,
                 value,
                 partitions,
-            } => self.repartition(id, (name, relation), key, value, *partitions),
+                store,
+            } => self.repartition(id, (name, relation), (key, value), *partitions, store.as_ref()),
             Logical::Aggregate { calls, store, window } => self.aggregate(node, calls, store, *window),
             Logical::TableTableJoin(kind) => self.join(node, *kind, None),
             Logical::StreamTableJoin { kind, as_of } => self.join(node, *kind, as_of.as_ref()),
@@ -266,9 +274,9 @@ impl<'a> Wiring<'a> {
         &mut self,
         id: usize,
         (name, relation): (&Arc<str>, &Arc<str>),
-        key: &[Expr],
-        value: &[Expr],
+        (key, value): (&[Expr], &[Expr]),
         partitions: Option<i32>,
+        store: Option<&Arc<str>>,
     ) -> Placed {
         let node = &self.builder.nodes[id];
         let input = self.placed[node.inputs[0]].clone();
@@ -296,6 +304,7 @@ impl<'a> Wiring<'a> {
             partitions,
         };
         let writer = self.push(node, Op::Repartition(repartition), vec![input.node], schema.clone());
+        let store = store.map(|name| self.store(name, &schema.key, schema.value_types(), self.nodes.len()));
         let source = Source {
             topic: SourceTopic::Repartition(writer),
             relation: relation.clone(),
@@ -306,7 +315,7 @@ impl<'a> Wiring<'a> {
             value_format: SerdeSpec::value(Format::Internal),
             timestamp: TimestampFrom::Record,
             window: None,
-            store: None,
+            store,
             history: None,
         };
         let reader = LogicalNode {
@@ -465,8 +474,9 @@ impl<'a> Wiring<'a> {
                 self.nodes[node.inputs[1]].schema.value.len(),
             ),
             Op::ForeignKeyJoin(join) => TablePlan::Store(join.results),
-            // a re-keyed table is only ever aggregated, and streams have no rows
+            // a re-keyed table without a store is only ever aggregated, ranks are re-keyed, and streams have no rows
             Op::Repartition(_)
+            | Op::Rank
             | Op::FlatMap(_)
             | Op::SelectKey(_)
             | Op::StreamTableJoin(_)

@@ -55,6 +55,12 @@ impl Deref for Row {
     }
 }
 
+impl From<Arc<[Value]>> for Row {
+    fn from(values: Arc<[Value]>) -> Self {
+        Self(values)
+    }
+}
+
 impl From<Vec<Value>> for Row {
     fn from(values: Vec<Value>) -> Self {
         Self(values.into())

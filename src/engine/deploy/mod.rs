@@ -166,6 +166,7 @@ impl Checked {
                 | Op::Filter(_)
                 | Op::Project(_)
                 | Op::FlatMap(_)
+                | Op::Rank
                 | Op::SelectKey(_)
                 | Op::Aggregate(_)
                 | Op::WindowAggregate(_)

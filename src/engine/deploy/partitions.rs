@@ -28,6 +28,7 @@ fn source(topology: &Topology, id: NodeId) -> Option<&Source> {
         Op::Filter(_)
         | Op::Project(_)
         | Op::FlatMap(_)
+        | Op::Rank
         | Op::SelectKey(_)
         | Op::Repartition(_)
         | Op::Aggregate(_)
@@ -115,6 +116,7 @@ pub(super) fn plan(
             | Op::Filter(_)
             | Op::Project(_)
             | Op::FlatMap(_)
+            | Op::Rank
             | Op::SelectKey(_)
             | Op::Aggregate(_)
             | Op::WindowAggregate(_)
@@ -340,6 +342,7 @@ impl Planner<'_> {
                 | Op::Filter(_)
                 | Op::Project(_)
                 | Op::FlatMap(_)
+                | Op::Rank
                 | Op::SelectKey(_)
                 | Op::Aggregate(_)
                 | Op::WindowAggregate(_)

@@ -137,6 +137,7 @@ pub(super) fn keyed_like(
             | Op::Filter(_)
             | Op::Project(_)
             | Op::FlatMap(_)
+            | Op::Rank
             | Op::SelectKey(_)
             | Op::Aggregate(_)
             | Op::WindowAggregate(_)

@@ -80,6 +80,7 @@ pub(super) fn to_create(
             | Op::Filter(_)
             | Op::Project(_)
             | Op::FlatMap(_)
+            | Op::Rank
             | Op::SelectKey(_)
             | Op::Aggregate(_)
             | Op::WindowAggregate(_)

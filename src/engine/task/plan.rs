@@ -115,6 +115,7 @@ impl TaskPlan {
                 | Op::Filter(_)
                 | Op::Project(_)
                 | Op::FlatMap(_)
+                | Op::Rank
                 | Op::SelectKey(_)
                 | Op::StreamTableJoin(_)
                 | Op::TableTableJoin(_)
@@ -206,7 +207,7 @@ fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
                 false
             }
             Op::TableTableJoin(ref join) => node.inputs.iter().any(|&input| held[input]) || shares_store(join),
-            Op::Filter(_) | Op::Project(_) => node.inputs.iter().any(|&input| held[input]),
+            Op::Filter(_) | Op::Project(_) | Op::Rank => node.inputs.iter().any(|&input| held[input]),
             Op::Source(_) | Op::Repartition(_) | Op::Sink(_) => false,
         };
     }
@@ -225,6 +226,7 @@ fn reads_old(topology: &Topology, node: &PlanNode) -> bool {
         Op::TableTableJoin(_) => !node.mode.hold,
         Op::Filter(_)
         | Op::FlatMap(_)
+        | Op::Rank
         | Op::SelectKey(_)
         | Op::Repartition(_)
         | Op::Aggregate(_)
@@ -302,6 +304,7 @@ fn table_specs(topology: &Topology, sub: SubId, held: &[bool]) -> Vec<TableSpec>
             | Op::Filter(_)
             | Op::Project(_)
             | Op::FlatMap(_)
+            | Op::Rank
             | Op::SelectKey(_)
             | Op::Repartition(_)
             | Op::StreamTableJoin(_)

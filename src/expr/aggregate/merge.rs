@@ -73,11 +73,13 @@ impl AggregateCall {
             }
             AggregateFunction::Min | AggregateFunction::Max if !later[0].is_null() => self.keep_best(state, &later[0]),
             AggregateFunction::Min | AggregateFunction::Max => {}
-            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } => {
+            AggregateFunction::TopK { .. }
+            | AggregateFunction::TopKDistinct { .. }
+            | AggregateFunction::TopRows { .. } => {
                 if let Value::Array(items) = &later[0] {
                     for item in items.iter() {
                         match item {
-                            Value::Struct(fields) if self.args.len() > 1 => self.keep_top(state, fields),
+                            Value::Struct(fields) if self.keeps_structs() => self.keep_top(state, fields),
                             one => self.keep_top(state, std::slice::from_ref(one)),
                         }
                     }

@@ -78,6 +78,45 @@ pub(super) fn resolve(name: &str, distinct: bool, args: Vec<(Expr, SqlType)>) ->
     })
 }
 
+/// The most columns of ROW_NUMBER's ORDER BY.
+const MOST_ORDERED: usize = 32;
+
+/// The first `k` rows in the order of the first arguments (TRUE: that one goes down), with the others along.
+pub(super) fn top_rows(k: i64, order: &[bool], args: Vec<(Expr, SqlType)>) -> Result<AggregateCall, String> {
+    let k = usize::try_from(k).ok().filter(|k| (1..=MOST_KEPT as usize).contains(k));
+    let k = k.ok_or_else(|| format!("QUALIFY keeps from 1 to {MOST_KEPT} rows of a group"))?;
+    if order.len() > MOST_ORDERED || order.len() > args.len() {
+        return Err(format!("ORDER BY takes at most {MOST_ORDERED} columns"));
+    }
+    if let Some((_, of)) = args
+        .iter()
+        .take(order.len())
+        .find(|(_, of)| !comparable(of, CompareOp::Less))
+    {
+        return Err(format!("{of} has no order: ORDER BY does not take it"));
+    }
+    let field = |(i, (_, sql_type)): (usize, &(Expr, SqlType))| StructField {
+        name: format!("C{i}").into(),
+        sql_type: sql_type.clone(),
+    };
+    let row = SqlType::Struct(args.iter().enumerate().map(field).collect());
+    let descending = order.iter().enumerate().map(|(i, down)| u64::from(*down) << i);
+    let function = AggregateFunction::TopRows {
+        k,
+        order: order.len() as u8,
+        descending: descending.sum(),
+    };
+    let (args, arg_types) = args.into_iter().unzip();
+    Ok(AggregateCall {
+        function,
+        args,
+        arg_types,
+        sql_type: SqlType::Array(row.into()),
+        filter: None,
+        retracts: false,
+    })
+}
+
 fn wrong(name: &str, takes: &dyn Fn(&str) -> String) -> String {
     takes(match name {
         "COUNT" => "* or one argument, or DISTINCT and any number of them",

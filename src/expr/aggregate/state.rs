@@ -48,7 +48,9 @@ impl AggregateCall {
             AggregateFunction::StddevSamp | AggregateFunction::StddevSample => with_count(4),
             AggregateFunction::Correlation => with_count(10),
             AggregateFunction::Min | AggregateFunction::Max => vec![of()],
-            AggregateFunction::TopK { .. } | AggregateFunction::TopKDistinct { .. } => vec![self.sql_type.clone()],
+            AggregateFunction::TopK { .. }
+            | AggregateFunction::TopKDistinct { .. }
+            | AggregateFunction::TopRows { .. } => vec![self.sql_type.clone()],
             AggregateFunction::EarliestByOffset {
                 n: None,
                 ignore_nulls: false,
@@ -71,7 +73,8 @@ impl AggregateCall {
             | AggregateFunction::Min
             | AggregateFunction::Max
             | AggregateFunction::TopK { .. }
-            | AggregateFunction::TopKDistinct { .. } => 1,
+            | AggregateFunction::TopKDistinct { .. }
+            | AggregateFunction::TopRows { .. } => 1,
             AggregateFunction::Sum | AggregateFunction::SumList if self.sums_wide() => self.wide_types().len(),
             AggregateFunction::Avg if self.sums_wide() => self.wide_types().len() + 1,
             AggregateFunction::Sum | AggregateFunction::SumList => 1 + usize::from(self.sums_doubles()),
@@ -93,6 +96,7 @@ impl AggregateCall {
         match self.function {
             AggregateFunction::TopK { .. }
             | AggregateFunction::TopKDistinct { .. }
+            | AggregateFunction::TopRows { .. }
             | AggregateFunction::LatestByOffset { n: Some(_), .. }
             | AggregateFunction::EarliestByOffset { n: Some(_), .. } => state[0] = array(),
             AggregateFunction::Min

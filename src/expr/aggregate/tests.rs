@@ -244,6 +244,57 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// ORDER BY number DESC, text: over a table equal rows are in the order of what goes along, over a stream in that of their arrival.
+    #[test]
+    fn the_first_rows_of_an_order_are_those_of_the_rows_that_are_left(changes in changes(), k in 1..4i64) {
+        let call = AggregateCall::top_rows(k, &[true, false], columns()).unwrap();
+        let (mut of_table, mut of_stream) = (Group::new(call.clone().over(true)), Group::new(call));
+        let mut table: BTreeMap<u8, Row> = BTreeMap::new();
+        let mut stream: Vec<Row> = Vec::new();
+        for (key, new, timestamp) in changes {
+            if let Some(old) = table.remove(&key) {
+                of_table.undo(&old, timestamp);
+            }
+            if let Some(row) = new {
+                of_table.add(&row, timestamp);
+                of_stream.add(&row, timestamp);
+                table.insert(key, row.clone());
+                stream.push(row);
+            }
+            let first = |rows: &[Row]| {
+                array(rows.iter().take(k as usize).map(|row| Value::Struct(row.to_vec().into())).collect())
+            };
+            let mut rows: Vec<Row> = table.values().cloned().collect();
+            rows.sort_by(|a, b| b[0].cmp(&a[0]).then_with(|| a[1..].cmp(&b[1..])));
+            prop_assert_eq!(of_table.result(), first(&rows));
+            let mut rows = stream.clone();
+            rows.sort_by(|a, b| b[0].cmp(&a[0]).then_with(|| a[1].cmp(&b[1])));
+            prop_assert_eq!(of_stream.result(), first(&rows));
+        }
+        for row in table.values() {
+            of_table.undo(row, 0);
+        }
+        prop_assert_eq!(of_table.elements.bytes(), 0);
+        prop_assert_eq!(of_table.result(), array(Vec::new()));
+    }
+}
+
+#[test]
+fn first_rows_say_their_order_and_what_they_take() {
+    let call = AggregateCall::top_rows(3, &[true, false], columns()).unwrap();
+    assert_eq!(call.to_string(), "TOP_ROWS(v0, v1, v2, 3 BY DESC ASC)");
+    assert_eq!(
+        call.sql_type.to_string(),
+        "ARRAY<STRUCT<C0 BIGINT, C1 STRING, C2 DOUBLE>>"
+    );
+    assert!(AggregateCall::top_rows(0, &[true], columns()).is_err());
+    assert!(AggregateCall::top_rows(10_001, &[true], columns()).is_err());
+    assert!(AggregateCall::top_rows(1, &[true; 33], vec![columns()[0].clone(); 33]).is_err());
+}
+
 #[test]
 fn of_equal_values_the_first_to_come_stays_first_in_a_stream() {
     let mut group = Group::new(call("TOPK", &[0, 1], &[3]));

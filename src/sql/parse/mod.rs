@@ -31,7 +31,16 @@ const RESERVED: &[&str] = &[
 ];
 
 /// Words that are names but where a clause can begin: after a relation or an expression without AS they are no alias.
-pub const SOFT: &[&str] = &["ADD", "CROSS", "EMIT", "ESCAPE", "GRACE", "ORDER", "PARTITION"];
+pub const SOFT: &[&str] = &[
+    "ADD",
+    "CROSS",
+    "EMIT",
+    "ESCAPE",
+    "GRACE",
+    "ORDER",
+    "PARTITION",
+    "QUALIFY",
+];
 
 /// Whether a word must be quoted to be a name.
 pub fn is_reserved(word: &str) -> bool {
@@ -319,7 +328,11 @@ impl<'a> Parser<'a> {
             Kind::Quoted(_) => true,
             Kind::Word(word) => {
                 let soft = SOFT.iter().any(|soft| soft.eq_ignore_ascii_case(word));
-                let clause = soft && matches!(self.ahead(1), Kind::Word(_) | Kind::String(_));
+                // a condition can begin with these, and nothing goes on with them behind an alias
+                let opens =
+                    matches!(self.ahead(1), Kind::Number(_)) || matches!(self.ahead(1), Kind::Symbol(s) if s == "(");
+                let qualifies = word.eq_ignore_ascii_case("QUALIFY") && opens;
+                let clause = qualifies || (soft && matches!(self.ahead(1), Kind::Word(_) | Kind::String(_)));
                 !is_reserved(word) && !clause
             }
             _ => false,

@@ -52,16 +52,14 @@ impl Parser<'_> {
         } else {
             None
         };
+        let qualify = if self.take_word("QUALIFY") {
+            Some(self.expression()?)
+        } else {
+            None
+        };
         let emit = self.emit()?;
         let order_by = if self.take_words(&["ORDER", "BY"]) {
-            self.list(|p| {
-                let key = p.expression()?;
-                let descending = p.take_word("DESC");
-                if !descending {
-                    p.take_word("ASC");
-                }
-                Ok((key, descending))
-            })?
+            self.ordering()?
         } else {
             Vec::new()
         };
@@ -75,10 +73,23 @@ impl Parser<'_> {
             group_by,
             partition_by,
             having,
+            qualify,
             emit,
             order_by,
             limit,
             span: start.to(self.last_span()),
+        })
+    }
+
+    /// What stands behind ORDER BY; the flag is DESC.
+    pub(super) fn ordering(&mut self) -> Parsed<Vec<(Expression, bool)>> {
+        self.list(|p| {
+            let key = p.expression()?;
+            let descending = p.take_word("DESC");
+            if !descending {
+                p.take_word("ASC");
+            }
+            Ok((key, descending))
         })
     }
 

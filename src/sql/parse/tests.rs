@@ -32,6 +32,8 @@ fn statements_survive_printing() {
         "SELECT partition, emit, `order` AS order FROM s AS emit PARTITION BY partition EMIT CHANGES;",
         "CREATE STREAM partition AS SELECT order, DATEADD(DAYS, 1, DATE '2020-01-01'), a || b || 'c', .5 + 1. FROM emit;",
         "INSERT INTO s WITH (query_id='q') SELECT * FROM t;",
+        "CREATE TABLE t AS SELECT a, row_number() over (partition by a order by b desc, c asc) AS n FROM s qualify n <= 3 EMIT CHANGES;",
+        "CREATE TABLE t AS SELECT a FROM s QUALIFY (1 = ROW_NUMBER() OVER (PARTITION BY a, b ORDER BY c)) EMIT CHANGES;",
     ];
     for text in all {
         round_trip(text);

@@ -99,7 +99,7 @@ impl Planner<'_> {
     }
 
     /// The input keyed by its groups, and the calls over it.
-    fn by_groups(
+    pub(super) fn by_groups(
         &mut self,
         name: &str,
         pipe: &Pipe,

@@ -15,6 +15,7 @@ mod join_on;
 mod join_window;
 mod output;
 mod partition;
+mod qualify;
 mod query;
 mod script;
 mod window;

@@ -356,7 +356,9 @@ fn wrong_kind(wanted: RelationKind, made: RelationKind, query: &Query, span: Spa
     let problem = Problem::new(span, format!("the query gives a {made_name}, not a {wanted_name}"));
     match wanted {
         RelationKind::Stream => problem.hint("write CREATE TABLE"),
-        RelationKind::Table if query.group_by.is_empty() => problem.hint("write CREATE STREAM, or GROUP BY a key"),
+        RelationKind::Table if query.group_by.is_empty() && query.qualify.is_none() => {
+            problem.hint("write CREATE STREAM, or GROUP BY a key")
+        }
         RelationKind::Table => problem.hint("write CREATE STREAM"),
     }
 }

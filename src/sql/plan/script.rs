@@ -189,6 +189,7 @@ pub(super) fn names_column(query: &Query, column: &str) -> bool {
         .filter
         .iter()
         .chain(&query.having)
+        .chain(&query.qualify)
         .chain(&query.group_by)
         .chain(&query.partition_by);
     let joins = query.joins.iter().map(|join| &join.on);

@@ -145,6 +145,44 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// The two greatest V1 of each V0, a row each: places move, vanish and come back, at partitions of their own.
+    #[test]
+    fn a_row_for_each_place(steps in steps(row("t", 6, 2)), emit in emit(), cache in cache(), partitions in 1..3i32) {
+        let mut b = Builder::new();
+        let t = b.table(0, "t", &[BIGINT, BIGINT]);
+        let t = b.repartition(t, 1, "R", Expr::Value(0));
+        let call = AggregateCall::top_rows(2, &[true], vec![(Expr::Value(1), BIGINT)]).unwrap();
+        let a = b.aggregate(t, "A", vec![call]);
+        let ranks = b.rank(a, 2, "RANK", &[BIGINT]);
+        b.sink(ranks, "out");
+        let mut run = b.run_with(options(emit, cache), partitions);
+        let sent = drive(&mut run, &steps);
+        let mut groups: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for row in tables(&sent).remove("t").unwrap_or_default().values() {
+            groups.entry(row[0]).or_default().push(row[1]);
+        }
+        let mut expected: BTreeMap<Row, Row> = BTreeMap::new();
+        for (group, points) in &mut groups {
+            points.sort_unstable_by(|a, b| b.cmp(a));
+            let places = (1i64..).zip(points.iter().take(2));
+            expected.extend(places.map(|(place, n)| (Row::from([(*group).into(), place.into()]), Row::from([(*n).into()]))));
+        }
+        let view: BTreeMap<Row, Row> = run.0.view("out").unwrap().into_iter().map(|(key, row, _)| (key, row)).collect();
+        prop_assert_eq!(&view, &expected, "the view");
+        let mut topic: BTreeMap<Row, Row> = BTreeMap::new();
+        for (key, value, _) in run.read_rows("out") {
+            match value {
+                Some(value) => topic.insert(key, value),
+                None => topic.remove(&key),
+            };
+        }
+        prop_assert_eq!(&topic, &expected, "the topic");
+    }
+}
+
 /// A filter that only some calls have, over a table: rows that do not pass count for the others alone.
 #[test]
 fn a_filter_is_asked_for_the_old_row_and_the_new() {

@@ -231,6 +231,30 @@ impl Builder {
         id
     }
 
+    /// The rows of a table of arrays, each at the partition of its key, which ends with its place; `value` are their columns' types.
+    pub fn rank(&mut self, input: NodeId, sub: SubId, name: &str, value: &[SqlType]) -> NodeId {
+        let table = RelationKind::Table;
+        let ranks = self.after(input, name, Op::Rank, table, value);
+        let repartition = Repartition {
+            name: name.into(),
+            key: vec![Expr::Key(0), Expr::Key(1)],
+            value: (0..value.len()).map(Expr::Value).collect(),
+            partitions: None,
+        };
+        let writer = self.after(ranks, name, Op::Repartition(repartition), table, value);
+        let mut source = self.source(SourceTopic::Repartition(writer), name, value, None);
+        source.columns.key = columns("K", &[BIGINT, BIGINT]);
+        let id = self.push(name, Op::Source(source), Vec::new(), table, value, sub);
+        let store = self.store(name, value, sub);
+        self.topology.stores[usize::from(store)].key = vec![BIGINT, BIGINT];
+        self.source_mut(id).store = Some(store);
+        for node in [ranks, writer, id] {
+            self.topology.nodes[node].schema.key = columns("K", &[BIGINT, BIGINT]);
+        }
+        self.plans[id] = Some(TablePlan::Store(store));
+        id
+    }
+
     pub fn stream_table_join(&mut self, left: NodeId, right: NodeId, kind: JoinKind) -> NodeId {
         let types = [self.types(left), self.types(right)].concat();
         let join = StreamTableJoin {
@@ -269,6 +293,7 @@ impl Builder {
     pub fn sink(&mut self, input: NodeId, name: &str) -> NodeId {
         let (kind, types) = (self.kind(input), self.types(input));
         let node = &self.topology.nodes[input];
+        let key = node.schema.key.clone();
         if let Some(plan) = self.plans[input].clone() {
             self.topology.views.push(View {
                 name: name.into(),
@@ -285,7 +310,9 @@ impl Builder {
             window: None,
             timestamp: TimestampFrom::Record,
         };
-        self.after(input, name, Op::Sink(sink), kind, &types)
+        let id = self.after(input, name, Op::Sink(sink), kind, &types);
+        self.topology.nodes[id].schema.key = key;
+        id
     }
 
     pub fn topology(self) -> Arc<Topology> {
