@@ -15,6 +15,7 @@ mod jobs;
 mod kafka_log;
 #[cfg(feature = "kafka")]
 mod kafka_login;
+mod nexmark;
 mod rooms;
 mod simulation;
 mod views;
