@@ -171,3 +171,16 @@ fn the_settings_page_is_up_to_date() {
         "docs/settings.md differs from the table of settings: run `make docs`"
     );
 }
+
+#[test]
+fn the_example_file_is_valid() {
+    let file = include_str!("../../../millstream.example.toml");
+    let found = load(&Raw {
+        file: Some(("millstream.example.toml", file)),
+        environment: &[],
+        flags: &[],
+    });
+    let problems = found.err().unwrap_or_default();
+    let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    assert!(problems.is_empty(), "{problems:#?}");
+}
