@@ -23,7 +23,7 @@ pub use key_codec::{decode_key, encode_key, encode_key_prefix, prefix_end};
 pub use number_text::number_to_string;
 pub use row_codec::{CodecError, ROW_CODEC_VERSION, decode_row, encode_row, skip_value};
 pub use schema::{Column, RelationKind, RelationSchema};
-pub use serde_spec::{Format, ProtobufNulls, SerdeSpec};
+pub use serde_spec::{AVRO_NAMESPACE, Format, ProtobufNulls, SerdeSpec};
 pub use sql_type::{SqlType, StructField};
 pub use value::{Value, map_value};
 pub use window::{WINDOW_COLUMNS, WindowInfo, WindowKind, window_columns};

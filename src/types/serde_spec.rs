@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Column, SqlType};
+
 /// A serialization format, named as ksqlDB names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Format {
@@ -79,6 +81,9 @@ pub struct SerdeSpec {
     pub protobuf_nulls: ProtobufNulls,
 }
 
+/// The namespace of records that nobody named, as ksqlDB has it.
+pub const AVRO_NAMESPACE: &str = "io.confluent.ksql.avro_schemas";
+
 impl SerdeSpec {
     /// A format with its default properties for a value (single columns wrapped).
     pub fn value(format: Format) -> Self {
@@ -100,5 +105,46 @@ impl SerdeSpec {
             wrap_single: features.wraps && !features.unwraps,
             ..Self::value(format)
         }
+    }
+
+    /// The spec of a relation's key: where AVRO needs a record for it and nobody named that, it is called after the relation, as ksqlDB does, so that
+    /// the keys of different relations are different types.
+    #[must_use]
+    pub fn for_key_of(mut self, relation: &str, columns: &[Column]) -> Self {
+        let nested = |c: &Column| matches!(c.sql_type, SqlType::Array(_) | SqlType::Map(..) | SqlType::Struct(_));
+        let has_record = columns.len() > 1 || columns.iter().any(nested);
+        if self.format == Format::Avro && has_record && self.full_name.is_none() && self.schema_id.is_none() {
+            self.full_name = Some(format!("{AVRO_NAMESPACE}.{}Key", camel_case(relation)).into());
+        }
+        self
+    }
+}
+
+/// `MY_TABLE` as `MyTable`; what Avro's names cannot have becomes an underscore.
+fn camel_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for word in name.split('_') {
+        let mut chars = word.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
+        out.extend(chars.next().map(|c| c.to_ascii_uppercase()));
+        out.extend(chars.map(|c| c.to_ascii_lowercase()));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_keys_are_called_after_the_relation() {
+        let two = [Column::new("A", SqlType::Integer), Column::new("B", SqlType::Integer)];
+        let name = |format, columns: &[Column]| SerdeSpec::key(format).for_key_of("MY_out_1", columns).full_name;
+        assert_eq!(
+            name(Format::Avro, &two).as_deref(),
+            Some("io.confluent.ksql.avro_schemas.MyOut1Key")
+        );
+        assert_eq!(name(Format::Avro, &two[..1]), None);
+        assert_eq!(name(Format::Json, &two), None);
+        assert_eq!(camel_case("a-b__\u{e9}"), "A_b_");
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::types::{Column, SerdeSpec, SqlType, StructField};
+use crate::types::{AVRO_NAMESPACE, Column, SerdeSpec, SqlType, StructField};
 
 use super::super::infer::{self, Fields};
 use super::super::source::{RegisteredSchema, SchemaText, SchemaType};
@@ -56,7 +56,8 @@ fn record_name(spec: &SerdeSpec) -> &str {
 /// Whether a schema has the name that the definition asks for, if it asks for one.
 fn keeps_name(schema: &AvroSchema, spec: &SerdeSpec, bare: bool) -> bool {
     match (schema.get(schema.root), &spec.full_name) {
-        (AvroType::Record(record), Some(name)) if !bare => record.name == *name,
+        // ksqlDB's own names are what is taken where nobody asks for one
+        (AvroType::Record(record), Some(name)) if !bare && !name.starts_with(AVRO_NAMESPACE) => record.name == *name,
         _ => true,
     }
 }

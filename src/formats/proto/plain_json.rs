@@ -5,7 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::types::{Column, Format, MAX_PRECISION, SqlType, StructField, Value, map_value};
 
@@ -53,8 +53,14 @@ impl MessageJson {
 
     /// Appends the message of an object.
     pub(in super::super) fn encode(&self, json: &Json, out: &mut Vec<u8>) -> Result<()> {
-        let row = self.columns.iter().map(|c| (&*c.name, &c.sql_type));
-        let row = object(row, json).ok_or_else(|| FormatError::unwritable(self.format, "an object", shown(json)))?;
+        let names = self.columns.iter().map(|c| (&*c.name, &c.sql_type));
+        // the only field may be given bare, as keys of one column are in other formats
+        let wrapped = match self.columns.as_slice() {
+            [only] if !json.is_object() => Some(json!({ &*only.name: json })),
+            _ => None,
+        };
+        let row = object(names, wrapped.as_ref().unwrap_or(json))
+            .ok_or_else(|| FormatError::unwritable(self.format, "an object", shown(json)))?;
         let row: Result<Vec<Value>> = row.into_iter().map(|r| r.map_err(|e| self.unwritable(&e))).collect();
         self.write.run(&row?, out)
     }

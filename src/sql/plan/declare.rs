@@ -93,6 +93,7 @@ impl Planner<'_> {
         if schema.key.is_empty() {
             key = SerdeSpec::key(Format::None);
         }
+        let key = key.for_key_of(&name.text, &schema.key);
         let marked = |c: &ColumnDef| c.role == ColumnRole::Key;
         let mistaken = create.columns.iter().flatten().any(marked);
         if create.kind == RelationKind::Table && schema.key.is_empty() && !mistaken {

@@ -63,6 +63,7 @@ impl Planner<'_> {
             return Err(wrong_kind(create.kind, output.kind, query, name.span));
         }
         let (key, value) = self.formats(&with, query, output.schema.key.len());
+        let key = key.for_key_of(&name.text, &output.schema.key);
         let mut problems = Vec::new();
         let place = with.key_format.as_ref().map_or(name.span, |f| f.span);
         check_formats(&output.schema, &key, &value, place, &mut problems);

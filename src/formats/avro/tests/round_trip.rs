@@ -220,7 +220,10 @@ fn a_map_with_other_keys_is_an_array_of_entries() {
     )];
     assert_eq!(super::super::columns_of(&registered, &spec, false).unwrap(), texts);
     let read = read(&schema.text, &texts, &bytes).unwrap();
-    assert_eq!(read, [map_value(vec![("1".into(), Value::Null), ("2".into(), "b".into())])]);
+    assert_eq!(
+        read,
+        [map_value(vec![("1".into(), Value::Null), ("2".into(), "b".into())])]
+    );
 }
 
 /// Not a benchmark, but the figure to look at: `cargo test --lib nanoseconds -- --nocapture --ignored`.
