@@ -123,7 +123,7 @@ impl Client {
     pub fn with_basic(mut self, user: &str, password: &str) -> Self {
         use base64::Engine as _;
 
-        let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        let token = crate::types::BASE64.encode(format!("{user}:{password}"));
         self.authorization = Some(format!("Basic {token}"));
         self
     }

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use crate::types::BASE64;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
 use crate::types::{Column, Format, SerdeSpec, SqlType, Value};
@@ -181,7 +181,7 @@ fn kafka_json(value: &Value) -> Json {
         Value::Bigint(n) => (*n).into(),
         Value::Double(x) => double_json(*x),
         Value::String(s) => (**s).into(),
-        Value::Bytes(b) => STANDARD.encode(b).into(),
+        Value::Bytes(b) => BASE64.encode(b).into(),
         Value::Null
         | Value::Boolean(_)
         | Value::Decimal(_)

@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::types::BASE64;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
 use crate::types::{Column, Format, SerdeSpec, SqlType, Value};
 
@@ -167,7 +167,7 @@ impl Serializer for Delimited {
                 Value::Bigint(n) | Value::Timestamp(n) => n.to_string().into(),
                 Value::Double(x) => crate::types::double_to_string(*x).into(),
                 Value::Decimal(d) => d.to_string().into(),
-                Value::Bytes(b) => STANDARD.encode(b).into(),
+                Value::Bytes(b) => BASE64.encode(b).into(),
                 Value::Array(_) | Value::Map(_) | Value::Struct(_) => {
                     let found = super::error::kind_of(value);
                     return Err(FormatError::unwritable(FORMAT, "a plain value", found));

@@ -1,7 +1,7 @@
 //! Values as plain text, for the formats that hold text: DELIMITED fields, JSON strings and keys of maps.
 
+use crate::types::BASE64;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
 use crate::types::{Decimal, SqlType, Value};
 
@@ -21,7 +21,7 @@ pub(super) fn parse(text: &str, sql_type: &SqlType) -> Option<Value> {
             Value::Decimal(super::exact_decimal(text.parse::<Decimal>().ok()?, *precision, *scale)?)
         }
         SqlType::String => Value::String(text.into()),
-        SqlType::Bytes => Value::Bytes(STANDARD.decode(text).ok()?.into()),
+        SqlType::Bytes => Value::Bytes(BASE64.decode(text).ok()?.into()),
         SqlType::Date => Value::Date(text.parse().ok()?),
         SqlType::Time => Value::Time(text.parse().ok().filter(|ms| (0..MS_OF_A_DAY).contains(ms))?),
         SqlType::Timestamp => Value::Timestamp(text.parse().ok()?),

@@ -49,7 +49,7 @@ pub fn write_value(value: &Value, sql_type: &SqlType, numbers: Numbers, out: &mu
         Value::Double(x) if x.is_finite() => out.extend_from_slice(serde_json::json!(x).to_string().as_bytes()),
         Value::Double(x) => write_text(&double_to_string(*x), out),
         Value::String(s) => write_text(s, out),
-        Value::Bytes(b) => write_text(&base64::engine::general_purpose::STANDARD.encode(b), out),
+        Value::Bytes(b) => write_text(&crate::types::BASE64.encode(b), out),
         Value::Date(days) => write_text(&date_to_string(*days), out),
         Value::Time(ms) => write_text(&time_to_string(*ms), out),
         Value::Timestamp(ms) => write_text(&timestamp_to_string(*ms), out),

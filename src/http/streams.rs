@@ -328,7 +328,7 @@ fn parse_headers(json: &Json, path: &str, checker: &mut Checker) -> Headers {
             Json::Null => None,
             other => {
                 let encoded = other.get("base64").and_then(Json::as_str);
-                let decoded = encoded.and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok());
+                let decoded = encoded.and_then(|text| crate::types::BASE64.decode(text).ok());
                 if decoded.is_none() {
                     checker.problem(
                         &format!("{path}.{name}"),

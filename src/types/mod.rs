@@ -2,6 +2,7 @@
 //!
 //! *Invariant*: this room imports nothing of the project, holds no state and does no I/O.
 
+mod base64;
 mod change;
 mod decimal;
 mod double;
@@ -15,6 +16,7 @@ mod sql_type;
 mod value;
 mod window;
 
+pub use base64::BASE64;
 pub use change::{Change, Headers, Row, Timestamp};
 pub use decimal::{Decimal, DecimalError, MAX_PRECISION};
 pub use double::double_to_string;

@@ -177,7 +177,7 @@ pub fn value_from_text(text: &str, sql_type: &SqlType) -> Result<Value, String> 
         SqlType::Double => Value::Double(text.parse().map_err(|_| wrong("a DOUBLE"))?),
         SqlType::String => Value::from(text),
         SqlType::Bytes => {
-            let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+            let bytes = crate::types::BASE64.decode(text);
             Value::Bytes(bytes.map_err(|_| wrong("base64 (BYTES)"))?.into())
         }
         SqlType::Decimal { precision, scale } => {

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::types::BASE64;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
 use crate::engine::golden::LocalRecord;
@@ -363,7 +363,7 @@ impl Topic {
                 .headers
                 .iter()
                 .flat_map(|all| all.iter())
-                .map(|(name, value)| (name.to_string(), value.as_ref().map(|v| STANDARD.encode(v))))
+                .map(|(name, value)| (name.to_string(), value.as_ref().map(|v| BASE64.encode(v))))
                 .collect(),
             ..SeenRecord::default()
         };
@@ -414,7 +414,7 @@ fn headers(all: &[(String, Option<String>)]) -> Result<Headers> {
     for (name, value) in all {
         let bytes = match value {
             Some(text) => {
-                let bytes = STANDARD.decode(text).map_err(|e| format!("the header {name}: {e}"))?;
+                let bytes = BASE64.decode(text).map_err(|e| format!("the header {name}: {e}"))?;
                 Some(bytes.into())
             }
             None => None,

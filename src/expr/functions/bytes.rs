@@ -1,12 +1,10 @@
 //! Functions of bytes, and of the encodings of text.
 
 use base64::Engine;
-use base64::alphabet::STANDARD as ALPHABET;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::string::{MAX_TEXT_BYTES, range, too_long};
 use super::{CallContext, EvalError, Signature, Ty, length, number, text};
-use crate::types::Value;
+use crate::types::{BASE64, Value};
 
 type Result = std::result::Result<Value, EvalError>;
 type Decoded = std::result::Result<Vec<u8>, EvalError>;
@@ -63,14 +61,6 @@ enum Encoding {
     Base64,
 }
 
-/// Padding or none, whatever the last bits are: as ksqlDB's decoders.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &ALPHABET,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
-
 impl Encoding {
     fn named(name: &Value) -> std::result::Result<Self, EvalError> {
         match text(name).to_lowercase().as_str() {
@@ -100,7 +90,7 @@ impl Encoding {
                     b'+' | b'/' => Some(c),
                     c => c.is_ascii_alphanumeric().then_some(c),
                 });
-                LENIENT
+                BASE64
                     .decode(known.collect::<Vec<u8>>())
                     .map_err(|e| EvalError::new(format!("no base64: {e}")))
             }
@@ -122,7 +112,7 @@ impl Encoding {
                 };
                 bytes.iter().map(char).collect()
             }
-            Self::Base64 => base64::engine::general_purpose::STANDARD.encode(bytes),
+            Self::Base64 => BASE64.encode(bytes),
         }
     }
 }

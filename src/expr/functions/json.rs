@@ -263,7 +263,7 @@ fn write(value: &Value, sql_type: &SqlType, out: &mut String) {
         (Value::String(s), _) => quoted(s, out),
         (Value::Bytes(b), _) => {
             use base64::Engine;
-            quoted(&base64::engine::general_purpose::STANDARD.encode(b), out);
+            quoted(&crate::types::BASE64.encode(b), out);
         }
         (Value::Date(days), _) => quoted(&time_text::date_to_string(*days), out),
         (Value::Time(ms), _) => quoted(&time_text::short_time(*ms), out),

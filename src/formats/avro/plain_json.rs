@@ -4,8 +4,8 @@
 //! count milliseconds. A union of several types is an object with a field a type (`{"int": 1, "string": null}`), as Kafka Connect sees it, and
 //! an array of map entries is an object. *Not*: Avro's own JSON encoding, nor JSON as a format of records.
 
+use crate::types::BASE64;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value as Json};
 
 use crate::types::{Decimal, Format};
@@ -118,7 +118,7 @@ fn encode_type(schema: &AvroSchema, id: TypeId, json: &Json, out: &mut Vec<u8>) 
         AvroType::Bytes(Some(decimal)) => encode_decimal(json, None, decimal, out).ok_or_else(unfit)??,
         AvroType::Bytes(None) => {
             let text = json.as_str().ok_or_else(unfit)?;
-            output::bytes(&STANDARD.decode(text).map_err(|_| unfit())?, out);
+            output::bytes(&BASE64.decode(text).map_err(|_| unfit())?, out);
         }
         AvroType::Fixed(fixed) => encode_fixed(fixed, json, out).ok_or_else(unfit)??,
         AvroType::Enum(e) => {
@@ -163,7 +163,7 @@ fn encode_fixed(fixed: &Fixed, json: &Json, out: &mut Vec<u8>) -> Option<Result<
     let text = json.as_str()?;
     let bytes = match uuid::Uuid::try_parse(text) {
         Ok(uuid) if fixed.uuid => uuid.as_bytes().to_vec(),
-        _ => STANDARD.decode(text).ok()?,
+        _ => BASE64.decode(text).ok()?,
     };
     if bytes.len() != fixed.size {
         return None;
@@ -259,7 +259,7 @@ fn decode_type(schema: &AvroSchema, id: TypeId, input: &mut Input<'_>, depth: us
         AvroType::Long(Unit::Plain | Unit::Date) => input.long()?.into(),
         AvroType::Float => super::super::error::double_json(f64::from(input.float()?)),
         AvroType::Double => super::super::error::double_json(input.double()?),
-        AvroType::Bytes(None) => STANDARD.encode(input.slice()?).into(),
+        AvroType::Bytes(None) => BASE64.encode(input.slice()?).into(),
         AvroType::Bytes(Some(decimal)) => {
             let bytes = input.slice()?;
             decimal_json(bytes, decimal, input)?
@@ -270,7 +270,7 @@ fn decode_type(schema: &AvroSchema, id: TypeId, input: &mut Input<'_>, depth: us
             match (&fixed.decimal, uuid::Uuid::from_slice(bytes)) {
                 (Some(decimal), _) => decimal_json(bytes, decimal, input)?,
                 (None, Ok(uuid)) if fixed.uuid => uuid.hyphenated().to_string().into(),
-                _ => STANDARD.encode(bytes).into(),
+                _ => BASE64.encode(bytes).into(),
             }
         }
         AvroType::Enum(e) => (*e.symbols[input.index(e.symbols.len(), "symbols")?]).into(),

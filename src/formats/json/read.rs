@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::types::BASE64;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
 use crate::types::{Column, Decimal, Format, SqlType, Value, map_value, number_to_string};
 
@@ -178,7 +178,7 @@ fn read_scalar(pull: &mut Pull<'_>, kind: Kind, sql_type: &SqlType) -> Result<Va
         (SqlType::Boolean, _) => Err(pull.error("a boolean", kind.words())),
         (SqlType::Bytes, Kind::String) => {
             let text = pull.string()?;
-            let bytes = STANDARD
+            let bytes = BASE64
                 .decode(&*text)
                 .map_err(|e| pull.error("base64", format!("{}: {e}", quoted(&text))))?;
             Ok(Value::Bytes(bytes.into()))

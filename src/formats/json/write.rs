@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::types::BASE64;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
 use crate::types::{SqlType, Value};
 
@@ -111,7 +111,7 @@ fn scalar(v: &Value, out: &mut String) {
             text(s, out);
             Ok(())
         }
-        Value::Bytes(b) => write!(out, "\"{}\"", STANDARD.encode(b)),
+        Value::Bytes(b) => write!(out, "\"{}\"", BASE64.encode(b)),
         // collections are written by their shapes; a value of another type than its column's is a fault of the caller
         Value::Null | Value::Array(_) | Value::Map(_) | Value::Struct(_) => write!(out, "null"),
     };

@@ -3,8 +3,8 @@
 //! Kafka Connect's view, as people write it: a field without presence always has a value, wrappers and well-known types are their values, a oneof
 //! is an object `<oneof>_<position>`, maps are objects.
 
+use crate::types::BASE64;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
 
 use crate::types::{Column, Format, MAX_PRECISION, SqlType, StructField, Value, map_value};
@@ -213,7 +213,7 @@ fn to_json(value: &Value, sql_type: &SqlType) -> Json {
         (Value::Double(x), _) => double_json(*x),
         (Value::Decimal(d), _) => d.to_string().parse().map_or(Json::Null, Json::Number),
         (Value::String(s), _) => (**s).into(),
-        (Value::Bytes(b), _) => STANDARD.encode(b).into(),
+        (Value::Bytes(b), _) => BASE64.encode(b).into(),
         (Value::Array(items), SqlType::Array(item)) => items.iter().map(|i| to_json(i, item)).collect(),
         (Value::Map(entries), SqlType::Map(_, of)) => {
             let entry = |(k, v): &(Value, Value)| match k {
