@@ -7,6 +7,7 @@ use super::task::{SinkSchemas, TaskOptions, TaskPlan};
 use super::{EngineSettings, Names, TaskId};
 use crate::formats::{FormatError, RegisteredSchema, SchemaSource};
 use crate::log::NewTopic;
+use crate::state::SharedRows;
 use crate::topology::{NodeId, StoreId, SubId, Topology};
 use crate::types::{Column, SerdeSpec, TopicPartition};
 
@@ -169,7 +170,11 @@ impl Deployment {
             cache_bytes: (settings.buffer_bytes / tasks).max(MIN_CACHE_BYTES),
         };
         let sinks: BTreeMap<NodeId, SinkSchemas> = self.schemas.iter().cloned().enumerate().collect();
-        let plan = |sub: usize| TaskPlan::new(self.topology.clone(), sub, options, schemas.clone(), sinks.clone());
+        let globals = Arc::new(SharedRows::default());
+        let plan = |sub: usize| {
+            let (topology, globals) = (self.topology.clone(), globals.clone());
+            TaskPlan::with_globals(topology, sub, options, schemas.clone(), sinks.clone(), globals)
+        };
         (0..self.subs.len()).map(plan).collect()
     }
 

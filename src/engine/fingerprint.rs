@@ -117,6 +117,7 @@ fn owns(op: &Op, store: StoreId) -> bool {
         Op::ForeignKeySubscribe(subscribe) => [subscribe.rows, subscribe.versions].contains(&store),
         Op::ForeignKeyAnswer(answer) => answer.subscribers == store,
         Op::ForeignKeyJoin(join) => join.results == store,
+        Op::GlobalJoin(join) => join.results == Some(store),
         Op::Filter(_)
         | Op::Project(_)
         | Op::FlatMap(_)
@@ -167,6 +168,14 @@ fn node_text(topology: &Topology, id: NodeId, depth: usize, out: &mut String) {
                 "{:?} join with table{when}: {}",
                 join.kind,
                 table_text(topology, &join.right)
+            )
+        }
+        Op::GlobalJoin(join) => {
+            let by = list(&join.key);
+            format!(
+                "{:?} join by {by} with global {}",
+                join.kind,
+                global_text(topology, &join.right)
             )
         }
         Op::TableTableJoin(join) => format!(
@@ -242,6 +251,30 @@ fn aggregate_text(aggregate: &Aggregate) -> String {
     let of = if aggregate.of_table { "a table" } else { "a stream" };
     let empty = if aggregate.keep_empty { " with empty groups" } else { "" };
     format!("aggregate {of}{empty}: {}", list(&aggregate.calls))
+}
+
+/// What the rows of a topology's global tables were made by.
+pub(super) fn of_globals(topology: &Topology) -> String {
+    let tables = topology.globals.iter();
+    hash(tables.map(|global| {
+        format!(
+            "row codec {ROW_CODEC_VERSION}: {}",
+            source_text(topology, &global.source)
+        )
+    }))
+}
+
+fn global_text(topology: &Topology, plan: &TablePlan) -> String {
+    match plan {
+        TablePlan::Project(input, columns) => format!("({}) of {}", list(columns), global_text(topology, input)),
+        plan => {
+            let table = plan
+                .stores()
+                .first()
+                .and_then(|id| topology.globals.get(usize::from(*id)));
+            table.map_or_else(String::new, |global| source_text(topology, &global.source))
+        }
+    }
 }
 
 fn table_text(topology: &Topology, plan: &TablePlan) -> String {

@@ -74,6 +74,11 @@ impl Names {
         format!("{}/{sub}_{partition}", self.stores())
     }
 
+    /// The directory of the store of global tables, relative to the data directory.
+    pub fn globals(&self) -> String {
+        format!("{}/global", self.stores())
+    }
+
     /// The directory of this generation's stores.
     pub fn stores(&self) -> String {
         format!("{}/g{}", self.topology, self.generation)

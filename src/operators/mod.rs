@@ -11,6 +11,7 @@ mod aggregate;
 mod filter;
 mod flat_map;
 mod foreign_key_join;
+mod global_join;
 mod group_state;
 mod history;
 mod project;
@@ -27,9 +28,11 @@ mod table_table_join;
 mod window_aggregate;
 mod window_clock;
 
+use std::sync::Arc;
+
 use crate::expr::{EvalContext, EvalError, Expr};
 use crate::state::buffer::{Buffer, PendingId, Slot};
-use crate::state::{StoreError, StoreResult};
+use crate::state::{SharedRows, StoreError, StoreResult};
 use crate::topology::{Node, Op, Topology};
 use crate::types::{Change, RelationKind, Row, Timestamp, Value};
 
@@ -201,6 +204,8 @@ pub enum Operator {
     WindowAggregate(window_aggregate::WindowAggregate),
     /// A stream enriched by a table.
     StreamTableJoin(stream_table_join::StreamTableJoin),
+    /// A stream or table enriched by a global table.
+    GlobalJoin(global_join::GlobalJoin),
     /// Two tables.
     TableTableJoin(table_table_join::TableTableJoin),
     /// Two streams.
@@ -216,8 +221,8 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// The operator of a node.
-    pub fn new(topology: &Topology, node: &Node, mode: Mode) -> Self {
+    /// The operator of a node; `globals` are the rows of the topology's global tables.
+    pub fn new(topology: &Topology, node: &Node, mode: Mode, globals: &Arc<SharedRows>) -> Self {
         let input_kind = node
             .inputs
             .first()
@@ -246,6 +251,9 @@ impl Operator {
                 width(0),
                 width(1),
             )),
+            Op::GlobalJoin(join) => {
+                Self::GlobalJoin(global_join::GlobalJoin::new(join.clone(), width(0), globals.clone()))
+            }
             Op::TableTableJoin(join) => Self::TableTableJoin(table_table_join::TableTableJoin::new(
                 join.clone(),
                 width(0),
@@ -292,6 +300,7 @@ impl Operator {
             Self::Aggregate(op) => op.process(change, ctx),
             Self::WindowAggregate(op) => op.process(change, ctx),
             Self::StreamTableJoin(op) => op.process(side, change, ctx),
+            Self::GlobalJoin(op) => op.process(change, ctx),
             Self::TableTableJoin(op) => op.process(side, change, ctx),
             Self::StreamStreamJoin(op) => op.process(side, change, ctx),
             Self::ForeignKeySubscribe(op) => op.process(change, ctx),
@@ -324,6 +333,7 @@ impl Operator {
             | Self::SelectKey(_)
             | Self::Repartition(_)
             | Self::StreamTableJoin(_)
+            | Self::GlobalJoin(_)
             | Self::StreamStreamJoin(_)
             | Self::ForeignKeySubscribe(_)
             | Self::ForeignKeyAnswer(_)

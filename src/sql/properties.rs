@@ -33,6 +33,11 @@ const fn doc(name: &'static str, usage: Use, doc: &'static str) -> PropertyDoc {
 pub const PROPERTIES: &[PropertyDoc] = &[
     doc("FORMAT", Use::Any, "KEY_FORMAT and VALUE_FORMAT at once."),
     doc(
+        "GLOBAL",
+        Use::Declared,
+        "TRUE: every process reads the whole table, so that streams and tables are joined with it by any key.",
+    ),
+    doc(
         "HISTORY_RETENTION_MS",
         Use::Declared,
         "Of a table: how far back FOR SYSTEM_TIME AS OF sees its rows, by the time of its own records.",
@@ -148,6 +153,8 @@ pub struct With {
     pub replicas: Option<i16>,
     /// RETENTION_MS.
     pub retention_ms: Option<i64>,
+    /// GLOBAL.
+    pub global: Option<Placed<bool>>,
     /// HISTORY_RETENTION_MS.
     pub history_retention_ms: Option<Placed<i64>>,
     /// KEY_FORMAT, or FORMAT.
@@ -233,6 +240,7 @@ fn set(with: &mut With, name: &str, property: &Property) -> Result<(), Problem> 
         "PARTITIONS" => with.partitions = Some(placed(property, number(property, 1, i32::MAX)?)),
         "REPLICAS" => with.replicas = Some(number(property, 1, i16::MAX)?),
         "RETENTION_MS" => with.retention_ms = Some(number(property, -1, i64::MAX)?),
+        "GLOBAL" => with.global = Some(placed(property, boolean(property)?)),
         "HISTORY_RETENTION_MS" => {
             with.history_retention_ms = Some(placed(property, number(property, 1, i64::MAX)?));
         }

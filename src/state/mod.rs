@@ -9,6 +9,7 @@ pub mod buffer;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
+mod shared;
 mod stored;
 #[cfg(test)]
 mod suite;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use crate::types::Timestamp;
 
+pub use shared::SharedRows;
 pub use stored::{decode_stored, encode_full_key, encode_stored};
 
 /// The reserved store id of metadata.

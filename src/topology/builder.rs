@@ -181,6 +181,7 @@ impl Builder {
             timestamp,
             store,
             history_ms: None,
+            global: false,
         };
         self.push(format!("{name}/source"), op, &[], kind, schema)
     }
@@ -189,6 +190,23 @@ impl Builder {
     pub fn keep_history(&mut self, source: NodeRef, retention_ms: i64) {
         if let Logical::Source { history_ms, .. } = &mut self.nodes[source.0].op {
             *history_ms = Some(retention_ms);
+        }
+    }
+
+    /// Makes a table's source a global one: every process holds it whole, and it is only looked up.
+    pub fn make_global(&mut self, source: NodeRef) {
+        if let Logical::Source { global, store, .. } = &mut self.nodes[source.0].op {
+            (*global, *store) = (true, None);
+        }
+    }
+
+    /// Whether a node gives a global table's rows, at most chosen and named anew.
+    pub fn is_global(&self, node: NodeRef) -> bool {
+        let node = &self.nodes[node.0];
+        match &node.op {
+            Logical::Source { global, .. } => *global,
+            Logical::Project(_) => self.is_global(NodeRef(node.inputs[0])),
+            _ => false,
         }
     }
 
@@ -205,6 +223,7 @@ impl Builder {
             | Logical::Repartition { .. }
             | Logical::Aggregate { .. }
             | Logical::StreamTableJoin { .. }
+            | Logical::GlobalJoin { .. }
             | Logical::StreamStreamJoin { .. }
             | Logical::ForeignKeyJoin { .. }
             | Logical::Sink { .. } => false,
@@ -386,6 +405,25 @@ impl Builder {
         node
     }
 
+    /// Looks up a global table by a key computed from the left columns. The key is the left one's; left value columns, then right ones.
+    pub fn global_join(
+        &mut self,
+        at: JoinStep<'_>,
+        (left, right): (NodeRef, NodeRef),
+        kind: JoinKind,
+        key: Vec<Expr>,
+    ) -> NodeRef {
+        let mut schema = self.schema(left).clone();
+        schema.value.extend(self.schema(right).value.iter().cloned());
+        let of = self.kind(left);
+        let op = Logical::GlobalJoin {
+            kind,
+            key: self.all_guarded(key),
+            results: format!("{}-{}", at.relation, at.step).into(),
+        };
+        self.push(format!("{}/{}", at.relation, at.step), op, &[left, right], of, schema)
+    }
+
     /// Joins two streams by key and time. Left value columns, then right ones; `residual` is over those.
     pub fn stream_stream_join(
         &mut self,
@@ -466,7 +504,9 @@ impl Builder {
                 (!relation.schema.key.is_empty()).then_some(relation)
             }
             Logical::Repartition { .. } => None,
-            Logical::ForeignKeyJoin { .. } => self.partitioned_like(NodeRef(node.inputs[0])),
+            Logical::ForeignKeyJoin { .. } | Logical::GlobalJoin { .. } => {
+                self.partitioned_like(NodeRef(node.inputs[0]))
+            }
             _ => node.inputs.iter().find_map(|i| self.partitioned_like(NodeRef(*i))),
         }
     }
@@ -484,6 +524,7 @@ impl Builder {
             Logical::Repartition { store: Some(store), .. } => vec![store.clone()],
             Logical::Aggregate { store, .. } => vec![store.clone()],
             Logical::ForeignKeyJoin { stores, .. } => vec![stores.clone()],
+            Logical::GlobalJoin { results, .. } if node.kind == RelationKind::Table => vec![results.clone()],
             _ => node.inputs.iter().flat_map(|i| self.stores_behind(*i)).collect(),
         }
     }

@@ -25,6 +25,19 @@ pub fn explain(topology: &Topology, names: &dyn InternalNames) -> String {
     for sub in &topology.subs {
         sub_text(topology, sub, names, &mut out);
     }
+    if !topology.globals.is_empty() {
+        out.push_str("\nglobal tables: every process reads all partitions of them\n");
+    }
+    for global in &topology.globals {
+        let source = &global.source;
+        let topic = topology.relation(&source.relation).map_or("?", |r| &r.topic.name);
+        let (key, value) = (source.key_format.format, source.value_format.format);
+        let _infallible = writeln!(
+            out,
+            "  {} ({}) from topic {topic} (key {key}, value {value})\n      loaded before the first record is processed; newer rows are seen as they come, and a replay may see others",
+            source.relation, global.schema
+        );
+    }
     if !topology.views.is_empty() {
         out.push_str("\nviews\n");
     }
@@ -116,6 +129,17 @@ fn operator(topology: &Topology, node: &Node, names: &dyn InternalNames) -> Stri
                 format!(", as the table was at {}", of_input(&as_of.time))
             });
             format!("{} join of a stream with a table, by key{when}", kind(join.kind))
+        }
+        Op::GlobalJoin(join) => {
+            let table = topology
+                .globals
+                .get(join.table())
+                .map_or("?", |global| &global.source.relation);
+            format!(
+                "{} join with global table {table}, by {}",
+                kind(join.kind),
+                list(&join.key)
+            )
         }
         Op::TableTableJoin(join) => format!("{} join of two tables, by key", kind(join.kind)),
         Op::StreamStreamJoin(join) => stream_stream_text(node, join),
@@ -305,7 +329,11 @@ pub fn explain_json(topology: &Topology, names: &dyn InternalNames) -> Json {
         .iter()
         .map(|view| json!({"name": &*view.name, "schema": schema(&view.schema)}))
         .collect();
-    json!({"topology": &*topology.name, "sub_topologies": subs, "views": views})
+    let globals = topology.globals.iter();
+    let globals: Vec<Json> = globals
+        .map(|global| json!({"name": &*global.source.relation, "schema": schema(&global.schema)}))
+        .collect();
+    json!({"topology": &*topology.name, "sub_topologies": subs, "views": views, "global_tables": globals})
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ impl Builder {
             }
         });
         let mut views: Vec<View> = views.collect();
-        let (mut nodes, mut stores) = wiring.finish();
+        let (mut nodes, mut stores, globals) = wiring.finish();
         let mut subs = connected(&mut nodes, &self.relations);
         for view in &mut views {
             view.sub = nodes[view.sub].sub;
@@ -50,6 +50,7 @@ impl Builder {
             properties: self.properties,
             inserts: self.inserts,
             asserts: self.asserts,
+            globals,
         };
         for sub in 0..topology.subs.len() {
             topology.subs[sub].partitioned_like = partitioning(&topology, sub)?;

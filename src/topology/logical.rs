@@ -36,6 +36,8 @@ pub(super) enum Logical {
         store: Option<Arc<str>>,
         /// How long rows that were replaced are kept.
         history_ms: Option<i64>,
+        /// Every process holds it whole: it is only looked up.
+        global: bool,
     },
     Filter(Expr),
     Project(Vec<Expr>),
@@ -59,6 +61,13 @@ pub(super) enum Logical {
         kind: JoinKind,
         /// When the table is looked up, over the left columns.
         as_of: Option<Expr>,
+    },
+    GlobalJoin {
+        kind: JoinKind,
+        /// The right table's key, over the left columns.
+        key: Vec<Expr>,
+        /// The name of the store of a left table's results.
+        results: Arc<str>,
     },
     TableTableJoin(JoinKind),
     StreamStreamJoin {

@@ -8,6 +8,7 @@
 mod builder;
 mod explain;
 mod finish;
+mod global;
 mod history;
 mod joins;
 mod logical;
@@ -15,6 +16,7 @@ mod prune;
 mod relation;
 mod window;
 mod wire;
+mod wire_global;
 mod wire_joins;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 pub use builder::{Builder, EMPTY_GROUPS, JoinStep, NodeRef, RelationRef, Semantics};
 pub use explain::{InternalNames, explain, explain_json};
 pub use finish::same_partitioning;
+pub use global::{GlobalJoin, GlobalTable};
 pub use history::{AsOf, History};
 pub use joins::{
     ForeignKeyAnswer, ForeignKeyJoin, ForeignKeySubscribe, JoinKind, JoinWindow, StreamStreamJoin, StreamTableJoin,
@@ -62,6 +65,8 @@ pub struct Topology {
     pub inserts: Vec<Insert>,
     /// `ASSERT` of the file: what must hold before it is deployed.
     pub asserts: Vec<Assert>,
+    /// Tables that every process holds whole.
+    pub globals: Vec<GlobalTable>,
 }
 
 /// An operator, its inputs and what it gives out.
@@ -108,6 +113,8 @@ pub enum Op {
     WindowAggregate(WindowAggregate),
     /// Looks each record of the left stream up in the right table.
     StreamTableJoin(StreamTableJoin),
+    /// Looks each row of the left stream or table up in a table that every process holds whole.
+    GlobalJoin(GlobalJoin),
     /// Joins two tables of the same key.
     TableTableJoin(TableTableJoin),
     /// Joins two streams of the same key whose records are near in time.
@@ -132,6 +139,7 @@ impl Op {
             | Self::ForeignKeyAnswer(_)
             | Self::ForeignKeyJoin(_)
             | Self::Sink(_) => Vec::new(),
+            Self::GlobalJoin(join) => join.key.iter().collect(),
             Self::StreamTableJoin(join) => join.as_of.iter().map(|as_of| &as_of.time).collect(),
             Self::StreamStreamJoin(join) => join.residual.iter().collect(),
             Self::ForeignKeySubscribe(subscribe) => subscribe.foreign_key.iter().collect(),

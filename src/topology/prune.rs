@@ -55,6 +55,10 @@ pub(super) fn needed_columns(builder: &Builder) -> Vec<BTreeSet<usize>> {
                 read(&mut needed[node.inputs[0]], calls.iter().flat_map(AggregateCall::exprs));
             }
             Logical::TableTableJoin(_) => both_sides(builder, node, own, &mut needed),
+            Logical::GlobalJoin { key, .. } => {
+                both_sides(builder, node, own, &mut needed);
+                read(&mut needed[node.inputs[0]], key.iter());
+            }
             Logical::StreamTableJoin { as_of, .. } => {
                 both_sides(builder, node, own, &mut needed);
                 read(&mut needed[node.inputs[0]], as_of.iter());

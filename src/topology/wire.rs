@@ -1,13 +1,13 @@
 //! Turns the builder's nodes, which have all columns, into the topology's, which have the needed ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::builder::Builder;
 use super::logical::{Logical, LogicalNode, LogicalWindow, surroundings};
 use super::{
-    Aggregate, AsOf, History, JoinKind, Node, NodeId, Op, Repartition, SelectKey, Sink, Source, SourceTopic, StoreId,
-    StoreSpec, StreamTableJoin, TablePlan, TableTableJoin, TimestampFrom, WindowAggregate,
+    Aggregate, AsOf, GlobalTable, History, JoinKind, Node, NodeId, Op, Repartition, SelectKey, Sink, Source,
+    SourceTopic, StoreId, StoreSpec, StreamTableJoin, TablePlan, TableTableJoin, TimestampFrom, WindowAggregate,
 };
 use crate::expr::{AggregateCall, Expr, TableCall};
 use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType, WINDOW_COLUMNS};
@@ -28,6 +28,9 @@ pub(super) struct Wiring<'a> {
     pub(super) nodes: Vec<Node>,
     /// With the node whose sub-topology owns it.
     stores: Vec<(StoreSpec, NodeId)>,
+    /// What gives rows of a global table, by the builder's node: no node of the plan, only looked up.
+    pub(super) global_rows: BTreeMap<usize, (RelationSchema, TablePlan)>,
+    pub(super) globals: Vec<GlobalTable>,
 }
 
 impl<'a> Wiring<'a> {
@@ -43,6 +46,8 @@ impl<'a> Wiring<'a> {
             placed: Vec::with_capacity(builder.nodes.len()),
             nodes: Vec::new(),
             stores: Vec::new(),
+            global_rows: BTreeMap::new(),
+            globals: Vec::new(),
         }
     }
 
@@ -50,8 +55,8 @@ impl<'a> Wiring<'a> {
         self.placed[logical].node
     }
 
-    pub fn finish(self) -> (Vec<Node>, Vec<(StoreSpec, NodeId)>) {
-        (self.nodes, self.stores)
+    pub fn finish(self) -> (Vec<Node>, Vec<(StoreSpec, NodeId)>, Vec<GlobalTable>) {
+        (self.nodes, self.stores, self.globals)
     }
 
     /// Adds the node of this number; its inputs have been added.
@@ -63,6 +68,7 @@ impl<'a> Wiring<'a> {
                 timestamp,
                 store,
                 history_ms,
+                global: false,
             } => self.source(id, *relation, timestamp, (store.as_ref(), *history_ms)),
             Logical::Filter(condition) => {
                 let input = self.placed[node.inputs[0]].clone();
@@ -73,6 +79,12 @@ impl<'a> Wiring<'a> {
                     node,
                     columns: input.columns,
                 }
+            }
+            Logical::Source {
+                relation, timestamp, ..
+            } => self.global_source(id, *relation, timestamp),
+            Logical::Project(values) if self.global_rows.contains_key(&node.inputs[0]) => {
+                self.global_project(id, values, node.inputs[0])
             }
             Logical::Project(values) => self.project(id, values),
             Logical::FlatMap(calls) => self.flat_map(node, calls),
@@ -92,6 +104,7 @@ impl<'a> Wiring<'a> {
                 store,
             } => self.repartition(id, (name, relation), (key, value), *partitions, store.as_ref()),
             Logical::Aggregate { calls, store, window } => self.aggregate(node, calls, store, *window),
+            Logical::GlobalJoin { kind, key, results } => self.global_join(node, *kind, key, results),
             Logical::TableTableJoin(kind) => self.join(node, *kind, None),
             Logical::StreamTableJoin { kind, as_of } => self.join(node, *kind, as_of.as_ref()),
             Logical::StreamStreamJoin {
@@ -162,16 +175,30 @@ impl<'a> Wiring<'a> {
         (store, history_ms): (Option<&Arc<str>>, Option<i64>),
     ) -> Placed {
         let node = &self.builder.nodes[id];
+        let (mut source, schema, columns) = self.reading(id, relation, timestamp);
+        let rows = store.map(|name| self.store(name, &schema.key, schema.value_types(), self.nodes.len()));
+        let history = store.zip(history_ms).map(|(name, ms)| self.history(name, &schema, ms));
+        (source.store, source.history) = (rows, history);
+        let node = self.push(node, Op::Source(source), Vec::new(), schema);
+        Placed { node, columns }
+    }
+
+    /// How a relation's topic is read, with the columns that somebody uses and their places.
+    pub(super) fn reading(
+        &self,
+        id: usize,
+        relation: usize,
+        timestamp: &TimestampFrom,
+    ) -> (Source, RelationSchema, Vec<Option<usize>>) {
+        let node = &self.builder.nodes[id];
         let relation = &self.builder.relations[relation];
         let own = relation.schema.value.len();
         let around = surroundings(relation);
-        let kept: Vec<usize> = self.needed[id].iter().copied().collect();
+        let kept = self.kept(id);
         let schema = RelationSchema {
             key: node.schema.key.clone(),
             value: kept.iter().map(|i| node.schema.value[*i].clone()).collect(),
         };
-        let rows = store.map(|name| self.store(name, &schema.key, schema.value_types(), self.nodes.len()));
-        let history = store.zip(history_ms).map(|(name, ms)| self.history(name, &schema, ms));
         let source = Source {
             topic: SourceTopic::External(relation.name.clone()),
             relation: relation.name.clone(),
@@ -186,12 +213,21 @@ impl<'a> Wiring<'a> {
             value_format: relation.value_format.clone(),
             timestamp: timestamp.clone(),
             window: relation.window,
-            store: rows,
-            history,
+            store: None,
+            history: None,
         };
         let columns = places(&kept, node.schema.value.len());
-        let node = self.push(node, Op::Source(source), Vec::new(), schema);
-        Placed { node, columns }
+        (source, schema, columns)
+    }
+
+    /// The value columns of a builder's node that somebody uses.
+    pub(super) fn kept(&self, id: usize) -> Vec<usize> {
+        self.needed[id].iter().copied().collect()
+    }
+
+    /// The columns that a builder's node describes.
+    pub(super) fn described(&self, id: usize) -> &RelationSchema {
+        &self.builder.nodes[id].schema
     }
 
     /// The stores of a table's history; `schema` is that of its rows.
@@ -474,6 +510,7 @@ impl<'a> Wiring<'a> {
                 self.nodes[node.inputs[1]].schema.value.len(),
             ),
             Op::ForeignKeyJoin(join) => TablePlan::Store(join.results),
+            Op::GlobalJoin(join) => TablePlan::Store(join.results.unwrap_or_default()),
             // a re-keyed table without a store is only ever aggregated, ranks are re-keyed, and streams have no rows
             Op::Repartition(_)
             | Op::Rank
@@ -500,7 +537,7 @@ pub(super) fn at(expr: &Expr, columns: &[Option<usize>]) -> Expr {
 }
 
 /// The place of each column among the kept ones.
-fn places(kept: &[usize], width: usize) -> Vec<Option<usize>> {
+pub(super) fn places(kept: &[usize], width: usize) -> Vec<Option<usize>> {
     let mut columns = vec![None; width];
     for (place, i) in kept.iter().enumerate() {
         columns[*i] = Some(place);

@@ -71,6 +71,7 @@ pub(crate) fn topology(name: &str, view: &str, schema: RelationSchema, plan: Tab
         properties: Vec::new(),
         inserts: Vec::new(),
         asserts: Vec::new(),
+        globals: Vec::new(),
     }
 }
 

@@ -171,6 +171,7 @@ impl Checked {
                 | Op::Aggregate(_)
                 | Op::WindowAggregate(_)
                 | Op::StreamTableJoin(_)
+                | Op::GlobalJoin(_)
                 | Op::TableTableJoin(_)
                 | Op::StreamStreamJoin(_)
                 | Op::ForeignKeySubscribe(_)

@@ -34,6 +34,7 @@ fn source(topology: &Topology, id: NodeId) -> Option<&Source> {
         | Op::Aggregate(_)
         | Op::WindowAggregate(_)
         | Op::StreamTableJoin(_)
+        | Op::GlobalJoin(_)
         | Op::TableTableJoin(_)
         | Op::StreamStreamJoin(_)
         | Op::ForeignKeySubscribe(_)
@@ -121,6 +122,7 @@ pub(super) fn plan(
             | Op::Aggregate(_)
             | Op::WindowAggregate(_)
             | Op::StreamTableJoin(_)
+            | Op::GlobalJoin(_)
             | Op::TableTableJoin(_)
             | Op::StreamStreamJoin(_)
             | Op::ForeignKeySubscribe(_)
@@ -277,6 +279,8 @@ impl Planner<'_> {
             })
             .collect();
         let topology = self.topology;
+        let globals = topology.globals.iter().map(|global| global.source.relation.clone());
+        let read = read.into_iter().chain(globals);
         let made: BTreeSet<&Arc<str>> = (topology.nodes.iter())
             .filter_map(|node| match &node.op {
                 Op::Sink(sink) => Some(&sink.topic),
@@ -347,6 +351,7 @@ impl Planner<'_> {
                 | Op::Aggregate(_)
                 | Op::WindowAggregate(_)
                 | Op::StreamTableJoin(_)
+                | Op::GlobalJoin(_)
                 | Op::TableTableJoin(_)
                 | Op::StreamStreamJoin(_)
                 | Op::ForeignKeySubscribe(_)

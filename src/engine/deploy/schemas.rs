@@ -142,6 +142,7 @@ pub(super) fn keyed_like(
             | Op::Aggregate(_)
             | Op::WindowAggregate(_)
             | Op::StreamTableJoin(_)
+            | Op::GlobalJoin(_)
             | Op::TableTableJoin(_)
             | Op::StreamStreamJoin(_)
             | Op::ForeignKeySubscribe(_)

@@ -113,6 +113,7 @@ fn topology() -> Topology {
         properties: vec![],
         inserts: Vec::new(),
         asserts: Vec::new(),
+        globals: Vec::new(),
     }
 }
 

@@ -85,6 +85,7 @@ pub(super) fn to_create(
             | Op::Aggregate(_)
             | Op::WindowAggregate(_)
             | Op::StreamTableJoin(_)
+            | Op::GlobalJoin(_)
             | Op::TableTableJoin(_)
             | Op::StreamStreamJoin(_)
             | Op::ForeignKeySubscribe(_)

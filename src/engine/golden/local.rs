@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::globals::LocalGlobals;
 use crate::engine::Names;
 use crate::engine::outbox::{Dest, Outgoing};
-use crate::engine::task::{InputRecord, SinkSchemas, Task, TaskError, TaskOptions, TaskPlan};
+use crate::engine::task::{GlobalRows, InputRecord, SinkSchemas, Task, TaskError, TaskOptions, TaskPlan};
 use crate::formats::{FormatError, SchemaSource, unwindowed};
 use crate::log::{HeadersRef, partition_for_key};
 use crate::operators::{KeyRange, OpError, scan};
 use crate::state::memory::MemoryStores;
-use crate::state::{ChangelogPosition, StoreFactory, StorePosition, StoreResult};
+use crate::state::{ChangelogPosition, SharedRows, StoreFactory, StorePosition, StoreResult};
 use crate::topology::{NodeId, Op, SourceTopic, SubId, Topology};
 use crate::types::{Headers, Row, Timestamp};
 
@@ -30,7 +31,7 @@ pub struct LocalRecord {
     pub headers: Headers,
 }
 
-type Partitions = Vec<Vec<LocalRecord>>;
+pub(super) type Partitions = Vec<Vec<LocalRecord>>;
 
 struct Input {
     topic: Arc<str>,
@@ -59,6 +60,7 @@ pub struct LocalRun {
     tasks: Vec<LocalTask>,
     stores: MemoryStores,
     topics: BTreeMap<Arc<str>, Partitions>,
+    globals: LocalGlobals,
     now: Timestamp,
 }
 
@@ -95,8 +97,10 @@ impl LocalRun {
         partitions: i32,
     ) -> Result<Self, LocalError> {
         let names = Names::new("millstream", &topology.name, 0);
+        let shown = Arc::new(SharedRows::default());
         let plan = |sub: &crate::topology::SubTopology| {
-            TaskPlan::new(topology.clone(), sub.id, options, schemas.clone(), sinks.clone())
+            let (topology, shown) = (topology.clone(), shown.clone());
+            TaskPlan::with_globals(topology, sub.id, options, schemas.clone(), sinks.clone(), shown)
         };
         let plans = topology.subs.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
         let mut run = Self {
@@ -106,6 +110,10 @@ impl LocalRun {
             tasks: Vec::new(),
             stores: MemoryStores::new(),
             topics: BTreeMap::new(),
+            globals: LocalGlobals::new(
+                &topology,
+                GlobalRows::new(&topology, options.bad_record, schemas, shown)?,
+            ),
             now: 0,
             topology,
         };
@@ -214,6 +222,9 @@ impl LocalRun {
                 }
             }
         }
+        let globals = self.globals.topics().filter(|topic| !topics.contains(topic)).cloned();
+        let globals: Vec<Arc<str>> = globals.collect();
+        topics.extend(globals);
         topics
     }
 
@@ -248,6 +259,7 @@ impl LocalRun {
     /// # Errors
     /// What a task answers.
     pub fn process_some(&mut self, limit: usize) -> Result<usize, LocalError> {
+        self.globals.read(&self.topics, self.now)?;
         let mut processed = 0;
         for at in 0..self.tasks.len() {
             for _ in 0..limit {
@@ -453,11 +465,13 @@ impl LocalRun {
         for local in &mut self.tasks {
             local.task = None;
         }
+        self.globals.close();
         self.stores.crash(|_, batches| batches);
         self.open_all()
     }
 
     fn open_all(&mut self) -> Result<(), LocalError> {
+        self.globals.open(&self.stores, &self.names)?;
         for at in 0..self.tasks.len() {
             let local = &self.tasks[at];
             let (sub, partition, published) = (local.sub, local.partition, local.published);

@@ -4,6 +4,7 @@
 
 mod case;
 mod codec;
+mod globals;
 mod local;
 mod run;
 

@@ -8,9 +8,10 @@ use super::super::deploy::control::{ControlReader, ControlRecord, Replay, Replay
 use super::super::deploy::{self, DeployContext, DeployError, Problem, operations};
 use super::super::fingerprint::StatePlan;
 use super::super::threads::{Generation, stopwatch};
-use super::super::worker::{OutputMode, WorkerShared};
+use super::super::worker::{Globals, OutputMode, WorkerShared};
 use super::super::{Deployment, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
 use super::{EngineParts, Managed, Shared, Supervisor};
+use crate::formats::FormatError;
 use crate::topology::Topology;
 
 /// What a topology is to be started as.
@@ -229,7 +230,7 @@ impl Supervisor {
     ) -> Result<Arc<WorkerShared>, DeployError> {
         let parts = &self.parts;
         let topology = &deployment.topology;
-        let plans = deployment.plans(&parts.settings, &parts.schemas).map_err(|error| {
+        let unusable = |error: FormatError| {
             if error.is_retryable() {
                 return DeployError::Unavailable(error.to_string());
             }
@@ -238,9 +239,13 @@ impl Supervisor {
                 message: error.to_string(),
                 hint: "change the columns or the format of the statement".into(),
             }])
-        })?;
+        };
+        let plans = deployment.plans(&parts.settings, &parts.schemas).map_err(unusable)?;
+        let globals = Globals::new(topology, &plans, parts.settings.bad_record, &parts.schemas);
+        let globals = globals.map_err(unusable)?;
         let generation = deployment.names.generation();
         Ok(Arc::new(WorkerShared {
+            globals,
             deployment: deployment.clone(),
             plans,
             log: parts.log.clone(),

@@ -16,6 +16,7 @@ mod encode;
 mod error;
 mod event_time;
 mod flush;
+mod global;
 mod metrics;
 mod plan;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::types::{Change, Row, Timestamp, Value};
 
 pub use encode::MAX_DEAD_LETTER_BYTES;
 pub use error::{Reason, Stopped, TaskError};
+pub use global::GlobalRows;
 pub use metrics::{Dropped, TaskMetrics};
 pub use plan::{SinkSchemas, TaskOptions, TaskPlan};
 
@@ -145,7 +147,7 @@ impl Task {
             };
             nodes.push(TaskNode {
                 id: node.id,
-                operator: Operator::new(&plan.topology, plan.node(at), node.mode),
+                operator: Operator::new(&plan.topology, plan.node(at), node.mode, &plan.globals),
                 exit,
             });
         }

@@ -8,6 +8,7 @@ use rustc_hash::FxHashSet;
 use crate::engine::{BadRecord, Emit};
 use crate::formats::{FormatError, RegisteredSchema, SchemaSource};
 use crate::operators::{Mode, Side};
+use crate::state::SharedRows;
 use crate::state::buffer::TableSpec;
 use crate::topology::{Node, NodeId, Op, StoreId, SubId, TableTableJoin, Topology};
 
@@ -55,6 +56,7 @@ pub struct TaskPlan {
     pub(super) nodes: Vec<PlanNode>,
     pub(super) tables: Vec<TableSpec>,
     pub(super) pending_sets: usize,
+    pub(super) globals: Arc<SharedRows>,
 }
 
 pub(super) struct PlanNode {
@@ -78,6 +80,21 @@ impl TaskPlan {
         options: TaskOptions,
         schemas: Arc<dyn SchemaSource>,
         sinks: BTreeMap<NodeId, SinkSchemas>,
+    ) -> Result<Arc<Self>, FormatError> {
+        Self::with_globals(topology, sub, options, schemas, sinks, Arc::default())
+    }
+
+    /// The same, with the rows of global tables that all tasks of the process read.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_globals(
+        topology: Arc<Topology>,
+        sub: SubId,
+        options: TaskOptions,
+        schemas: Arc<dyn SchemaSource>,
+        sinks: BTreeMap<NodeId, SinkSchemas>,
+        globals: Arc<SharedRows>,
     ) -> Result<Arc<Self>, FormatError> {
         let held = held_nodes(&topology, options.emit);
         let position = |id: NodeId| topology.subs[sub].nodes.iter().position(|&n| n == id);
@@ -118,6 +135,7 @@ impl TaskPlan {
                 | Op::Rank
                 | Op::SelectKey(_)
                 | Op::StreamTableJoin(_)
+                | Op::GlobalJoin(_)
                 | Op::TableTableJoin(_)
                 | Op::StreamStreamJoin(_)
                 | Op::ForeignKeySubscribe(_)
@@ -146,6 +164,7 @@ impl TaskPlan {
             sinks,
             nodes,
             pending_sets,
+            globals,
         };
         plan.check()?;
         Ok(Arc::new(plan))
@@ -177,6 +196,11 @@ impl TaskPlan {
         SinkCodec::new(sink, &node.schema, schemas).map(Some)
     }
 
+    /// The rows of global tables that its tasks read.
+    pub fn globals(&self) -> &Arc<SharedRows> {
+        &self.globals
+    }
+
     /// The sub-topology.
     pub fn sub(&self) -> SubId {
         self.sub
@@ -201,7 +225,7 @@ fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
             // a closed window is given out once, at once
             Op::WindowAggregate(ref windows) => windows.open.is_none(),
             // the stream's side decides; the table is looked up
-            Op::StreamTableJoin(_) | Op::SelectKey(_) | Op::FlatMap(_) => held[node.inputs[0]],
+            Op::StreamTableJoin(_) | Op::GlobalJoin(_) | Op::SelectKey(_) | Op::FlatMap(_) => held[node.inputs[0]],
             // it is the answers that make results, and they come when they come
             Op::StreamStreamJoin(_) | Op::ForeignKeySubscribe(_) | Op::ForeignKeyAnswer(_) | Op::ForeignKeyJoin(_) => {
                 false
@@ -220,7 +244,7 @@ fn reads_old(topology: &Topology, node: &PlanNode) -> bool {
         // a delete is written where there was a row, whatever it held; records in windows have no old row
         Op::Sink(_) | Op::WindowAggregate(_) => false,
         // each has the row that it gave out last in a store
-        Op::ForeignKeySubscribe(_) | Op::ForeignKeyAnswer(_) | Op::ForeignKeyJoin(_) => false,
+        Op::ForeignKeySubscribe(_) | Op::ForeignKeyAnswer(_) | Op::ForeignKeyJoin(_) | Op::GlobalJoin(_) => false,
         Op::Project(_) => node.mode.wants_old,
         // held back, it reads the rows of its inputs by itself
         Op::TableTableJoin(_) => !node.mode.hold,
@@ -308,6 +332,7 @@ fn table_specs(topology: &Topology, sub: SubId, held: &[bool]) -> Vec<TableSpec>
             | Op::SelectKey(_)
             | Op::Repartition(_)
             | Op::StreamTableJoin(_)
+            | Op::GlobalJoin(_)
             | Op::StreamStreamJoin(_)
             | Op::ForeignKeySubscribe(_)
             | Op::ForeignKeyAnswer(_)

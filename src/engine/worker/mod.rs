@@ -9,6 +9,7 @@
 
 mod commit;
 mod data;
+mod globals;
 mod life;
 mod recover;
 mod restore;
@@ -29,6 +30,7 @@ use super::{EngineSettings, OpenStores, PublishedTopology, StartFrom, TopologySt
 use crate::log::{Fetcher, FetcherConfig, Log, Membership, MembershipConfig, MembershipEvent, TransactionalProducer};
 use crate::types::{Timestamp, TopicPartition};
 
+pub use globals::Globals;
 use life::{Life, TaskLife};
 pub use router::GENERATION_HEADER;
 use router::Router;
@@ -91,6 +93,8 @@ pub struct WorkerShared {
     pub outputs: OutputSwitches,
     /// Tasks are restored and shown, and nothing is processed: the topology was paused before this process started.
     pub paused: bool,
+    /// The global tables, which all tasks of the process read.
+    pub globals: Arc<Globals>,
     /// Time since some moment, for measuring how long things take; results do not depend on it.
     pub stopwatch: fn() -> Duration,
 }
@@ -161,6 +165,7 @@ pub struct Worker {
     stop_at: Option<Timestamp>,
     keep_readers: bool,
     told_waiting: bool,
+    _globals: globals::GlobalsUser,
 }
 
 /// Fetched records of changelogs, at least, in bytes: nothing else goes on then, and a small buffer makes each fetch wait for the last one.
@@ -200,6 +205,7 @@ impl Worker {
             stop_at: None,
             keep_readers: false,
             told_waiting: false,
+            _globals: Globals::join(&shared),
             shared,
         }
     }
@@ -250,6 +256,7 @@ impl Worker {
             Life::Running | Life::Stopping | Life::Stopped => {}
         }
         let mut busy = self.hear_group()?;
+        busy |= self.shared.globals.advance(&self.shared, now)?;
         if self.commit.is_some() {
             busy |= self.advance_commit(
                 now,
@@ -308,7 +315,7 @@ impl Worker {
 
     /// Whether records may be taken in: not beyond the memory bound while a commit is under way, nor behind a record on probation.
     fn may_process(&self) -> bool {
-        if self.shared.paused {
+        if self.shared.paused || !self.shared.globals.is_loaded() {
             return false;
         }
         if self.isolate > 0 && (self.commit.is_some() || self.is_dirty()) {

@@ -24,6 +24,7 @@ impl Planner<'_> {
             let message = "HISTORY_RETENTION_MS is for tables: a stream's records are all there";
             problems.push(Problem::new(history.span, message));
         }
+        check_global(&with, create.kind, &mut problems);
         let fine = problems.is_empty();
         self.problems.append(&mut problems);
         if let (Some(relation), Some(timestamp), true) = (relation, timestamp, fine) {
@@ -31,6 +32,7 @@ impl Planner<'_> {
             if let Some(known) = self.known.get_mut(&create.name.text) {
                 known.relation = Some(relation);
                 known.timestamp = timestamp;
+                known.global = with.global.as_ref().is_some_and(|global| global.value);
                 known.history_ms = with.history_retention_ms.as_ref().map(|history| history.value);
                 known.keyless_format = with.key_format.as_ref().map(|f| f.value);
             }
@@ -177,6 +179,26 @@ impl Planner<'_> {
         };
         problems.push(problem);
         None
+    }
+}
+
+/// A global table is looked up by its key as it is now, and that is all.
+fn check_global(with: &With, kind: RelationKind, problems: &mut Vec<Problem>) {
+    let Some(global) = with.global.as_ref().filter(|global| global.value) else {
+        return;
+    };
+    if kind == RelationKind::Stream {
+        problems.push(Problem::new(
+            global.span,
+            "GLOBAL is for tables: a stream is not looked up",
+        ));
+    }
+    if let Some(history) = &with.history_retention_ms {
+        let message = "a global table keeps no history: what a process has loaded is not synchronised in time";
+        problems.push(Problem::new(history.span, message).hint("leave GLOBAL or HISTORY_RETENTION_MS out"));
+    }
+    if let Some(window) = &with.window_type {
+        problems.push(Problem::new(window.span, "a global table has no windows in its keys"));
     }
 }
 

@@ -28,6 +28,7 @@ enum How {
     ForeignKey {
         by_key: bool,
     },
+    Global,
 }
 
 /// The two sides with all that the join needs of them, and what it is.
@@ -55,13 +56,22 @@ impl Planner<'_> {
         self.show_bounds(&mut right);
         self.refuse_join(&left, &right, join)?;
         self.refuse_as_of(&left, &right, join)?;
+        self.refuse_global_join(&right, join)?;
         let at = JoinStep { relation: name, step };
         let on = self.condition(&left, &right, join)?;
         let stays = self.keyed_by(&left, &on.key, |e| &e.left.expr)
             && self.keyed_by(&right, &on.key, |e| &e.right.expr)
             && self.partitioned_apart(&left, &right).is_none();
-        self.check_joined_windows(stays, &left, join)?;
+        let global = self.builder.is_global(right.node);
+        self.check_joined_windows(stays || global, &left, join)?;
         let sides = match (self.builder.kind(left.node), self.builder.kind(right.node)) {
+            (_, RelationKind::Table) if global => Sides {
+                left,
+                right,
+                on,
+                how: How::Global,
+                kind: join.kind,
+            },
             (_, RelationKind::Stream) => self.streams(at, left, right, on, join)?,
             (RelationKind::Stream, RelationKind::Table) => self.stream_table(at, left, right, on, join.kind),
             (RelationKind::Table, RelationKind::Table) => self.tables(left, right, on, join)?,
@@ -292,8 +302,9 @@ impl Planner<'_> {
             kind,
         } = sides;
         let as_of = self.as_of(&left, join)?;
-        let crosses = matches!(how, How::ForeignKey { .. });
-        let foreign_key = matches!(how, How::ForeignKey { by_key: false });
+        let crosses = matches!(how, How::ForeignKey { .. } | How::Global);
+        // the right key is no key of the result
+        let foreign_key = matches!(how, How::ForeignKey { by_key: false } | How::Global);
         let left_can_miss = matches!(kind, JoinKind::Right | JoinKind::Full);
         let right_can_miss = matches!(kind, JoinKind::Left | JoinKind::Full) || crosses;
         let left = self.with_copies(at, "left", left, left_can_miss);
@@ -334,6 +345,10 @@ impl Planner<'_> {
                 .stream_stream_join(at, nodes, kind, window, residual.clone()),
             How::StreamTable if let Some(time) = as_of => self.builder.temporal_join(at, nodes, kind, time),
             How::StreamTable | How::Tables => self.builder.join(at.relation, at.step, nodes.0, nodes.1, kind),
+            How::Global => {
+                let exprs = on.key.iter().map(|e| e.left.expr.clone()).collect();
+                self.builder.global_join(at, nodes, kind, exprs)
+            }
             How::ForeignKey { .. } => {
                 let exprs = on.key.iter().map(|e| e.left.expr.clone()).collect();
                 self.builder.foreign_key_join(at, nodes, kind, exprs)

@@ -22,6 +22,12 @@ impl Planner<'_> {
             let hint = "two tables are joined as they are now; read the left topic as a stream to look back";
             return Err(Problem::new(time.span, message).hint(hint));
         }
+        if self.builder.is_global(right.node) {
+            let message = format!("{name} is a global table, which keeps no history");
+            let hint =
+                "leave GLOBAL out and give it HISTORY_RETENTION_MS: it is then joined by the key of its partitions";
+            return Err(Problem::new(join.right.name.span, message).hint(hint));
+        }
         if self.builder.keeps_history(right.node) {
             return Ok(());
         }

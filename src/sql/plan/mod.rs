@@ -10,6 +10,7 @@ mod insert_values;
 mod items;
 mod join;
 mod join_as_of;
+mod join_global;
 mod join_keys;
 mod join_on;
 mod join_window;
@@ -64,6 +65,8 @@ struct Known {
     through_topic: bool,
     /// HISTORY_RETENTION_MS of a declared table.
     history_ms: Option<i64>,
+    /// GLOBAL of a declared table.
+    global: bool,
 }
 
 /// Plans a file.
@@ -219,6 +222,7 @@ impl<'a> Planner<'a> {
             keyless_format: None,
             through_topic: false,
             history_ms: None,
+            global: false,
         };
         self.known.insert(name.text.clone(), known);
         let internal = create.query.is_some() || create.kind == RelationKind::Table;
@@ -275,12 +279,15 @@ impl<'a> Planner<'a> {
             return Some(node);
         }
         let (relation, timestamp) = (known.relation?, known.timestamp.clone());
-        let history_ms = known.history_ms;
+        let (history_ms, global) = (known.history_ms, known.global);
         // a derived table that is read back has its rows twice: as they are made and as they are read
         let store = known.through_topic.then(|| format!("{name}-topic").into());
         let node = self.builder.source(relation, timestamp, store);
         if let Some(retention_ms) = history_ms {
             self.builder.keep_history(node, retention_ms);
+        }
+        if global {
+            self.builder.make_global(node);
         }
         if let Some(known) = self.known.get_mut(name) {
             known.node = Some(node);
@@ -299,7 +306,9 @@ impl<'a> Planner<'a> {
         tables.sort();
         for (_, name) in tables {
             let relation = self.known.get(&name).and_then(|k| k.relation);
-            if let (Some(relation), Some(node)) = (relation, self.node_of(&name)) {
+            // a global table's rows belong to no task, which are what is asked
+            let node = self.node_of(&name).filter(|node| !self.builder.is_global(*node));
+            if let (Some(relation), Some(node)) = (relation, node) {
                 self.builder.view(relation, node);
             }
         }

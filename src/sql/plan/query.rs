@@ -234,6 +234,7 @@ impl Planner<'_> {
         let Some(mut pipe) = self.read(&query.from, all)? else {
             return Ok(None);
         };
+        self.refuse_global(&pipe, &query.from)?;
         for (i, join) in query.joins.iter().enumerate() {
             // the first join's names have no number, so that adding a second join leaves them
             let step = if i == 0 {

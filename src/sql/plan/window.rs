@@ -170,6 +170,9 @@ impl Planner<'_> {
     /// # Errors
     /// When only one has them, or one has sessions.
     pub(super) fn joined_windows(&self, left: &Pipe, right: &Pipe, join: &Join) -> Result<bool, Problem> {
+        if self.builder.is_global(right.node) {
+            return Ok(false);
+        }
         let (a, b) = (self.builder.window(left.node), self.builder.window(right.node));
         let named = |window: WindowInfo| format!("{} windows", window.kind);
         let message = match (a, b) {

@@ -7,6 +7,7 @@ use crate::topology::Op;
 const TABLES: &str = "
     CREATE TABLE h (id INT PRIMARY KEY, name STRING) WITH (KAFKA_TOPIC='h', VALUE_FORMAT='JSON', HISTORY_RETENTION_MS=1000);
     CREATE TABLE hf AS SELECT id, UCASE(name) AS upper FROM h WHERE name <> 'x';
+    CREATE TABLE g (code STRING PRIMARY KEY, color STRING) WITH (KAFKA_TOPIC='g', VALUE_FORMAT='JSON', GLOBAL=TRUE);
     CREATE TABLE n AS SELECT name, COUNT(*) AS n FROM h GROUP BY name;
 ";
 
@@ -102,4 +103,65 @@ fn a_join_as_of_a_time_is_printed_as_it_is_read() {
     let (statements, problems) = parse::statements(text);
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!(format!("{};", statements[0]), text);
+}
+
+#[test]
+fn a_global_table_is_joined_where_the_other_side_is() {
+    let text = format!(
+        "{SOURCES}{TABLES}CREATE STREAM o AS SELECT k.v, g.color FROM k LEFT JOIN g ON UCASE(k.v) = g.code;
+         CREATE TABLE p AS SELECT t.id, t.name, g.code FROM t JOIN g ON t.name = g.code;"
+    );
+    let topology = topology(&text);
+    let globals: Vec<&str> = topology.globals.iter().map(|global| &*global.source.relation).collect();
+    assert_eq!(globals, ["G"]);
+    let rekeyed = topology.nodes.iter().filter(|node| matches!(node.op, Op::Repartition(_)));
+    let rekeyed: Vec<&str> = rekeyed.map(|node| &*node.name).collect();
+    assert_eq!(rekeyed, ["N-groupby"], "no side of a join is re-keyed");
+    assert_eq!(topology.view("G"), None);
+    let results: Vec<&str> = topology
+        .stores
+        .iter()
+        .map(|store| &*store.name)
+        .filter(|name| name.starts_with("P"))
+        .collect();
+    assert_eq!(results, ["P-join"]);
+    let plan = explain(&topology, &Plain);
+    assert!(plan.contains("left join with global table G, by UCASE(V)"), "{plan}");
+    assert!(plan.contains("global tables: every process reads all partitions of them\n  G (CODE STRING KEY, COLOR STRING) from topic g"), "{plan}");
+}
+
+#[test]
+fn what_a_global_table_cannot_do_is_told() {
+    for (statement, expected) in [
+        (
+            "CREATE TABLE o AS SELECT code, color FROM g;",
+            "G is a global table: its changes make no results, it can only be joined | put it behind JOIN, or declare its topic once more without GLOBAL: FROM other JOIN G",
+        ),
+        (
+            "CREATE TABLE o AS SELECT t.id, g.color FROM t RIGHT JOIN g ON t.name = g.code;",
+            "a join with a global table is INNER or LEFT: only changes of the left side make results | ",
+        ),
+        (
+            "CREATE STREAM o AS SELECT s.id, g.color FROM s JOIN g ON s.name = g.color;",
+            "G must be joined on its primary key, CODE | ",
+        ),
+        (
+            "CREATE STREAM o AS SELECT s.id, g.color FROM s JOIN g FOR SYSTEM_TIME AS OF s.ROWTIME ON s.name = g.code;",
+            "G is a global table, which keeps no history | leave GLOBAL out and give it HISTORY_RETENTION_MS: it is then joined by the key of its partitions",
+        ),
+        (
+            "CREATE STREAM o (id INT KEY, v INT) WITH (KAFKA_TOPIC='o', VALUE_FORMAT='JSON', GLOBAL=TRUE);",
+            "GLOBAL is for tables: a stream is not looked up | ",
+        ),
+        (
+            "CREATE TABLE o (id INT PRIMARY KEY, v INT) WITH (KAFKA_TOPIC='o', VALUE_FORMAT='JSON', GLOBAL=TRUE, HISTORY_RETENTION_MS=5);",
+            "a global table keeps no history: what a process has loaded is not synchronised in time | leave GLOBAL or HISTORY_RETENTION_MS out",
+        ),
+        (
+            "CREATE TABLE o (id INT PRIMARY KEY, v INT) WITH (KAFKA_TOPIC='o', VALUE_FORMAT='JSON', GLOBAL=3);",
+            "GLOBAL takes TRUE or FALSE, not 3 | ",
+        ),
+    ] {
+        assert_eq!(refused(statement), expected, "{statement}");
+    }
 }

@@ -213,5 +213,6 @@ pub fn topology() -> Topology {
         properties: vec![],
         inserts: Vec::new(),
         asserts: Vec::new(),
+        globals: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream::engine::deploy::{DeployContext, DeployError, deploy};
-use millstream::engine::worker::{Activity, OutputMode, Worker, WorkerShared};
+use millstream::engine::worker::{Activity, Globals, OutputMode, Worker, WorkerShared};
 use millstream::engine::{Deployment, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskStatus};
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{Faults, Rng, SimLog, SimProcess, SimRecord};
@@ -62,6 +62,7 @@ pub struct Process {
 pub struct Alive {
     log: Arc<SimProcess>,
     pub published: Arc<PublishedTopology>,
+    globals: Arc<Globals>,
     workers: Vec<Worker>,
 }
 
@@ -159,8 +160,10 @@ impl World {
             0,
             deployment.partitions(),
         ));
+        let plans = deployment.plans(&self.settings, &self.schemas).unwrap();
         let shared = Arc::new(WorkerShared {
-            plans: deployment.plans(&self.settings, &self.schemas).unwrap(),
+            globals: Globals::new(&self.topology, &plans, self.settings.bad_record, &self.schemas).unwrap(),
+            plans,
             deployment,
             log: access.clone(),
             stores: Arc::new(OpenStores::new(self.processes[at].disk.clone())),
@@ -177,6 +180,7 @@ impl World {
             .map(|i| Worker::new(shared.clone(), i, now))
             .collect();
         self.processes[at].alive = Some(Alive {
+            globals: shared.globals.clone(),
             log: access,
             published,
             workers,
@@ -267,6 +271,16 @@ impl World {
                     Err(LogError::Retry(text)) => out.push(text),
                     Err(error) => panic!("{error}"),
                 }
+            }
+        }
+        for global in &self.topology.globals {
+            let topic = &self.topology.relation(&global.source.relation).unwrap().topic.name;
+            let info = access.admin().topics(&[topic]).unwrap().pop().flatten();
+            for tp in (0..info.map_or(0, |info| info.partitions)).map(|p| TopicPartition::new(topic.clone(), p)) {
+                let end = access.admin().stable_end(&tp).unwrap();
+                let alive = self.processes.iter().filter_map(|process| process.alive.as_ref());
+                let behind = alive.filter(|alive| alive.globals.position(&tp).is_none_or(|next| next < end));
+                out.extend(behind.map(|_| format!("a global table has not reached {end} of {tp}")));
             }
         }
         out

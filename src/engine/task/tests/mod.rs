@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod cost;
+mod globals;
 mod history;
 mod join_oracle;
 mod joins;
@@ -54,6 +55,7 @@ impl Builder {
                 properties: Vec::new(),
                 inserts: Vec::new(),
                 asserts: Vec::new(),
+                globals: Vec::new(),
             },
             plans: Vec::new(),
         }

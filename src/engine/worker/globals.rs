@@ -1,0 +1,433 @@
+//! The global tables of a process: all their partitions in one store, read from the topics themselves.
+//!
+//! ```text
+//!   closed --> open: store at its position, ends of all partitions --> loading --> loaded: read on for ever
+//!      ^                                                                  |            |
+//!      +------------------------- any failure, after a pause -------------+------------+
+//! ```
+//!
+//! One store a process, since its tasks read it and none writes it: a copy a worker would take the space again and give nothing, and its workers take turns in reading
+//! the topics, whoever comes by (`try_lock`), so that no thread is needed. No task runs before all is loaded to the ends that were there at the start.
+//! There are no changelogs and no committed offsets: the topics are the log, and the position is in the store, in one batch with the rows; after a crash the tail
+//! is read again. A store of another plan or another topic, or older than the tombstones, is built anew.
+//!
+//! *Invariant*: once loaded, what tasks see never goes back, until the process ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::super::task::{GlobalRows, InputRecord, TaskPlan};
+use super::super::{BadRecord, fingerprint};
+use super::WorkerShared;
+use super::trouble::{Backoff, Trouble};
+use crate::formats::{FormatError, SchemaSource};
+use crate::log::{Fetched, Fetcher, FetcherConfig};
+use crate::state::{ChangelogPosition, SharedRows, Store, StorePosition};
+use crate::topology::{SourceTopic, Topology};
+use crate::types::{Timestamp, TopicPartition};
+
+/// Records taken from the fetcher at a time.
+const STEP_RECORDS: usize = 4_000;
+/// Rows are written in batches of about this many bytes.
+const BATCH_BYTES: usize = 1 << 20;
+/// Where nothing was there, the topics are looked at again after this, in milliseconds.
+const POLL_MS: i64 = 5;
+/// Topics are asked for new partitions this often, in milliseconds.
+const PARTITIONS_MS: i64 = 60_000;
+/// A store that is still in use is asked for again after this, in milliseconds.
+const STORE_RETRY_MS: i64 = 20;
+/// Kafka's default of `delete.retention.ms`: how long a compacted topic keeps tombstones.
+const DELETE_RETENTION_MS: i64 = 86_400_000;
+
+/// See the module.
+pub struct Globals {
+    loader: Mutex<Loader>,
+    loaded: AtomicBool,
+    users: AtomicUsize,
+}
+
+struct Loader {
+    rows: GlobalRows,
+    /// The topic of each global table.
+    topics: Vec<Arc<str>>,
+    fingerprint: String,
+    open: Option<Open>,
+    backoff: Backoff,
+    next: Timestamp,
+    next_partitions: Timestamp,
+    /// The store was cleared: nothing is loaded before its ends are reached again.
+    anew: bool,
+}
+
+struct Open {
+    path: String,
+    store: Box<dyn Store>,
+    fetcher: Option<Box<dyn Fetcher>>,
+    ids: Vec<ChangelogPosition>,
+    parts: Vec<Part>,
+    unflushed: bool,
+}
+
+/// A partition of a global table's topic.
+struct Part {
+    table: usize,
+    tp: TopicPartition,
+    /// The next offset that is not in the store.
+    next: i64,
+    /// The end when the store was opened.
+    target: i64,
+}
+
+impl Globals {
+    /// The global tables of a topology, for tasks of these plans.
+    ///
+    /// # Errors
+    /// When a format cannot hold its columns, or the registry is away.
+    pub fn new(
+        topology: &Topology,
+        plans: &[Arc<TaskPlan>],
+        bad_record: BadRecord,
+        schemas: &Arc<dyn SchemaSource>,
+    ) -> Result<Arc<Self>, FormatError> {
+        let shown = plans
+            .first()
+            .map_or_else(|| Arc::new(SharedRows::default()), |plan| plan.globals().clone());
+        let topic = |global: &crate::topology::GlobalTable| match &global.source.topic {
+            SourceTopic::External(name) => {
+                let relation = topology.relation(name);
+                relation.map_or_else(|| name.clone(), |relation| relation.topic.name.clone())
+            }
+            SourceTopic::Repartition(_) => global.source.relation.clone(),
+        };
+        Ok(Arc::new(Self {
+            loaded: AtomicBool::new(topology.globals.is_empty()),
+            users: AtomicUsize::new(0),
+            loader: Mutex::new(Loader {
+                rows: GlobalRows::new(topology, bad_record, schemas, shown)?,
+                topics: topology.globals.iter().map(topic).collect(),
+                fingerprint: fingerprint::of_globals(topology),
+                open: None,
+                backoff: Backoff::default(),
+                next: 0,
+                next_partitions: 0,
+                anew: false,
+            }),
+        }))
+    }
+
+    /// Whether tasks may run.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(SeqCst)
+    }
+
+    /// How far a partition of a global table has been read.
+    pub fn position(&self, tp: &TopicPartition) -> Option<i64> {
+        let loader = self.loader.lock();
+        let parts = loader.open.iter().flat_map(|open| &open.parts);
+        parts.filter(|part| part.tp == *tp).map(|part| part.next).min()
+    }
+
+    /// Reads on, unless another worker is at it; true when something was done.
+    pub(super) fn advance(&self, shared: &WorkerShared, now: Timestamp) -> Result<bool, Trouble> {
+        let Some(mut loader) = self.loader.try_lock() else {
+            return Ok(false);
+        };
+        if loader.topics.is_empty() || now < loader.next {
+            return Ok(false);
+        }
+        match loader.step(shared, now) {
+            Ok(busy) => {
+                loader.backoff.reset();
+                if !busy {
+                    loader.next = loader.next.max(now + POLL_MS);
+                }
+                if std::mem::take(&mut loader.anew) {
+                    self.loaded.store(false, SeqCst);
+                }
+                if !self.is_loaded() && loader.is_at_ends() {
+                    self.loaded.store(true, SeqCst);
+                    tracing::info!(
+                        topology = &*shared.deployment.topology.name,
+                        "the global tables are loaded"
+                    );
+                }
+                Ok(busy)
+            }
+            Err(Trouble::Stop(reason)) => Err(Trouble::Stop(reason)),
+            Err(trouble) => {
+                loader.next = now + loader.backoff.next_ms();
+                if loader.backoff.is_notable() {
+                    tracing::warn!(?trouble, "the global tables cannot be read on; they are opened anew");
+                }
+                if let Trouble::Store(error) = &trouble {
+                    // nothing can be looked up in it before it is read again
+                    self.loaded.store(false, SeqCst);
+                    let path = loader.drop_store(shared);
+                    if let Some(path) = path.filter(|_| error.is_corrupt()) {
+                        shared.rebuild_damaged(&path, error)?;
+                    }
+                } else {
+                    loader.close(shared, now);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// A worker begins to use them.
+    pub(super) fn join(shared: &Arc<WorkerShared>) -> GlobalsUser {
+        shared.globals.users.fetch_add(1, SeqCst);
+        GlobalsUser(shared.clone())
+    }
+}
+
+/// A worker that uses the global tables; when the last one ends, their store is closed.
+pub(super) struct GlobalsUser(Arc<WorkerShared>);
+
+impl Drop for GlobalsUser {
+    fn drop(&mut self) {
+        let globals = &self.0.globals;
+        if globals.users.fetch_sub(1, SeqCst) == 1 {
+            let mut loader = globals.loader.lock();
+            if let Some(open) = loader.open.as_mut().filter(|open| open.unflushed)
+                && let Err(error) = open.store.flush()
+            {
+                tracing::debug!(%error, "the global tables were not flushed; their tail is read again");
+            }
+            loader.rows.reset(true);
+            loader.close(&self.0, 0);
+        }
+    }
+}
+
+impl Loader {
+    fn is_at_ends(&self) -> bool {
+        let at_end = |open: &Open| open.fetcher.is_some() && open.parts.iter().all(|part| part.next >= part.target);
+        self.rows.pending_bytes() == 0 && self.open.as_ref().is_some_and(at_end)
+    }
+
+    fn step(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<bool, Trouble> {
+        if self.open.is_none() && !self.open_store(shared, now)? {
+            return Ok(false);
+        }
+        if self.open.as_ref().is_some_and(|open| open.fetcher.is_none()) {
+            self.open_fetcher(shared, now)?;
+            return Ok(true);
+        }
+        if now >= self.next_partitions {
+            self.next_partitions = now + PARTITIONS_MS;
+            self.look_for_partitions(shared, now)?;
+        }
+        self.read(now)
+    }
+
+    /// False while the store is in use elsewhere.
+    fn open_store(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<bool, Trouble> {
+        let path = shared.deployment.names.globals();
+        let taken = match shared.stores.take(&path) {
+            Err(error) if error.is_corrupt() => {
+                shared.rebuild_damaged(&path, &error)?;
+                shared.stores.take(&path)?
+            }
+            taken => taken?,
+        };
+        let Some(store) = taken else {
+            self.next = now + STORE_RETRY_MS;
+            return Ok(false);
+        };
+        self.open = Some(Open {
+            path,
+            store,
+            fetcher: None,
+            ids: Vec::new(),
+            parts: Vec::new(),
+            unflushed: false,
+        });
+        Ok(true)
+    }
+
+    /// Compares the store with the topics, and reads on where it stands.
+    fn open_fetcher(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<(), Trouble> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let admin = shared.log.admin();
+        let names: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
+        let infos = admin.topics(&names)?;
+        open.ids.clear();
+        open.parts.clear();
+        let (mut lows, mut retention_ms) = (Vec::new(), DELETE_RETENTION_MS);
+        for (table, (topic, info)) in self.topics.iter().zip(infos).enumerate() {
+            let Some(info) = info else {
+                return Err(Trouble::Wait(format!("topic {topic} of a global table does not exist")));
+            };
+            let configured = admin.topic_config(topic, &["delete.retention.ms"])?;
+            let configured = configured.iter().find_map(|(_, value)| value.parse::<i64>().ok());
+            retention_ms = retention_ms.min(configured.unwrap_or(DELETE_RETENTION_MS));
+            open.ids.push(ChangelogPosition {
+                topic: topic.clone(),
+                topic_id: info.id.clone(),
+                offset: 0,
+            });
+            for partition in 0..info.partitions {
+                let tp = TopicPartition::new(topic.clone(), partition);
+                let (low, _) = admin.watermarks(&tp)?;
+                let target = admin.stable_end(&tp)?;
+                lows.push(low);
+                open.parts.push(Part {
+                    table,
+                    tp,
+                    next: low,
+                    target,
+                });
+            }
+        }
+        let stored = open.store.position()?;
+        match stored
+            .as_ref()
+            .map(|stored| stale(stored, open, &lows, (&self.fingerprint, now, retention_ms)))
+        {
+            Some(None) => {
+                let stored = stored.unwrap_or_default();
+                for part in &mut open.parts {
+                    part.next = stored_offset(&stored, &part.tp).unwrap_or(part.next);
+                }
+            }
+            Some(Some(reason)) => {
+                tracing::warn!(path = open.path, reason, "the global tables are read anew");
+                open.store.clear()?;
+                self.anew = true;
+            }
+            None => {}
+        }
+        let mut fetcher = shared.log.fetcher(&FetcherConfig {
+            committed_only: true,
+            buffer_bytes: shared.settings.fetch_bytes,
+        })?;
+        for (slot, part) in open.parts.iter().enumerate() {
+            fetcher.assign(slot as u32, &part.tp, part.next)?;
+        }
+        open.fetcher = Some(fetcher);
+        self.next_partitions = now + PARTITIONS_MS;
+        self.rows.reset(false);
+        if self.is_at_ends()
+            && let Some(open) = &self.open
+        {
+            self.rows.show(open.store.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// A topic that has more partitions than are read is opened anew.
+    fn look_for_partitions(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<(), Trouble> {
+        let names: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
+        let infos = shared.log.admin().topics(&names)?;
+        let there: usize = infos.iter().flatten().map(|info| info.partitions.max(0) as usize).sum();
+        if self.open.as_ref().is_some_and(|open| open.parts.len() != there) {
+            self.close(shared, now);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, now: Timestamp) -> Result<bool, Trouble> {
+        let (rows, Some(open)) = (&mut self.rows, &mut self.open) else {
+            return Ok(false);
+        };
+        let Open { fetcher, parts, .. } = open;
+        let Some(fetcher) = fetcher else { return Ok(false) };
+        let mut failed = None;
+        let given = fetcher.poll(STEP_RECORDS, Duration::ZERO, &mut |fetched| {
+            let Fetched::Record(record) = fetched else { return };
+            let Some(part) = parts.get(record.slot as usize).filter(|_| failed.is_none()) else {
+                return;
+            };
+            let input = InputRecord {
+                topic: &part.tp.topic,
+                partition: part.tp.partition,
+                offset: record.offset,
+                timestamp: record.timestamp,
+                key: record.key,
+                value: record.value,
+                headers: record.headers,
+            };
+            failed = rows.take(part.table, &input).err();
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let mut moved = given > 0;
+        for (slot, part) in parts.iter_mut().enumerate() {
+            // also past markers, behind which there is nothing of ours
+            let position = fetcher.position(slot as u32)?.unwrap_or(part.next).max(part.next);
+            moved |= position > part.next && part.next < part.target;
+            part.next = position;
+        }
+        let waits = moved || rows.pending_bytes() > 0;
+        if waits && (given < STEP_RECORDS || rows.pending_bytes() >= BATCH_BYTES) {
+            let position = StorePosition {
+                changelogs: open.ids.clone(),
+                inputs: (open.parts.iter())
+                    .map(|part| (part.tp.topic.clone(), part.tp.partition, part.next))
+                    .collect(),
+                applied_at: now,
+                fingerprint: self.fingerprint.clone(),
+            };
+            rows.apply(open.store.as_mut(), &position)?;
+            open.unflushed = true;
+        }
+        if !moved && std::mem::take(&mut open.unflushed) {
+            open.store.flush_soon()?;
+        }
+        Ok(moved)
+    }
+
+    /// Gives the store back; what was not applied is read again.
+    fn close(&mut self, shared: &WorkerShared, now: Timestamp) {
+        self.rows.reset(false);
+        if let Some(open) = self.open.take() {
+            shared.stores.put(&open.path, open.store, now);
+        }
+    }
+
+    /// Closes the store itself; its path.
+    fn drop_store(&mut self, shared: &WorkerShared) -> Option<String> {
+        self.rows.reset(true);
+        let Open { path, store, .. } = self.open.take()?;
+        drop(store);
+        shared.stores.forget(&path);
+        Some(path)
+    }
+}
+
+fn stored_offset(stored: &StorePosition, tp: &TopicPartition) -> Option<i64> {
+    let found = stored
+        .inputs
+        .iter()
+        .find(|(topic, p, _)| *topic == tp.topic && *p == tp.partition);
+    found.map(|(.., offset)| *offset)
+}
+
+/// Why a store cannot be read on; `None`: it can.
+fn stale(
+    stored: &StorePosition,
+    open: &Open,
+    lows: &[i64],
+    (fingerprint, now, retention_ms): (&str, Timestamp, i64),
+) -> Option<String> {
+    if stored.fingerprint != fingerprint {
+        return Some("their columns or formats have changed".into());
+    }
+    let known = |id: &&ChangelogPosition| stored.changelogs.iter().any(|other| other == *id);
+    if let Some(other) = open.ids.iter().find(|id| !known(id)) {
+        return Some(format!("{} was made anew", other.topic));
+    }
+    if now - stored.applied_at > retention_ms {
+        return Some("deletions since the last start may be gone already".into());
+    }
+    let outside = open.parts.iter().zip(lows).find(|(part, low)| {
+        let offset = stored_offset(stored, &part.tp);
+        offset.is_some_and(|offset| offset < **low || offset > part.target)
+    });
+    outside.map(|(part, _)| format!("the records after the last one read of {} are gone", part.tp))
+}
