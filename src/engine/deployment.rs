@@ -167,6 +167,7 @@ impl Deployment {
         let options = TaskOptions {
             emit: settings.emit,
             bad_record: settings.bad_record,
+            fan_out: settings.fan_out,
             cache_bytes: (settings.buffer_bytes / tasks).max(MIN_CACHE_BYTES),
         };
         let sinks: BTreeMap<NodeId, SinkSchemas> = self.schemas.iter().cloned().enumerate().collect();

@@ -115,7 +115,7 @@ fn owns(op: &Op, store: StoreId) -> bool {
             [join.left, join.right, join.progress].contains(&store) || join.unmatched == Some(store)
         }
         Op::ForeignKeySubscribe(subscribe) => [subscribe.rows, subscribe.versions].contains(&store),
-        Op::ForeignKeyAnswer(answer) => answer.subscribers == store,
+        Op::ForeignKeyAnswer(answer) => [answer.subscribers, answer.fan_outs].contains(&store),
         Op::ForeignKeyJoin(join) => join.results == store,
         Op::GlobalJoin(join) => join.results == Some(store),
         Op::Filter(_)

@@ -69,6 +69,8 @@ pub struct EngineSettings {
     pub purge_interval: Duration,
     /// How often the partitions of inputs are counted: a topology whose input has gained some stops.
     pub partition_check_interval: Duration,
+    /// Answers of a foreign-key join that one change of a right row gives at once; more subscribers are told in chunks of this size, over several commits.
+    pub fan_out: usize,
     /// Where a topology without committed offsets begins.
     pub start_from: StartFrom,
 }
@@ -101,6 +103,7 @@ impl Default for EngineSettings {
             store_flush_interval: Duration::from_secs(10),
             purge_interval: Duration::from_secs(5),
             partition_check_interval: Duration::from_secs(10),
+            fan_out: super::task::FAN_OUT,
             start_from: StartFrom::default(),
         }
     }

@@ -180,6 +180,8 @@ pub struct Mode {
     pub pending: PendingId,
     /// Somebody downstream reads the old rows of its changes. Else only whether there is one counts, and any row may stand for it.
     pub wants_old: bool,
+    /// Answers of a foreign-key join given at once, at most: the others come in chunks of this size.
+    pub fan_out: usize,
 }
 
 /// A node at work.
@@ -268,9 +270,11 @@ impl Operator {
             Op::ForeignKeySubscribe(plan) => {
                 Self::ForeignKeySubscribe(foreign_key_join::subscribe::Subscribe::new(plan.clone()))
             }
-            Op::ForeignKeyAnswer(plan) => {
-                Self::ForeignKeyAnswer(foreign_key_join::answer::Answer::new(plan.clone(), width(1)))
-            }
+            Op::ForeignKeyAnswer(plan) => Self::ForeignKeyAnswer(foreign_key_join::answer::Answer::new(
+                plan.clone(),
+                width(1),
+                mode.fan_out,
+            )),
             Op::ForeignKeyJoin(join) => {
                 // what comes with an answer stands before the right columns
                 let right = width(1).saturating_sub(2);
@@ -339,6 +343,22 @@ impl Operator {
             | Self::ForeignKeyAnswer(_)
             | Self::ForeignKeyJoin(_)
             | Self::Sink(_) => Ok(()),
+        }
+    }
+
+    /// Whether it may have work left when a record is done: see [`Self::go_on`].
+    pub fn leaves_work(&self) -> bool {
+        matches!(self, Self::ForeignKeyAnswer(_))
+    }
+
+    /// Does a bounded piece of the work that records have left; whether there was any.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn go_on(&mut self, ctx: &mut Context<'_>) -> StoreResult<bool> {
+        match self {
+            Self::ForeignKeyAnswer(op) => op.go_on(ctx),
+            _ => Ok(false),
         }
     }
 

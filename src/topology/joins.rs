@@ -108,6 +108,8 @@ pub struct ForeignKeyAnswer {
     pub right: TablePlan,
     /// Who asked for which key: (foreign key, primary key) to the version.
     pub subscribers: StoreId,
+    /// Whose subscribers are still being told of a change: foreign key to how far that has come.
+    pub fan_outs: StoreId,
     /// How many columns the left primary key has.
     pub primary_key: usize,
 }

@@ -114,10 +114,12 @@ impl Wiring<'_> {
 
         let id = self.nodes.len();
         let pairs: Vec<Column> = of_right.key.iter().chain(&schema.key).cloned().collect();
+        let round = vec![SqlType::Bytes, SqlType::Bytes, SqlType::Boolean];
         let answer = ForeignKeyAnswer {
             right: self.table_plan(right.node),
             subscribers: self.store(&name("subscribers"), &pairs, vec![SqlType::Bigint], id),
             primary_key: keys,
+            fan_outs: self.store(&name("fan-outs"), &of_right.key, round, id),
         };
         let answering = RelationSchema {
             key: schema.key.clone(),

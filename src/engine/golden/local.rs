@@ -285,8 +285,11 @@ impl LocalRun {
             .enumerate()
             .filter_map(|(i, input)| Some((record(input)?.timestamp, i)))
             .min();
-        let (Some((_, i)), Some(task)) = (next, task.as_mut()) else {
+        let Some(task) = task.as_mut() else {
             return Ok(false);
+        };
+        let Some((_, i)) = next else {
+            return Ok(task.go_on(self.now)?);
         };
         let input = &inputs[i];
         if let Some(record) = record(input) {

@@ -21,6 +21,8 @@ impl Task {
     /// When the generation before is neither committed nor aborted.
     pub fn prepare_commit(&mut self, now: Timestamp) -> Result<(), TaskError> {
         assert!(self.frozen.is_none(), "a generation is being committed");
+        // a row that was held back may leave work, too
+        self.left = true;
         let mark = self.outbox.mark();
         let metrics = self.metrics.clone();
         self.buffer.begin();
@@ -41,6 +43,46 @@ impl Task {
         self.metrics.changelog_out += (frozen.len() - results) as u64;
         self.frozen = Some(frozen);
         Ok(())
+    }
+
+    /// Does a bounded piece of the work that records have left (subscribers of a foreign-key join that are still to be told); whether there was any. The
+    /// caller goes on with it as with records: until there is none, committing when the buffer is full.
+    ///
+    /// # Errors
+    /// Nothing of the piece stays, and the call may be repeated: see [`TaskError`].
+    pub fn go_on(&mut self, now: Timestamp) -> Result<bool, TaskError> {
+        if self.leaving.is_empty() || !self.left {
+            return Ok(false);
+        }
+        let mut busy = false;
+        for i in 0..self.leaving.len() {
+            let at = self.leaving[i];
+            let mark = self.outbox.mark();
+            self.buffer.begin();
+            let ctx = &mut context(&mut self.buffer, &mut self.work, now);
+            let done = self.nodes[at].operator.go_on(ctx).map_err(Failure::Store);
+            let carried = done.and_then(|more| {
+                let next = self.carry_on(at)?;
+                self.run_rest(next, now)?;
+                Ok(more)
+            });
+            match carried {
+                Ok(more) => busy |= more,
+                Err(failure) => {
+                    self.buffer.rollback();
+                    self.outbox.truncate(mark);
+                    let node = self.clear_work();
+                    let nothing = HeldRow {
+                        key: Row::empty(),
+                        value: None,
+                        timestamp: now,
+                    };
+                    self.bad_row(failure, node, &nothing)?;
+                }
+            }
+        }
+        self.left = busy;
+        Ok(busy)
     }
 
     fn flush(&mut self, now: Timestamp) -> Result<(), TaskError> {

@@ -39,7 +39,7 @@ pub use encode::MAX_DEAD_LETTER_BYTES;
 pub use error::{Reason, Stopped, TaskError};
 pub use global::GlobalRows;
 pub use metrics::{Dropped, TaskMetrics};
-pub use plan::{SinkSchemas, TaskOptions, TaskPlan};
+pub use plan::{FAN_OUT, SinkSchemas, TaskOptions, TaskPlan};
 
 use decode::SourceCodec;
 use encode::{SinkCodec, encode_dead_letter, encode_repartition};
@@ -106,6 +106,9 @@ pub struct Task {
     not_ahead: u32,
     metrics: TaskMetrics,
     work: Work,
+    /// Nodes that leave work when a record is done, and whether there may be any.
+    leaving: Vec<usize>,
+    left: bool,
 }
 
 /// A change on its way: the node and side that take it next.
@@ -151,6 +154,9 @@ impl Task {
                 exit,
             });
         }
+        let leaving = (0..nodes.len())
+            .filter(|at| nodes[*at].operator.leaves_work())
+            .collect();
         Ok(Self {
             buffer: Buffer::new(store, &plan.tables, plan.pending_sets, plan.options.cache_bytes),
             plan,
@@ -165,6 +171,8 @@ impl Task {
             not_ahead: 0,
             metrics: TaskMetrics::default(),
             work: Work::default(),
+            leaving,
+            left: true,
         })
     }
 
@@ -200,6 +208,7 @@ impl Task {
                 self.bad(failure, node, record)?;
             }
         }
+        self.left = true;
         self.metrics.records_in += 1;
         let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
         self.metrics.bytes_in += len(record.key) + len(record.value);
@@ -431,6 +440,7 @@ impl Task {
 
     /// Drops everything that is not committed.
     pub fn abort(&mut self) {
+        self.left = true;
         self.buffer.abort();
         self.outbox.clear();
         if let Some(outbox) = self.frozen.take() {
@@ -458,6 +468,7 @@ impl Task {
     /// The disk; the records are then to be read again.
     pub fn apply_restored(&mut self, position: &StorePosition) -> StoreResult<()> {
         self.restored_bytes = 0;
+        self.left = true;
         self.buffer.apply_restored(&mut self.restored.drain(..), position)
     }
 

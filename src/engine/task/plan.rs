@@ -15,6 +15,9 @@ use crate::topology::{Node, NodeId, Op, StoreId, SubId, TableTableJoin, Topology
 use super::decode::SourceCodec;
 use super::encode::SinkCodec;
 
+/// See [`TaskOptions::fan_out`]: a hundred kilobytes of answers, some milliseconds of work.
+pub const FAN_OUT: usize = 1_000;
+
 /// How tasks work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskOptions {
@@ -24,6 +27,8 @@ pub struct TaskOptions {
     pub bad_record: BadRecord,
     /// Bytes of decoded rows that a task keeps (uncommitted ones beyond it, see [`super::Task::buffered_bytes`]).
     pub cache_bytes: usize,
+    /// Rows that one change of a foreign-key join's right side makes at once, at most; the others come in chunks of this size, over several commits.
+    pub fan_out: usize,
 }
 
 impl Default for TaskOptions {
@@ -32,6 +37,7 @@ impl Default for TaskOptions {
             emit: Emit::default(),
             bad_record: BadRecord::default(),
             cache_bytes: 16 << 20,
+            fan_out: FAN_OUT,
         }
     }
 }
@@ -118,6 +124,7 @@ impl TaskPlan {
                     hold: held[id],
                     pending,
                     wants_old: false,
+                    fan_out: options.fan_out,
                 },
                 users: topology.nodes.iter().flat_map(users).collect(),
                 headers: false,
@@ -308,7 +315,7 @@ fn scanned_stores(topology: &Topology, sub: SubId) -> FxHashSet<StoreId> {
             Op::WindowAggregate(windows) => scanned.extend(windows.stores()),
             Op::StreamStreamJoin(join) => scanned.extend([join.left, join.right].into_iter().chain(join.unmatched)),
             Op::ForeignKeyAnswer(answer) => {
-                scanned.insert(answer.subscribers);
+                scanned.extend([answer.subscribers, answer.fan_outs]);
             }
             _ => {}
         }

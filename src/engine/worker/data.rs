@@ -45,9 +45,27 @@ impl Worker {
         if busy && self.isolate > 0 {
             return Ok(true);
         }
+        if self.isolate == 0 {
+            busy |= self.go_on(now)?;
+        }
         busy |= self.fetch(now, if busy { Duration::ZERO } else { wait }, max)?;
         if self.isolate == 0 || !self.is_dirty() {
             busy |= self.drain_queues(now, max)?;
+        }
+        Ok(busy)
+    }
+
+    /// Work that records have left to do: a bounded piece a task and step, so that records and commits come in between.
+    fn go_on(&mut self, now: Timestamp) -> Result<bool, Trouble> {
+        let mut busy = false;
+        for slot in self.tasks.iter_mut().flatten() {
+            let Some(task) = slot.task.as_mut().filter(|_| slot.life == TaskLife::Running) else {
+                continue;
+            };
+            if task.go_on(now)? {
+                slot.taken += 1;
+                busy = true;
+            }
         }
         Ok(busy)
     }

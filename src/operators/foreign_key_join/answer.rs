@@ -1,21 +1,82 @@
 //! The right side: who asked for which key, and what they are answered.
+//!
+//! A right row may have any number of subscribers, so that telling all of them of a change is no work for one record or one transaction: the first ones are told at once,
+//! the others in chunks that the task asks for between records ([`Answer::go_on`]). How far that has come is a row of a store:
+//!
+//! ```text
+//! fan-outs:  foreign key -> the subscriber told last | where to stop the second time around | whether the end comes first
+//! ```
+//!
+//! What is told is the newest right row, not the one of the change. When the row changes again meanwhile, the round goes on where it is and then comes around to this place:
+//! every subscriber hears of the newest row, and none waits because the row keeps changing.
 
 use crate::state::StoreResult;
 use crate::topology;
 use crate::types::{Change, Row, Timestamp, Value, encode_key, prefix_end};
 
-use super::super::{Context, Newest, OpError, Side, table_plan::row_of};
+use super::super::{Context, Looked, Newest, OpError, Side, table_plan::row_of};
 use super::{is_true, number, part};
+
+/// Rows whose subscribers are being told go on side by side, so many at most; the others wait.
+const ROUNDS_AT_ONCE: usize = 16;
 
 /// See the module above.
 pub struct Answer {
     plan: topology::ForeignKeyAnswer,
     right_width: usize,
+    /// Answers given at once, at most.
+    chunk: usize,
+}
+
+/// How far the subscribers of a right row have been told.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Round {
+    /// The encoded (foreign key, primary key) told last.
+    told: Option<Vec<u8>>,
+    /// Where to stop.
+    until: Option<Vec<u8>>,
+    /// The end of the subscribers comes before that.
+    wraps: bool,
+}
+
+impl Round {
+    fn of(row: &Row) -> Self {
+        let bytes = |at: usize| match row.get(at) {
+            Some(Value::Bytes(bytes)) => Some(bytes.to_vec()),
+            _ => None,
+        };
+        Self {
+            told: bytes(0),
+            until: bytes(1),
+            wraps: is_true(row, 2),
+        }
+    }
+
+    fn row(&self) -> Row {
+        let value = |bytes: &Option<Vec<u8>>| {
+            bytes
+                .as_ref()
+                .map_or(Value::Null, |b| Value::Bytes(b.as_slice().into()))
+        };
+        Row::from([value(&self.told), value(&self.until), Value::Boolean(self.wraps)])
+    }
+
+    /// The row has changed again: everybody is to be told, from here on around.
+    fn again(&mut self) {
+        if let Some(told) = &self.told {
+            self.until = Some(told.clone());
+            self.wraps = true;
+        }
+    }
 }
 
 impl Answer {
-    pub(in crate::operators) fn new(plan: topology::ForeignKeyAnswer, right_width: usize) -> Self {
-        Self { plan, right_width }
+    pub(in crate::operators) fn new(plan: topology::ForeignKeyAnswer, right_width: usize, chunk: usize) -> Self {
+        Self {
+            plan,
+            right_width,
+            chunk: chunk.max(1),
+        }
     }
 
     pub(in crate::operators) fn process(
@@ -27,7 +88,7 @@ impl Answer {
         match (side, &change.new) {
             (0, Some(asking)) => self.asked(&change, asking, ctx),
             (0, None) => Ok(()),
-            _ => Ok(self.changed(&change, ctx)?),
+            _ => Ok(self.changed(change, ctx)?),
         }
     }
 
@@ -56,18 +117,98 @@ impl Answer {
         Ok(())
     }
 
-    /// A right row has changed: all that asked for it hear of it.
-    fn changed(&self, change: &Change, ctx: &mut Context<'_>) -> StoreResult<()> {
-        let mut from = Vec::new();
-        encode_key(&change.key, &mut from);
-        let to = prefix_end(&from);
-        let (keys, out) = (change.key.len(), &mut *ctx.out);
+    /// A right row has changed: all that asked for it hear of it, the first ones at once.
+    fn changed(&self, change: Change, ctx: &mut Context<'_>) -> StoreResult<()> {
+        let slot = ctx.buffer.load(self.plan.fan_outs, &change.key)?;
+        let mut round = ctx.buffer.row(slot).map(Round::of).unwrap_or_default();
+        round.again();
+        let right = Looked {
+            row: change.new,
+            timestamp: change.timestamp,
+        };
+        self.tell(&change.key, round, &right, self.chunk, ctx)
+    }
+
+    /// Tells some more of those that are still to be told; whether there was anybody.
+    pub(in crate::operators) fn go_on(&self, ctx: &mut Context<'_>) -> StoreResult<bool> {
+        let mut rounds = Vec::new();
         ctx.buffer
-            .scan(self.plan.subscribers, &from, to.as_deref(), &mut |pair, row, _| {
-                let primary = part(pair, keys, pair.len());
-                out.push(self.answer(primary, number(row, 0), change.new.as_ref(), change.timestamp));
-                true
-            })
+            .scan(self.plan.fan_outs, &[], None, &mut |key, row, timestamp| {
+                rounds.push((key.clone(), Round::of(row), timestamp));
+                rounds.len() < ROUNDS_AT_ONCE
+            })?;
+        let each = self.chunk.div_ceil(rounds.len().max(1));
+        let busy = !rounds.is_empty();
+        for (key, round, timestamp) in rounds {
+            let mut right = row_of(&self.plan.right, &mut Newest(ctx.buffer), &key, ctx.now)?;
+            if right.row.is_none() {
+                // the deletion's own time is known here only
+                right.timestamp = timestamp;
+            }
+            self.tell(&key, round, &right, each, ctx)?;
+        }
+        Ok(busy)
+    }
+
+    /// Answers up to `most` subscribers of a right row and keeps how far that is; the row of a finished round is deleted.
+    fn tell(&self, key: &Row, mut round: Round, right: &Looked, most: usize, ctx: &mut Context<'_>) -> StoreResult<()> {
+        let mut first = Vec::new();
+        encode_key(key, &mut first);
+        let end = prefix_end(&first);
+        let mut left = most;
+        let finished = loop {
+            let from = round.told.as_deref().map_or_else(|| first.clone(), after);
+            let to = match &round.until {
+                Some(until) if !round.wraps => Some(after(until)),
+                _ => end.clone(),
+            };
+            let (given, last) = self.answers((&from, to.as_deref()), key.len(), right, left, ctx)?;
+            round.told = last.or(round.told);
+            left -= given;
+            if left == 0 {
+                break false;
+            }
+            if !round.wraps {
+                break true;
+            }
+            (round.told, round.wraps) = (None, false);
+        };
+        let slot = ctx.buffer.load(self.plan.fan_outs, key)?;
+        match (finished, ctx.buffer.row(slot).is_some()) {
+            (true, false) => {}
+            (true, true) => {
+                ctx.buffer.put(slot, None, right.timestamp);
+            }
+            (false, _) => {
+                ctx.buffer.put(slot, Some(round.row()), right.timestamp);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers up to `most` subscribers of a range: how many there were, and the last one.
+    fn answers(
+        &self,
+        (from, to): (&[u8], Option<&[u8]>),
+        keys: usize,
+        right: &Looked,
+        most: usize,
+        ctx: &mut Context<'_>,
+    ) -> StoreResult<(usize, Option<Vec<u8>>)> {
+        let out = &mut *ctx.out;
+        let (mut given, mut last) = (0, None);
+        ctx.buffer.scan(self.plan.subscribers, from, to, &mut |pair, row, _| {
+            let primary = part(pair, keys, pair.len());
+            out.push(self.answer(primary, number(row, 0), right.row.as_ref(), right.timestamp));
+            given += 1;
+            if given == most {
+                let mut bytes = Vec::new();
+                encode_key(pair, &mut bytes);
+                last = Some(bytes);
+            }
+            given < most
+        })?;
+        Ok((given, last))
     }
 
     fn answer(&self, primary: Row, version: i64, right: Option<&Row>, timestamp: Timestamp) -> Change {
@@ -80,4 +221,9 @@ impl Answer {
         }
         Change::record(primary, Some(Row::take(&mut values)), timestamp)
     }
+}
+
+/// The first key behind one.
+fn after(key: impl AsRef<[u8]>) -> Vec<u8> {
+    [key.as_ref(), &[0]].concat()
 }

@@ -40,6 +40,7 @@ fn settings(rng: &mut Rng, case: &Case) -> EngineSettings {
         } else {
             Emit::HoldUntilCommit
         },
+        fan_out: 1 + rng.below(3),
         buffer_bytes: if rng.chance(300) { 500 } else { 8 << 20 },
         ..EngineSettings::default()
     }

@@ -1,6 +1,6 @@
 //! A cluster and the processes of one application on it, stepped by one seed: whoever comes next, what goes wrong, when time passes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -271,6 +271,16 @@ impl World {
                     Err(LogError::Retry(text)) => out.push(text),
                     Err(error) => panic!("{error}"),
                 }
+            }
+        }
+        let changelogs = deployment.subs.iter().flat_map(|sub| &sub.changelogs);
+        let rounds = changelogs.filter(|(_, target)| target.topic.ends_with("-fan-outs.changelog"));
+        for (_, target) in rounds {
+            let last: BTreeMap<_, _> = (self.records(&target.topic).into_iter())
+                .map(|record| (record.key, record.value))
+                .collect();
+            if last.values().any(Option::is_some) {
+                out.push(format!("{}: subscribers are still to be told", target.topic));
             }
         }
         for global in &self.topology.globals {

@@ -52,7 +52,7 @@ impl Made {
         })
     }
 
-    fn table(&mut self, name: &str) -> NodeRef {
+    pub(super) fn table(&mut self, name: &str) -> NodeRef {
         let relation = self.relation(name, RelationKind::Table, &["V0", "V1"]);
         self.0.source(relation, TimestampFrom::Record, None)
     }
@@ -244,7 +244,9 @@ proptest! {
         emit in emit(),
         cache in cache(),
         partitions in 1..3i32,
+        fan_out in prop_oneof![Just(1), Just(2), Just(1000)],
     ) {
+        let options = TaskOptions { fan_out, ..options(emit, cache) };
         let kind = if left_join { JoinKind::Left } else { JoinKind::Inner };
         let mut made = Made::new();
         let (l, r) = (made.table("l"), made.table("r"));
@@ -264,7 +266,7 @@ proptest! {
         };
         let values = vec![Expr::Value(0), Expr::Value(1), Expr::Value(width + 1)];
         let three = made.0.project("out", "three", join, schema, values);
-        let mut run = made.run(three, &["F", "L", "R"], options(emit, cache), partitions);
+        let mut run = made.run(three, &["F", "L", "R"], options, partitions);
         let sent = drive(&mut run, &steps);
         let mut tables = tables(&sent);
         let (left, right) = (tables.remove("l").unwrap_or_default(), tables.remove("r").unwrap_or_default());
@@ -283,7 +285,9 @@ proptest! {
         steps in steps(prop_oneof![pairs("l", 6), pairs("r", 3)]),
         emit in emit(),
         cache in cache(),
+        fan_out in prop_oneof![Just(1), Just(1000)],
     ) {
+        let options = TaskOptions { fan_out, ..options(emit, cache) };
         let mut made = Made::new();
         let (l, r) = (made.table("l"), made.table("r"));
         let width = made.0.schema(l).value.len();
@@ -295,7 +299,7 @@ proptest! {
         let columns = (by, vec![Expr::Value(width + 1)], vec![Expr::Value(1)]);
         let again = made.0.repartition("out", "out-groupby".into(), join, columns, None);
         let node = made.0.aggregate("counts", again, vec![count(), sum(0)]);
-        let mut run = made.run(node, &["N", "S"], options(emit, cache), 2);
+        let mut run = made.run(node, &["N", "S"], options, 2);
         let sent = drive(&mut run, &steps);
         let mut tables = tables(&sent);
         let (left, right) = (tables.remove("l").unwrap_or_default(), tables.remove("r").unwrap_or_default());

@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod cost;
+mod fan_out;
 mod globals;
 mod history;
 mod join_oracle;
