@@ -6,6 +6,9 @@
 //! A record of an outer side that meets none waits in a store of its own until stream time, that of both sides, is beyond its window's end and
 //! the grace period; then it is given out without partner. Without a grace period it is given out at once, and again when a partner comes.
 //!
+//! A record of an outer side that has no key can have no partner: it is given out without one at once, and is no part of the join's time (KIP-962). Of an inner side it is
+//! passed over and counted.
+//!
 //! A record that is older than what its side still keeps meets partners that are there, but is not kept; when it meets none and gives no result, it
 //! is counted as late. Old records are deleted some at a time, so that no record pays for many; what still waits for that is not seen.
 
@@ -102,7 +105,8 @@ impl StreamStreamJoin {
 
     pub(super) fn process(&mut self, side: Side, change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
         let side = usize::from(side.min(1));
-        if change.key.has_null() {
+        let keyless = change.key.has_null();
+        if keyless && !self.outer[side] {
             ctx.dropped.push(DropReason::NullKey);
             return Ok(());
         }
@@ -110,6 +114,14 @@ impl StreamStreamJoin {
             ctx.dropped.push(DropReason::NullValue);
             return Ok(());
         };
+        if keyless {
+            let alone = self.alone(side, &change.key, row, change.timestamp);
+            ctx.out.push(Change {
+                headers: change.headers,
+                ..alone
+            });
+            return Ok(());
+        }
         let at = ctx.buffer.load(self.plan.progress, &Row::from([Value::Integer(0)]))?;
         let mut progress = match ctx.buffer.row(at) {
             Some(row) => Progress::of(row)?,

@@ -1,7 +1,8 @@
 //! A stream's records enriched by the table's row of their key: the newest one, or with `FOR SYSTEM_TIME AS OF` the one that was valid at the record's time.
 //! Changes of the table send nothing.
 //!
-//! Records without key or value are passed over and counted, as Kafka Streams does. A record from before the table's history meets nothing, and is
+//! Without key a record meets nothing: a left join gives it out alone, as Kafka Streams does since 3.7 (KIP-962); an inner join passes it over and counts it, and either does so
+//! with a record without value. A record from before the table's history meets nothing, and is
 //! counted as late.
 
 use crate::expr::EvalError;
@@ -32,7 +33,8 @@ impl StreamTableJoin {
         if side != 0 {
             return Ok(());
         }
-        if change.key.has_null() {
+        let keyless = change.key.has_null();
+        if keyless && self.plan.kind == JoinKind::Inner {
             ctx.dropped.push(DropReason::NullKey);
             return Ok(());
         }
@@ -40,7 +42,10 @@ impl StreamTableJoin {
             ctx.dropped.push(DropReason::NullValue);
             return Ok(());
         };
-        let right = self.right(&change.key, left, change.timestamp, ctx)?;
+        let right = match keyless {
+            true => None,
+            false => self.right(&change.key, left, change.timestamp, ctx)?,
+        };
         let widths = (self.left_width, self.right_width);
         if let Some(new) = join_rows(self.plan.kind, Some(left), right.as_ref(), widths) {
             ctx.out.push(Change {

@@ -511,24 +511,6 @@ impl Builder {
         }
     }
 
-    /// A table store that both nodes' rows are computed from. One change of it would reach a join of the two from both sides at once.
-    pub fn common_store(&self, a: NodeRef, b: NodeRef) -> Option<Arc<str>> {
-        let (a, b) = (self.stores_behind(a.0), self.stores_behind(b.0));
-        a.into_iter().find(|store| b.contains(store))
-    }
-
-    fn stores_behind(&self, node: usize) -> Vec<Arc<str>> {
-        let node = &self.nodes[node];
-        match &node.op {
-            Logical::Source { store, .. } => store.iter().cloned().collect(),
-            Logical::Repartition { store: Some(store), .. } => vec![store.clone()],
-            Logical::Aggregate { store, .. } => vec![store.clone()],
-            Logical::ForeignKeyJoin { stores, .. } => vec![stores.clone()],
-            Logical::GlobalJoin { results, .. } if node.kind == RelationKind::Table => vec![results.clone()],
-            _ => node.inputs.iter().flat_map(|i| self.stores_behind(*i)).collect(),
-        }
-    }
-
     /// Whether a group of a table stays when its last row is gone: the property [`EMPTY_GROUPS`].
     pub(super) fn keeps_empty_groups(&self) -> bool {
         self.properties

@@ -18,6 +18,7 @@ mod window;
 mod wire;
 mod wire_global;
 mod wire_joins;
+mod wire_sources;
 
 use std::sync::Arc;
 

@@ -223,14 +223,13 @@ impl TaskPlan {
 /// table with itself, and what stands behind them up to the next store or topic.
 fn held_nodes(topology: &Topology, emit: Emit) -> Vec<bool> {
     let mut held = vec![false; topology.nodes.len()];
-    if emit == Emit::EveryChange {
-        return held;
-    }
+    // a table joined with itself is held back in either mode: its two sides change at once
+    let holds = emit == Emit::HoldUntilCommit;
     for node in &topology.nodes {
         held[node.id] = match node.op {
-            Op::Aggregate(_) => true,
+            Op::Aggregate(_) => holds,
             // a closed window is given out once, at once
-            Op::WindowAggregate(ref windows) => windows.open.is_none(),
+            Op::WindowAggregate(ref windows) => holds && windows.open.is_none(),
             // the stream's side decides; the table is looked up
             Op::StreamTableJoin(_) | Op::GlobalJoin(_) | Op::SelectKey(_) | Op::FlatMap(_) => held[node.inputs[0]],
             // it is the answers that make results, and they come when they come

@@ -58,6 +58,9 @@ struct Loader {
     backoff: Backoff,
     next: Timestamp,
     next_partitions: Timestamp,
+    next_flush: Timestamp,
+    /// What was loaded at the start is on the disk.
+    flushed: bool,
     /// The store was cleared: nothing is loaded before its ends are reached again.
     anew: bool,
 }
@@ -113,6 +116,8 @@ impl Globals {
                 backoff: Backoff::default(),
                 next: 0,
                 next_partitions: 0,
+                next_flush: 0,
+                flushed: false,
                 anew: false,
             }),
         }))
@@ -192,11 +197,7 @@ impl Drop for GlobalsUser {
         let globals = &self.0.globals;
         if globals.users.fetch_sub(1, SeqCst) == 1 {
             let mut loader = globals.loader.lock();
-            if let Some(open) = loader.open.as_mut().filter(|open| open.unflushed)
-                && let Err(error) = open.store.flush()
-            {
-                tracing::debug!(%error, "the global tables were not flushed; their tail is read again");
-            }
+            globals.loaded.store(loader.topics.is_empty(), SeqCst);
             loader.rows.reset(true);
             loader.close(&self.0, 0);
         }
@@ -221,7 +222,24 @@ impl Loader {
             self.next_partitions = now + PARTITIONS_MS;
             self.look_for_partitions(shared, now)?;
         }
-        self.read(now)
+        let moved = self.read(now)?;
+        self.flush(shared, now)?;
+        Ok(moved)
+    }
+
+    /// Flushes the store now and then, and once all is loaded, so that a crash leaves a small tail to read again.
+    fn flush(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<(), Trouble> {
+        let at_ends = self.is_at_ends();
+        let Some(open) = self.open.as_mut().filter(|open| open.unflushed) else {
+            return Ok(());
+        };
+        let first = at_ends && !std::mem::replace(&mut self.flushed, at_ends);
+        if first || now >= self.next_flush {
+            open.store.flush_soon()?;
+            open.unflushed = false;
+            self.next_flush = now + shared.settings.store_flush_interval.as_millis() as i64;
+        }
+        Ok(())
     }
 
     /// False while the store is in use elsewhere.
@@ -375,9 +393,6 @@ impl Loader {
             };
             rows.apply(open.store.as_mut(), &position)?;
             open.unflushed = true;
-        }
-        if !moved && std::mem::take(&mut open.unflushed) {
-            open.store.flush_soon()?;
         }
         Ok(moved)
     }

@@ -4,11 +4,11 @@
 //! absent has its key as value columns, too, which are NULL then; which of several such columns is the key is decided when all joins are
 //! planned (`join_keys`).
 
-use super::Planner;
 use super::join_on::{Equality, On};
 use super::join_window::join_window;
 use super::output::{key_columns, rekeyed};
 use super::query::{JoinedKey, Pipe};
+use super::{Planner, SELF_JOINS};
 use crate::expr::Expr;
 use crate::sql::ast::{Expression, Join, Statement};
 use crate::sql::check::Checker;
@@ -82,17 +82,19 @@ impl Planner<'_> {
     fn refuse_join(&self, left: &Pipe, right: &Pipe, join: &Join) -> Result<(), Problem> {
         let kinds = (self.builder.kind(left.node), self.builder.kind(right.node));
         let (alias, name) = (&right.scope.relations[0].alias, &right.scope.relations[0].name);
-        if left.scope.relations.iter().any(|r| r.name == *name) {
-            return Err(Problem::unsupported(
-                join.right.name.span,
-                format!("joining {name} with itself"),
-            ));
+        let refuses = self
+            .property(SELF_JOINS)
+            .is_some_and(|value| value.eq_ignore_ascii_case("refuse"));
+        if refuses && left.scope.relations.iter().any(|r| r.name == *name) {
+            let message = format!("joining {name} with itself is refused, as {SELF_JOINS} says");
+            return Err(Problem::new(join.right.name.span, message));
         }
         if left.scope.relations.iter().any(|r| r.alias == *alias) {
             return Err(Problem::new(
                 join.right.known_as().span,
                 format!("{alias} is used twice in this query"),
-            ));
+            )
+            .hint("give one of them another name: JOIN name AS other"));
         }
         self.refuse_kafka_values(left, right, join)?;
         match kinds {
@@ -200,11 +202,6 @@ impl Planner<'_> {
             // equal keys in different partitions find each other like foreign keys
             _ => How::ForeignKey { by_key },
         };
-        let common = self.builder.common_store(left.node, right.node);
-        if let (Some(store), How::Tables) = (common, how) {
-            let what = format!("a join whose two sides both come from the table {store}");
-            return Err(Problem::unsupported(join.span, what));
-        }
         Ok(Sides {
             left,
             right,

@@ -42,11 +42,15 @@ pub const EXPRESSION_ERRORS: &str = "millstream.expression.errors";
 /// What a comparison with NULL gives: `null`, the default, or `false`, as in ksqlDB.
 pub const NULL_COMPARISONS: &str = "millstream.null.comparisons";
 
-/// The settings under which expressions give what they give in ksqlDB.
-pub const AS_KSQLDB: [(&str, &str); 3] = [
+/// What becomes of a join of a relation with itself: `allow`, the default, or `refuse`, as in ksqlDB.
+pub const SELF_JOINS: &str = "millstream.self.joins";
+
+/// The settings under which a file gives what it gives in ksqlDB.
+pub const AS_KSQLDB: [(&str, &str); 4] = [
     (EXPRESSION_ERRORS, "null"),
     (NULL_COMPARISONS, "false"),
     (EMPTY_GROUPS, "keep"),
+    (SELF_JOINS, "refuse"),
 ];
 
 /// What a name of the file stands for.
@@ -192,6 +196,7 @@ impl<'a> Planner<'a> {
             (EXPRESSION_ERRORS, ["null", "dead-letter"]),
             (NULL_COMPARISONS, ["null", "false"]),
             (EMPTY_GROUPS, ["delete", "keep"]),
+            (SELF_JOINS, ["allow", "refuse"]),
         ] {
             let right = value.eq_ignore_ascii_case(a) || value.eq_ignore_ascii_case(b);
             if name.eq_ignore_ascii_case(known) && !right {

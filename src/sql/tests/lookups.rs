@@ -114,7 +114,10 @@ fn a_global_table_is_joined_where_the_other_side_is() {
     let topology = topology(&text);
     let globals: Vec<&str> = topology.globals.iter().map(|global| &*global.source.relation).collect();
     assert_eq!(globals, ["G"]);
-    let rekeyed = topology.nodes.iter().filter(|node| matches!(node.op, Op::Repartition(_)));
+    let rekeyed = topology
+        .nodes
+        .iter()
+        .filter(|node| matches!(node.op, Op::Repartition(_)));
     let rekeyed: Vec<&str> = rekeyed.map(|node| &*node.name).collect();
     assert_eq!(rekeyed, ["N-groupby"], "no side of a join is re-keyed");
     assert_eq!(topology.view("G"), None);
@@ -164,4 +167,28 @@ fn what_a_global_table_cannot_do_is_told() {
     ] {
         assert_eq!(refused(statement), expected, "{statement}");
     }
+}
+
+#[test]
+fn a_relation_is_joined_with_itself_under_another_name() {
+    for statement in [
+        "CREATE STREAM o AS SELECT a.id, a.name, b.name AS other FROM s a JOIN s b WITHIN 1 HOUR ON a.id = b.id;",
+        "CREATE TABLE o AS SELECT t.id, t.name, b.name AS other FROM t JOIN t b ON t.id = b.id;",
+        "CREATE TABLE o AS SELECT a.id, a.name, b.name AS boss FROM t a LEFT JOIN t b ON CAST(a.n AS INT) = b.id;",
+    ] {
+        topology(&format!("{SOURCES}{statement}"));
+        let as_in_ksqldb = format!("SET 'millstream.self.joins' = 'refuse'; {SOURCES}{statement}");
+        let all = compiled("test.sql", &as_in_ksqldb).expect_err("refused");
+        assert!(
+            all[0]
+                .message
+                .contains("with itself is refused, as millstream.self.joins says"),
+            "{}",
+            all[0]
+        );
+    }
+    assert_eq!(
+        refused("CREATE TABLE o AS SELECT t.id, t.name FROM t JOIN t ON t.id = t.id;"),
+        "T is used twice in this query | give one of them another name: JOIN name AS other"
+    );
 }

@@ -40,7 +40,6 @@ fn settings(rng: &mut Rng, case: &Case) -> EngineSettings {
         } else {
             Emit::HoldUntilCommit
         },
-        fan_out: 1 + rng.below(3),
         buffer_bytes: if rng.chance(300) { 500 } else { 8 << 20 },
         ..EngineSettings::default()
     }
@@ -49,7 +48,10 @@ fn settings(rng: &mut Rng, case: &Case) -> EngineSettings {
 impl<'a> CaseRun<'a> {
     fn new(case: &Case, topology: Topology, schemas: &'a Arc<dyn SchemaSource>, seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0xca5e);
-        let settings = settings(&mut rng, case);
+        let settings = EngineSettings {
+            fan_out: 1 + seed as usize % 3,
+            ..settings(&mut rng, case)
+        };
         let faults = Faults {
             lost_request: rng.below(20) as u32,
             lost_answer: rng.below(20) as u32,

@@ -279,6 +279,79 @@ proptest! {
         prop_assert_eq!(&final_rows(&run, "out"), &expected, "the topic's last record a key");
     }
 
+    /// t.V0 is a key of t itself: a row and the one that it points to change at once.
+    #[test]
+    fn a_foreign_key_to_the_table_itself(
+        steps in steps(pairs("t", 4)),
+        left_join in any::<bool>(),
+        emit in emit(),
+        cache in cache(),
+        partitions in 1..3i32,
+        fan_out in prop_oneof![Just(1), Just(1000)],
+    ) {
+        let options = TaskOptions { fan_out, ..options(emit, cache) };
+        let kind = if left_join { JoinKind::Left } else { JoinKind::Inner };
+        let mut made = Made::new();
+        let t = made.table("t");
+        let width = made.0.schema(t).value.len();
+        let join = made.0.foreign_key_join(AT, (t, t), kind, vec![Expr::Value(0)]);
+        let schema = RelationSchema {
+            key: made.0.schema(join).key.clone(),
+            value: ["F", "L", "R"].map(|name| Column::new(name, BIGINT)).to_vec(),
+        };
+        let values = vec![Expr::Value(0), Expr::Value(1), Expr::Value(width + 1)];
+        let three = made.0.project("out", "three", join, schema, values);
+        let mut run = made.run(three, &["F", "L", "R"], options, partitions);
+        let sent = drive(&mut run, &steps);
+        let table = tables(&sent).remove("t").unwrap_or_default();
+        let row = |(key, row): (&i64, &Vec<i64>)| {
+            let found = table.get(&row[0]).map(|right| right[1]);
+            (left_join || found.is_some()).then(|| (*key, vec![Some(row[0]), Some(row[1]), found]))
+        };
+        let expected: BTreeMap<i64, Vec<Option<i64>>> = table.iter().filter_map(row).collect();
+        prop_assert_eq!(&view(&run, "out"), &expected, "the view");
+        prop_assert_eq!(&final_rows(&run, "out"), &expected, "the topic's last record a key");
+    }
+
+    /// Both sides from one store, one of them filtered, and a count of it by what the row holds: what is taken back is what was given out.
+    #[test]
+    fn a_table_joined_with_itself(
+        steps in steps(pairs("t", 5)),
+        kind in kind(),
+        emit in emit(),
+        cache in cache(),
+    ) {
+        let mut made = Made::new();
+        let t = made.table("t");
+        let width = made.0.schema(t).value.len();
+        let some = made.0.filter("some", t, greater(1, 0));
+        let join = made.0.join("out", "join", t, some, kind);
+        let by = RelationSchema {
+            key: vec![Column::new("K", BIGINT)],
+            value: vec![Column::new("L", BIGINT), Column::new("R", BIGINT)],
+        };
+        let columns = (by, vec![Expr::Value(0)], vec![Expr::Value(1), Expr::Value(width + 1)]);
+        let again = made.0.repartition("out", "out-groupby".into(), join, columns, None);
+        let node = made.0.aggregate("sums", again, vec![count(), sum(0), sum(1)]);
+        let mut run = made.run(node, &["N", "L", "R"], options(emit, cache), 2);
+        let sent = drive(&mut run, &steps);
+        let table = tables(&sent).remove("t").unwrap_or_default();
+        let mut groups: BTreeMap<i64, Vec<Option<i64>>> = BTreeMap::new();
+        for row in table.values() {
+            let right = (row[1] > 0).then_some(row[1]);
+            // the left side has whatever the right one has
+            if right.is_none() && matches!(kind, JoinKind::Inner | JoinKind::Right) {
+                continue;
+            }
+            let group = groups.entry(row[0]).or_insert_with(|| vec![Some(0), Some(0), Some(0)]);
+            for (at, add) in [(0, 1), (1, row[1]), (2, right.unwrap_or(0))] {
+                group[at] = group[at].map(|sum| sum + add);
+            }
+        }
+        prop_assert_eq!(&view(&run, "out"), &groups, "the view");
+        prop_assert_eq!(&final_rows(&run, "out"), &groups, "the topic's last record a key");
+    }
+
     /// A count of a foreign-key join by what the right row holds: the old rows that it takes back are those that it gave out.
     #[test]
     fn a_count_of_a_foreign_key_join(

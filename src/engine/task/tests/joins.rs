@@ -8,7 +8,7 @@ fn a_stream_meets_the_newest_row_of_the_table() {
         (JoinKind::Inner, vec!["1=10,5@2", "1=11,6@4"]),
         (
             JoinKind::Left,
-            vec!["1=9,null@0", "1=10,5@2", "1=11,6@4", "1=12,null@6"],
+            vec!["1=9,null@0", "1=10,5@2", "1=11,6@4", "1=12,null@6", "=1,null@8"],
         ),
     ] {
         let mut b = Builder::new();
