@@ -1,8 +1,9 @@
 //! CAST, implicit and explicit: which types become which, and how. A value that cannot be converted is an error of its row that names value and
 //! type.
 
-use super::{EvalError, display::literal, time_text};
-use crate::types::{Decimal, MAX_PRECISION, SqlType, Value, double_to_string, map_value};
+use super::functions::text_with_fields;
+use super::{EvalError, Expr, display::literal, text::text_of, time_text};
+use crate::types::{Decimal, MAX_PRECISION, SqlType, Value, map_value};
 
 /// Precision and scale with which an exact number takes part in decimal arithmetic.
 pub fn decimal_of(sql_type: &SqlType) -> Option<(u8, u8)> {
@@ -90,6 +91,21 @@ pub fn can_cast(from: &SqlType, to: &SqlType) -> bool {
     }
 }
 
+/// CAST of an expression whose type is known: the text of a STRUCT has the names of its fields, which only the type knows.
+pub fn cast_of(expr: Expr, from: &SqlType, to: &SqlType) -> Expr {
+    fn has_fields(sql_type: &SqlType) -> bool {
+        match sql_type {
+            SqlType::Struct(_) => true,
+            SqlType::Array(item) | SqlType::Map(_, item) => has_fields(item),
+            _ => false,
+        }
+    }
+    if *to == SqlType::String && has_fields(from) {
+        return Expr::Call(text_with_fields(expr, from));
+    }
+    Expr::Cast(expr.into(), to.clone())
+}
+
 fn failed(value: &Value, to: &SqlType) -> EvalError {
     EvalError::new(format!("cannot cast {} to {to}", literal(value)))
 }
@@ -110,7 +126,7 @@ pub fn cast_value(value: &Value, to: &SqlType) -> Result<Value, EvalError> {
         SqlType::Decimal { precision, scale } => to_decimal(value)
             .and_then(|d| d.fit(*precision, *scale).ok())
             .map(Value::Decimal),
-        SqlType::String => Some(Value::string(to_text(value))),
+        SqlType::String => Some(Value::string(text_of(value, None))),
         SqlType::Bytes => matches!(value, Value::Bytes(_)).then(|| value.clone()),
         SqlType::Date | SqlType::Time | SqlType::Timestamp => to_time(value, to),
         SqlType::Array(item) => match value {
@@ -171,8 +187,19 @@ fn to_f64(value: &Value) -> Option<f64> {
         Value::Bigint(n) => Some(*n as f64),
         Value::Double(x) => Some(*x),
         Value::Decimal(d) => Some(d.to_f64()),
-        Value::String(s) => s.trim().parse().ok(),
+        Value::String(s) => double_of(s.trim()),
         _ => None,
+    }
+}
+
+/// A number's text, or one of the words that Java has for the others: Rust knows more of them.
+fn double_of(text: &str) -> Option<f64> {
+    match text {
+        "NaN" => Some(f64::NAN),
+        "Infinity" | "+Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ if text.contains(|c: char| c.is_alphabetic() && !matches!(c, 'e' | 'E')) => None,
+        _ => text.parse().ok(),
     }
 }
 
@@ -199,29 +226,5 @@ fn to_time(value: &Value, to: &SqlType) -> Option<Value> {
         (Value::String(s), SqlType::Time) => time_text::parse_time(s).map(Value::Time),
         (Value::String(s), SqlType::Timestamp) => time_text::parse_timestamp(s).map(Value::Timestamp),
         _ => None,
-    }
-}
-
-/// The text of a value: what CAST to STRING gives, and what prints inside collections.
-fn to_text(value: &Value) -> String {
-    let list = |parts: Vec<String>| parts.join(", ");
-    match value {
-        Value::Null => "null".into(),
-        Value::Boolean(b) => b.to_string(),
-        Value::Integer(n) => n.to_string(),
-        Value::Bigint(n) => n.to_string(),
-        Value::Double(x) => double_to_string(*x),
-        Value::Decimal(d) => d.to_string(),
-        Value::String(s) => s.to_string(),
-        Value::Bytes(_) => literal(value),
-        Value::Date(days) => time_text::date_to_string(*days),
-        Value::Time(ms) => time_text::short_time(*ms),
-        Value::Timestamp(ms) => time_text::timestamp_to_string(*ms),
-        Value::Array(items) => format!("[{}]", list(items.iter().map(to_text).collect())),
-        Value::Map(entries) => {
-            let entry = |(k, v): &(Value, Value)| format!("{}={}", to_text(k), to_text(v));
-            format!("{{{}}}", list(entries.iter().map(entry).collect()))
-        }
-        Value::Struct(fields) => format!("Struct{{{}}}", list(fields.iter().map(to_text).collect())),
     }
 }

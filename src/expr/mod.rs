@@ -15,13 +15,14 @@ pub mod functions;
 mod lambda;
 mod like;
 mod table_function;
+mod text;
 mod time_text;
 
 pub use crate::types::double_to_string;
 pub use aggregate::elements::{ElementScan, Elements, MemoryElements, NoElements};
 pub use aggregate::{AGGREGATES, AggregateCall, AggregateDoc, AggregateFunction, Element};
 pub use arithmetic::{ArithmeticOp, arithmetic_type};
-pub use cast::{can_cast, cast_value, common_type, decimal_of, widens};
+pub use cast::{can_cast, cast_of, cast_value, common_type, decimal_of, widens};
 pub use compare::{CompareOp, comparable};
 pub use functions::{FunctionCall, Signature};
 pub use lambda::Lambda;

@@ -3,7 +3,7 @@
 use super::ast::Literal;
 use super::check::Typed;
 use super::diagnostic::{Problem, Span};
-use crate::expr::{CompareOp, EvalContext, Expr, can_cast, cast_value, common_type, comparable};
+use crate::expr::{CompareOp, EvalContext, Expr, can_cast, cast_of, cast_value, common_type, comparable};
 use crate::types::{Decimal, SqlType, StructField, Value};
 
 type Checked<T> = Result<T, Problem>;
@@ -172,7 +172,7 @@ pub(super) fn convert(expr: Expr, to: &SqlType, from: Option<&SqlType>) -> Expr 
         None => expr,
         Some(from) if from == to => expr,
         Some(from @ SqlType::Struct(_)) if matches!(to, SqlType::Struct(_)) => by_fields(expr, from, to),
-        Some(_) => fold(Expr::Cast(expr.into(), to.clone())),
+        Some(from) => fold(cast_of(expr, from, to)),
     }
 }
 

@@ -3,6 +3,7 @@
 use rustc_hash::FxHashSet;
 
 use super::{CallContext, EvalError, Signature, Ty, length, number, text};
+use crate::expr::text::in_hash_order;
 use crate::expr::{CompareOp, cast_value, comparable};
 use crate::types::{SqlType, StructField, Value, map_value};
 
@@ -55,7 +56,7 @@ functions! {
         ["AS_MAP(ARRAY['a', 'b'], ARRAY[1, 2])" => "MAP('a' := 1, 'b' := 2)"];
     "ELT"(I, S) -> S, elt, "The nth of the following arguments; NULL outside.", ["ELT(2, 'a', 'b')" => "'b'"] .variadic() .sees_nulls();
     "ENTRIES"(Ty::Map(&S, &V), Ty::Boolean) -> Ty::Array(&Ty::Entry(&V)), entries,
-        "The entries of a map as an array of STRUCTs with fields K and V. They come in the order of the keys, sorted or not.",
+        "The entries of a map as an array of STRUCTs with fields K and V. Sorted they come in the order of the keys, else in that of Java's HashMap, as in ksqlDB.",
         ["ENTRIES(MAP('b' := 2, 'a' := 1), TRUE)" => "ARRAY[STRUCT(K := 'a', V := 1), STRUCT(K := 'b', V := 2)]"] .computed(entry_array);
     "FIELD"(S, S) -> I, field, "The position of the first argument among the following; 0 if it is not there.",
         ["FIELD('b', 'a', 'b')" => "2"] .variadic() .sees_nulls();
@@ -63,10 +64,10 @@ functions! {
     "GENERATE_SERIES"(L, L) -> Ty::Array(&L), series, SERIES, [];
     "GENERATE_SERIES"(I, I, I) -> Ty::Array(&I), series, SERIES_BY, ["GENERATE_SERIES(0, 5, 2)" => "ARRAY[0, 2, 4]"];
     "GENERATE_SERIES"(L, L, I) -> Ty::Array(&L), series, SERIES_BY, [];
-    "MAP_KEYS"(MAP) -> Ty::Array(&K), |a, _| Ok(side(&a[0], |(k, _)| k)), "The keys of a map.", ["MAP_KEYS(MAP('a' := 1))" => "ARRAY['a']"];
+    "MAP_KEYS"(MAP) -> Ty::Array(&K), |a, _| Ok(side(&a[0], |(k, _)| k)), "The keys of a map, in the order of Java's HashMap, as in ksqlDB.", ["MAP_KEYS(MAP('a' := 1))" => "ARRAY['a']"];
     "MAP_UNION"(MAP, MAP) -> MAP, map_union, "The entries of both maps; of a key in both, the second one's value. NULL if both are NULL.",
         ["MAP_UNION(MAP('a' := 1, 'b' := 2), MAP('a' := 5))" => "MAP('a' := 5, 'b' := 2)"] .sees_nulls();
-    "MAP_VALUES"(MAP) -> Ty::Array(&V), |a, _| Ok(side(&a[0], |(_, v)| v)), "The values of a map, in the order of the keys.",
+    "MAP_VALUES"(MAP) -> Ty::Array(&V), |a, _| Ok(side(&a[0], |(_, v)| v)), "The values of a map, in the order of MAP_KEYS.",
         ["MAP_VALUES(MAP('a' := 1))" => "ARRAY[1]"];
     "SLICE"(ARRAY, I, I) -> ARRAY, slice, "The items from one position to another, both included and counted from 1; NULL outside of the array.",
         ["SLICE(ARRAY[1, 2, 3, 4], 2, 3)" => "ARRAY[2, 3]"] .sees_nulls();
@@ -247,7 +248,12 @@ fn entries(args: &[Value], _: &CallContext<'_>) -> Result {
     Ok(match &args[0] {
         Value::Map(entries) => {
             let entry = |(k, v): &(Value, Value)| Value::Struct([k.clone(), v.clone()].into());
-            Value::Array(entries.iter().map(entry).collect())
+            let sorted = args[1] == Value::Boolean(true);
+            Value::Array(if sorted {
+                entries.iter().map(entry).collect()
+            } else {
+                in_hash_order(entries).into_iter().map(entry).collect()
+            })
         }
         _ => Value::Null,
     })
@@ -297,7 +303,7 @@ fn series(args: &[Value], call: &CallContext<'_>) -> Result {
 
 fn side(map: &Value, pick: fn(&(Value, Value)) -> &Value) -> Value {
     match map {
-        Value::Map(entries) => Value::Array(entries.iter().map(|e| pick(e).clone()).collect()),
+        Value::Map(entries) => Value::Array(in_hash_order(entries).into_iter().map(|e| pick(e).clone()).collect()),
         _ => Value::Null,
     }
 }

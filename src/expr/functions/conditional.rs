@@ -1,7 +1,8 @@
 //! Functions about NULL, choice and the handling of bad rows.
 
-use super::{CallContext, EvalError, Signature, Ty, text};
-use crate::expr::{cast_value, common_type};
+use super::{CallContext, EvalError, FunctionCall, Resolved, Signature, Ty, text};
+use crate::expr::text::text_of;
+use crate::expr::{Expr, cast_value, common_type};
 use crate::types::{SqlType, Value};
 
 type Result = std::result::Result<Value, EvalError>;
@@ -85,4 +86,23 @@ fn require(args: &[Value], _: &CallContext<'_>) -> Result {
         return Err(EvalError::new(text(&args[1])));
     }
     Ok(args[0].clone())
+}
+
+/// CAST to STRING of a value with fields in it, whose names are part of the text. It has no name in SQL.
+static CAST_TO_STRING: Signature = Signature::new(
+    "CAST_TO_STRING",
+    &[T],
+    Ty::String,
+    |args, call| Ok(Value::string(text_of(&args[0], call.params.first()))),
+    "",
+);
+
+/// An expression of a type as its text, where the type has fields.
+pub(in crate::expr) fn text_with_fields(expr: Expr, from: &SqlType) -> FunctionCall {
+    let resolved = Resolved {
+        function: &CAST_TO_STRING,
+        params: vec![from.clone()],
+        sql_type: SqlType::String,
+    };
+    FunctionCall::new(resolved, vec![expr], 0)
 }

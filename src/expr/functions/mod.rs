@@ -33,6 +33,7 @@ mod url;
 use super::lambda::Closure;
 use super::{EvalContext, EvalError, Expr};
 use crate::types::{SqlType, Timestamp, Value};
+pub(super) use conditional::text_with_fields;
 pub use resolve::{Arg, Chosen, Resolved, choose, resolve};
 
 /// What a parameter takes, or a function gives.
