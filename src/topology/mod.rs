@@ -12,6 +12,7 @@ mod global;
 mod history;
 mod joins;
 mod logical;
+mod lookups;
 mod prune;
 mod relation;
 mod window;
