@@ -178,7 +178,7 @@ impl Queue {
     }
 
     /// The next records of an input, `most` of them, to look at before they are taken; empty until those of the last time are taken.
-    pub fn ahead(&mut self, input: usize, most: usize) -> impl Iterator<Item = &Queued> + Clone {
+    pub fn ahead(&mut self, input: usize, most: usize) -> impl Iterator<Item = &Queued> {
         let queue = &mut self.inputs[input];
         let new = if queue.seen == 0 {
             most.min(queue.records.len())

@@ -177,6 +177,13 @@ impl HeadersRef<'_> {
 pub enum Fetched<'a> {
     /// A record.
     Record(RecordRef<'a>),
+    /// Keys of a slot's records that come next, of many at once, for who wants to prepare. A hint: they may be fewer, and come all the same.
+    Ahead {
+        /// The slot.
+        slot: u32,
+        /// The keys of those that have one.
+        keys: &'a [&'a [u8]],
+    },
     /// The end of the slot's partition was reached: nothing is left to read at this moment.
     End {
         /// The slot.

@@ -222,13 +222,8 @@ impl Task {
     ///
     /// # Panics
     /// As [`Self::process`].
-    pub fn look_ahead<'a>(
-        &mut self,
-        sources: &[NodeId],
-        keys: impl Iterator<Item = &'a [u8]> + Clone,
-    ) -> StoreResult<()> {
-        let mut keys = keys.peekable();
-        if keys.peek().is_none() {
+    pub fn look_ahead(&mut self, sources: &[NodeId], keys: &[&[u8]]) -> StoreResult<()> {
+        if keys.is_empty() {
             return Ok(());
         }
         if self.not_ahead > 0 {
@@ -243,7 +238,7 @@ impl Task {
             if stores.is_empty() {
                 continue;
             }
-            let keys: Vec<Row> = keys.clone().filter_map(|key| codec.key(key)).collect();
+            let keys: Vec<Row> = keys.iter().filter_map(|key| codec.key(key)).collect();
             for &store in stores {
                 missing += self.buffer.preload(store, &keys)?;
                 read += keys.len();

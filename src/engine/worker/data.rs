@@ -193,7 +193,7 @@ impl Worker {
 fn hand_over(fetched: Fetched<'_>, routes: &Routes, tasks: &mut [Option<TaskSlot>], pass: Pass<'_>, after: &mut After) {
     let number = match &fetched {
         Fetched::Record(record) => record.slot,
-        Fetched::End { slot } => *slot,
+        Fetched::End { slot } | Fetched::Ahead { slot, .. } => *slot,
     };
     let Some(route) = routes.get(number) else { return };
     let Some(slot) = tasks.get_mut(route.task).and_then(Option::as_mut) else {
@@ -219,6 +219,9 @@ fn hand_over(fetched: Fetched<'_>, routes: &Routes, tasks: &mut [Option<TaskSlot
                 after.flows.push((route, flow));
             }
         }
+        (Fetched::Ahead { keys, .. }, None) => look_ahead(slot, route.part, keys, after),
+        // what waits in queues is looked at when its turn comes nearer
+        (Fetched::Ahead { .. }, Some(_)) => {}
         (Fetched::Record(record), None) => {
             give(route, slot, &input_parts(&record), pass, after);
         }
@@ -253,12 +256,12 @@ fn drain_queue(at: usize, slot: &mut TaskSlot, mut left: usize, pass: Pass<'_>, 
         if slot.inputs[part].stalled_until.is_some() {
             return left;
         }
-        if let Some(task) = &mut slot.task {
-            let keys = queue.ahead(part, LOOK_AHEAD).filter_map(Queued::key);
-            if let Err(error) = task.look_ahead(&slot.inputs[part].sources, keys) {
-                after.trouble = Some(TaskError::Store(error).into());
-                return left;
-            }
+        let keys: Vec<&[u8]> = queue.ahead(part, LOOK_AHEAD).filter_map(Queued::key).collect();
+        if let Some(task) = &mut slot.task
+            && let Err(error) = task.look_ahead(&slot.inputs[part].sources, &keys)
+        {
+            after.trouble = Some(TaskError::Store(error).into());
+            return left;
         }
         let Some((record, flow)) = queue.pop(part) else {
             return left;
@@ -284,6 +287,14 @@ fn drain_queue(at: usize, slot: &mut TaskSlot, mut left: usize, pass: Pass<'_>, 
         left -= 1;
     }
     left
+}
+
+fn look_ahead(slot: &mut TaskSlot, part: usize, keys: &[&[u8]], after: &mut After) {
+    if let Some(task) = &mut slot.task
+        && let Err(error) = task.look_ahead(&slot.inputs[part].sources, keys)
+    {
+        after.trouble = Some(TaskError::Store(error).into());
+    }
 }
 
 /// Gives one record to its task; false when it was not taken.

@@ -25,6 +25,8 @@ use crate::types::TopicPartition;
 
 /// What a fetched message costs beside its bytes, measured: librdkafka counts only the bytes.
 const MESSAGE_BYTES: usize = 400;
+/// Records of one partition in a row for which it is worth telling their keys ahead.
+const WORTH_TELLING: usize = 32;
 /// The longest wait in one piece, so that closing is noticed.
 const WAIT: Duration = Duration::from_millis(100);
 
@@ -128,6 +130,22 @@ impl KafkaFetcher {
         })?;
         self.last = Some((place, slot));
         Some(slot)
+    }
+
+    /// Tells the keys of the records that are about to be handed out.
+    fn tell_ahead(&mut self, batch: &Batch, sink: &mut dyn FnMut(Fetched<'_>)) {
+        for run in batch.waiting().chunk_by(|a, b| a.place() == b.place()) {
+            if run.len() < WORTH_TELLING {
+                continue;
+            }
+            let Some(slot) = self.slot_of(&run[0]) else { continue };
+            let given = |state: &Slot| !state.paused && state.aside.is_empty();
+            if self.slots.get(&slot).is_some_and(given) {
+                let records = run.iter().filter(|message| message.code() == raw::OK);
+                let keys: Vec<&[u8]> = records.filter_map(Message::key).collect();
+                sink(Fetched::Ahead { slot, keys: &keys });
+            }
+        }
     }
 
     /// Hands one message out or puts it aside. Returns how many records it was.
@@ -308,6 +326,7 @@ impl Fetcher for KafkaFetcher {
         };
         let mut batch = std::mem::replace(&mut self.batch, Batch::empty());
         batch.fill(&self.queue, max.saturating_sub(given), wait);
+        self.tell_ahead(&batch, sink);
         let mut failed = None;
         for message in &mut batch {
             match self.give(message, sink) {

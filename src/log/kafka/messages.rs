@@ -13,6 +13,7 @@ use crate::types::Headers;
 pub(super) const BATCH: usize = 4096;
 
 /// A message or an error that a partition's fetching gave.
+#[repr(transparent)]
 pub(super) struct Message(NonNull<sys::rd_kafka_message_t>);
 
 // SAFETY: a fetched message belongs to whom it was given; the rest is reference counts that lock themselves
@@ -46,6 +47,13 @@ impl Message {
     /// A record's offset; for the end of a partition, the next offset to be written.
     pub(super) fn offset(&self) -> i64 {
         self.native().offset
+    }
+
+    /// A record's key, borrowed from librdkafka's memory.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        let native = self.native();
+        // SAFETY: the key lives as long as the message
+        unsafe { bytes(native.key, native.key_len) }
     }
 
     /// What an error says.
@@ -127,6 +135,14 @@ impl Batch {
                 self.end += self.take(queue, 1, max - 1, Duration::ZERO);
             }
         }
+    }
+
+    /// The messages that will be handed out.
+    pub(super) fn waiting(&self) -> &[Message] {
+        let waiting = &self.pointers[self.next..self.end];
+        debug_assert!(waiting.iter().all(|pointer| !pointer.is_null()));
+        // SAFETY: librdkafka fills in messages, no null pointers, and a `Message` is its pointer
+        unsafe { std::slice::from_raw_parts(waiting.as_ptr().cast(), waiting.len()) }
     }
 
     fn take(&mut self, queue: &Queue, start: usize, max: usize, timeout: Duration) -> usize {

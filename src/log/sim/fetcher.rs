@@ -156,6 +156,10 @@ impl Fetcher for SimFetcher {
             if at.paused {
                 continue;
             }
+            let keys: Vec<&[u8]> = at.fetched.iter().filter_map(|record| record.key.as_deref()).collect();
+            if !keys.is_empty() {
+                sink(Fetched::Ahead { slot, keys: &keys });
+            }
             while given < max
                 && let Some(record) = at.fetched.pop_front()
             {
