@@ -30,8 +30,8 @@ pub struct JsonCase {
 pub struct TopicDecl {
     /// Its name.
     pub name: String,
-    /// Its partitions: one unless given.
-    pub partitions: i32,
+    /// Its partitions, if given.
+    pub partitions: Option<i32>,
     /// Its replicas.
     pub replicas: Option<i16>,
     /// The keys.
@@ -209,7 +209,6 @@ impl TopicDecl {
         if let Json::String(name) = json {
             return Ok(Self {
                 name: name.clone(),
-                partitions: 1,
                 ..Self::default()
             });
         }
@@ -226,7 +225,7 @@ impl TopicDecl {
         };
         Ok(Self {
             name: name.to_owned(),
-            partitions: number("partitions").and_then(|n| i32::try_from(n).ok()).unwrap_or(1),
+            partitions: number("partitions").and_then(|n| i32::try_from(n).ok()),
             replicas: number("replicas").and_then(|n| i16::try_from(n).ok()),
             key: side("key"),
             value: side("value"),

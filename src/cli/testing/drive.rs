@@ -17,6 +17,7 @@ use crate::topology::{Assert, Asserted, Topology};
 use crate::types::{Column, SerdeSpec};
 
 use super::case::{CaseRecord, JsonCase};
+use super::partitions::Partitions;
 use super::topics::{Topics, brief, register};
 use super::{CaseReport, Stage, Stopped, compare, post};
 
@@ -120,9 +121,11 @@ fn execute(case: &JsonCase, file: &SourceFile, schemas: &Arc<dyn SchemaSource>) 
     let context = CompileContext { schemas: &lookup };
     let planned = |at: usize| script.plan(at, &context).map_err(|e| (Stage::Plan, told(&e)));
     let mut queries = Vec::new();
+    let mut partitions = Partitions::new(&case.topics);
     for (at, statement) in script.statements().iter().enumerate() {
         if statement.is_query() {
             let topology = Arc::new(planned(at)?);
+            partitions.check(&topology).map_err(|e| (Stage::Plan, e))?;
             // the schemas of its sink are there for the statements that follow
             sink_schemas(&topology, schemas).map_err(|e| (Stage::Plan, e))?;
             queries.push(topology);
@@ -160,7 +163,9 @@ fn check_assert(
                 (Some(wanted), Some(is)) => wanted == is,
                 _ => true,
             };
-            let parts = declared.map(|d| d.partitions).or(made.and_then(|m| m.topic.partitions));
+            let parts = declared
+                .map(|d| d.partitions.unwrap_or(post::LISTED_PARTITIONS))
+                .or(made.and_then(|m| m.topic.partitions));
             let copies = declared
                 .and_then(|d| d.replicas)
                 .or(made.and_then(|m| m.topic.replicas));

@@ -16,6 +16,7 @@ pub mod compare;
 pub mod drive;
 pub mod find;
 pub mod guard;
+mod partitions;
 pub mod pool;
 pub mod post;
 pub mod report;

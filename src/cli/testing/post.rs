@@ -18,6 +18,8 @@ use super::topics::format_of;
 
 type Result<T> = std::result::Result<T, String>;
 
+/// Partitions of a topic that the case lists without a number.
+pub const LISTED_PARTITIONS: i32 = 1;
 /// Partitions of a topic that the case does not list, as ksqlDB's tests have it.
 const UNLISTED_PARTITIONS: i32 = 4;
 
@@ -171,7 +173,10 @@ fn check_topic(
 fn partitions(declared: &[TopicDecl], script: &Script) -> BTreeMap<Arc<str>, i32> {
     let mut all: BTreeMap<Arc<str>, i32> = BTreeMap::new();
     for topic in declared {
-        all.insert(topic.name.as_str().into(), topic.partitions);
+        all.insert(
+            topic.name.as_str().into(),
+            topic.partitions.unwrap_or(LISTED_PARTITIONS),
+        );
     }
     for relation in script.end.relations.iter().filter(|r| !r.derived) {
         let given = relation.topic.partitions.unwrap_or(UNLISTED_PARTITIONS);
