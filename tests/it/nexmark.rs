@@ -1,30 +1,41 @@
 //! Nexmark: the queries of `bench/nexmark` over generated events, against SQLite's answers to the same questions (`tests/nexmark/oracle.py`, Python's
-//! own sqlite3 module). Events come out of order, topics have two partitions, and there are commits and crashes in between.
+//! own sqlite3 module). Events come out of order, topics have several partitions, and there are commits and crashes in between: once in one call stack,
+//! once deployed on the simulated log, with real workers, lost requests and answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
+use millstream::engine::EngineSettings;
 use millstream::engine::golden::{LocalRecord, LocalRun, TopicCodec, sink_schemas};
 use millstream::engine::task::TaskOptions;
 use millstream::formats::{MemoryRegistry, SchemaSource};
+use millstream::log::partition_for_key;
+use millstream::log::sim::Faults;
 use millstream::sql::{CompileContext, NoSchemas, SourceFile, compile};
 use millstream::topology::{InternalNames, Relation, Topology, explain};
-use millstream::types::{RelationKind, Value, encode_key};
+use millstream::types::{RelationKind, TopicPartition, Value, encode_key};
 use serde_json::{Map, Value as Json, json};
 
 // load generators use what they need of it
 #[path = "../../bench/nexmark/generator.rs"]
 mod generator;
 
+use crate::simulation::world::World;
 use generator::{Event, Generator, Settings, Topic};
 
 const EVENTS: usize = 5000;
 const PARTITIONS: i32 = 2;
 /// Events between two commits or crashes.
 const BATCH: usize = 230;
+/// Events of the simulation, and how many come at once; the times of these are within the windows' grace period.
+const SIMULATED: usize = 1200;
+const AT_ONCE: usize = 240;
+/// PARTITIONS of the queries' topics.
+const DECLARED_PARTITIONS: i32 = 4;
 
 /// Rows as text, sorted.
 type Rows = Vec<String>;
@@ -86,9 +97,9 @@ fn side_input(key: i64) -> Sent {
     }
 }
 
-fn events(settings: Settings) -> Vec<Sent> {
+fn events(settings: Settings, count: usize) -> Vec<Sent> {
     let side = (0..3000).filter(|key| key % 3 != 0).map(side_input);
-    let events = Generator::new(settings).take(EVENTS).enumerate();
+    let events = Generator::new(settings).take(count).enumerate();
     side.chain(events.map(|(number, event)| sent(number, event))).collect()
 }
 
@@ -168,6 +179,46 @@ fn run(topology: &Arc<Topology>, events: &[Sent], schemas: &Arc<dyn SchemaSource
     run
 }
 
+/// The same by real workers on the simulated log.
+fn simulate(topology: Topology, events: &[Sent], schemas: &Arc<dyn SchemaSource>, seed: u64) -> World {
+    let settings = EngineSettings {
+        workers: 2,
+        commit_interval: Duration::from_millis(50),
+        ..EngineSettings::default()
+    };
+    let read: BTreeSet<Arc<str>> = topology
+        .relations
+        .iter()
+        .map(|relation| relation.topic.name.clone())
+        .collect();
+    let mut world = World::with_schemas(seed, topology, settings, 2, schemas.clone());
+    world.settle();
+    let (side, events): (Vec<&Sent>, Vec<&Sent>) = (events.iter())
+        .filter(|event| read.contains(event.topic))
+        .partition(|event| event.topic == "side_input");
+    for batch in std::iter::once(&side[..]).chain(events.chunks(AT_ONCE)) {
+        for event in batch {
+            let spread_by = event.spread_by.to_be_bytes();
+            let tp = TopicPartition::new(event.topic, partition_for_key(&spread_by, DECLARED_PARTITIONS));
+            let (key, value) = (event.record.key.as_deref(), event.record.value.as_deref());
+            let appended = world.log.append(&tp, key, value, event.record.timestamp);
+            appended.expect("a topic that was deployed");
+        }
+        world.log.set_faults(Faults {
+            lost_request: 10,
+            lost_answer: 10,
+            crash: 5,
+            slow_fetch: 100,
+        });
+        (0..60).for_each(|_| world.step());
+        if world.rng.chance(300) {
+            world.kill(0);
+        }
+        world.settle();
+    }
+    world
+}
+
 /// The rows of a record as a map of columns.
 fn columns(relation: &Relation, key: &str, value: &str) -> Map<String, Json> {
     let key: Json = serde_json::from_str(key).expect("JSON");
@@ -181,21 +232,25 @@ fn columns(relation: &Relation, key: &str, value: &str) -> Map<String, Json> {
     row
 }
 
-/// What came out of a query: all records of a stream, the last one a key of a table.
-fn outcome(name: &str, run: &LocalRun, topology: &Topology, schemas: &Arc<dyn SchemaSource>) -> Vec<Map<String, Json>> {
-    let letters = run.topic(&run.dead_letters()).count();
-    assert_eq!(letters, 0, "{name}: dead letters");
+/// The relation that a query is about.
+fn result<'a>(name: &str, topology: &'a Topology) -> &'a Relation {
     let named = |relation: &&Relation| *relation.name == *name.to_uppercase();
-    let relation = topology
-        .relations
-        .iter()
-        .find(named)
-        .expect("a result of the query's name");
+    let found = topology.relations.iter().find(named);
+    found.expect("a result of the query's name")
+}
+
+/// What came out of a query: all records of a stream, the last one a key of a table.
+fn outcome(
+    relation: &Relation,
+    records: impl Iterator<Item = LocalRecord>,
+    topology: &Topology,
+    schemas: &Arc<dyn SchemaSource>,
+) -> Vec<Map<String, Json>> {
     let mut codec = TopicCodec::new(topology, &relation.topic.name, schemas).expect("its formats");
     let mut table = BTreeMap::new();
     let mut rows = Vec::new();
-    for record in run.topic(&relation.topic.name) {
-        let (key, value) = codec.show(record).expect("a record of its formats");
+    for record in records {
+        let (key, value) = codec.show(&record).expect("a record of its formats");
         let row = record.value.as_ref().map(|_| columns(relation, &key, &value));
         match (relation.kind, row) {
             (RelationKind::Stream, row) => rows.extend(row),
@@ -249,14 +304,20 @@ fn difference(name: &str, ours: &Rows, expected: &Rows) -> Option<String> {
     ))
 }
 
-fn check(settings: Settings) {
-    let events = events(settings);
-    let Some(expected) = expected(&events) else {
+/// The answers of SQLite; where there are none, it says so.
+fn answers(events: &[Sent]) -> Option<BTreeMap<String, Vec<Map<String, Json>>>> {
+    let expected = expected(events);
+    if expected.is_none() {
         std::io::stderr()
             .write_all(b"skipped: there is no python3 to compute Nexmark's answers\n")
             .expect("standard error");
-        return;
-    };
+    }
+    expected
+}
+
+fn check(settings: Settings) {
+    let events = events(settings, EVENTS);
+    let Some(expected) = answers(&events) else { return };
     let queries = queries();
     assert!(queries.keys().eq(expected.keys()), "the oracle has other queries");
     let mut failures = Vec::new();
@@ -265,7 +326,10 @@ fn check(settings: Settings) {
         assert!(explain(&topology, &Plain).contains("sub-topology 0"), "{name}");
         let schemas: Arc<dyn SchemaSource> = Arc::new(MemoryRegistry::new());
         let run = run(&topology, &events, &schemas);
-        let ours = outcome(&name, &run, &topology, &schemas);
+        assert_eq!(run.topic(&run.dead_letters()).count(), 0, "{name}: dead letters");
+        let relation = result(&name, &topology);
+        let records = run.topic(&relation.topic.name).cloned();
+        let ours = outcome(relation, records, &topology, &schemas);
         let expected = expected[&name].clone();
         assert!(
             !expected.is_empty(),
@@ -295,6 +359,40 @@ fn queries_give_what_sqlite_gives_in_the_morning() {
         base_ms: 1_436_918_400_000 + 8 * 3_600_000 - 60_000,
         gap_us: 40_000,
     });
+}
+
+/// Deployed, with crashes: nothing is lost, and nothing is there twice.
+#[test]
+fn queries_give_what_sqlite_gives_under_faults() {
+    let settings = Settings {
+        seed: 3,
+        base_ms: 1_436_918_400_000,
+        gap_us: 100_000,
+    };
+    let events = events(settings, SIMULATED);
+    let Some(expected) = answers(&events) else { return };
+    let mut failures = Vec::new();
+    for (seed, (name, topology)) in (0..).zip(queries()) {
+        let schemas: Arc<dyn SchemaSource> = Arc::new(MemoryRegistry::new());
+        let world = simulate(topology, &events, &schemas, seed);
+        let letters = world.records(&world.deployment().names.dead_letters()).len();
+        assert_eq!(letters, 0, "{name}: dead letters");
+        let relation = result(&name, &world.topology);
+        let records = world
+            .records(&relation.topic.name)
+            .into_iter()
+            .map(|record| LocalRecord {
+                key: record.key,
+                value: record.value,
+                timestamp: record.timestamp,
+                headers: record.headers,
+            });
+        let ours = outcome(relation, records, &world.topology, &schemas);
+        let expected = expected[&name].clone();
+        let names: BTreeSet<String> = expected.first().into_iter().flat_map(Map::keys).cloned().collect();
+        failures.extend(difference(&name, &texts(ours, &names), &texts(expected, &names)));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]

@@ -351,13 +351,9 @@ impl Parser<'_> {
         } else {
             None
         };
-        if self.is_word("OVER") && matches!(self.ahead(1), Kind::Symbol(s) if s == "(") {
-            if &*name.text != "ROW_NUMBER" || !args.is_empty() || distinct || filter.is_some() {
-                let problem = Problem::unsupported(self.span(), format!("{} OVER", name.text));
-                return Err(problem
-                    .hint("QUALIFY ROW_NUMBER() OVER (...) gives the first rows of a group, GROUP BY aggregates"));
-            }
-            return self.row_number();
+        let bare = args.is_empty() && !distinct && filter.is_none();
+        if let Some(over) = self.over(&name, bare)? {
+            return Ok(over);
         }
         if !distinct && filter.is_none() {
             return Ok(ExpressionKind::Call(name, args));
@@ -368,20 +364,6 @@ impl Parser<'_> {
             args,
             filter,
         })
-    }
-
-    /// `OVER (PARTITION BY ... ORDER BY ...)` behind `ROW_NUMBER()`.
-    fn row_number(&mut self) -> Parsed<ExpressionKind> {
-        self.expect_word("OVER")?;
-        self.expect_symbol("(")?;
-        self.expect_word("PARTITION")?;
-        self.expect_word("BY")?;
-        let partition_by = self.list(Self::expression)?;
-        self.expect_word("ORDER")?;
-        self.expect_word("BY")?;
-        let order_by = self.ordering()?;
-        self.expect_symbol(")")?;
-        Ok(ExpressionKind::RowNumber { partition_by, order_by })
     }
 
     /// An expression or a lambda: `x => ...`, `(x, y) => ...`.

@@ -6,6 +6,7 @@
 //! *Invariant*: no text makes it panic or overflow the stack: nesting and the length of operator chains are bounded.
 
 mod expression;
+mod over;
 mod query;
 mod script;
 mod statement;

@@ -32,10 +32,10 @@ impl Planner<'_> {
         mut pipe: Pipe,
         partitions: Option<i32>,
     ) -> Result<Option<Output>, Problem> {
+        self.check_window(query, &pipe)?;
         if let Some(condition) = &query.qualify {
             return self.qualified(name, query, condition, pipe, partitions);
         }
-        self.check_window(query, &pipe)?;
         let bounds = query
             .window
             .as_ref()
