@@ -78,7 +78,7 @@ QUERIES = {
         FROM numbered GROUP BY bidder, session""",
     "q12": """SELECT bidder, COUNT(*) AS bid_count, written / 10000 * 10000 AS starttime, written / 10000 * 10000 + 10000 AS endtime
         FROM bid GROUP BY bidder, written / 10000""",
-    "q13": """SELECT s.key, b.auction, b.bidder, b.price, b.dateTime, s.value FROM bid b JOIN side_input s ON b.auction % 10000 = s.key""",
+    "q13": """SELECT b.auction, b.bidder, b.price, b.dateTime, s.value FROM bid b JOIN side_input s ON b.auction % 10000 = s.key""",
     "q14": f"""SELECT auction, bidder, {EURO} AS price,
         CASE WHEN {HOUR} >= 8 AND {HOUR} <= 18 THEN 'dayTime' WHEN {HOUR} <= 6 OR {HOUR} >= 20 THEN 'nightTime' ELSE 'otherTime' END AS bidTimeType,
         dateTime, extra, LENGTH(extra) - LENGTH(REPLACE(extra, 'c', '')) AS c_counts
