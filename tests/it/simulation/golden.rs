@@ -9,6 +9,7 @@ use std::time::Duration;
 use millstream::engine::golden::{Case, CaseRow, LocalRecord, Step, TopicCodec};
 use millstream::engine::{Emit, EngineSettings};
 use millstream::formats::{MemoryRegistry, SchemaSource};
+use millstream::log::partition_for_key;
 use millstream::log::sim::{Faults, Rng, SimRecord};
 use millstream::topology::{Op, SourceTopic, Topology};
 use millstream::types::{RelationKind, TopicPartition};
@@ -68,7 +69,8 @@ impl<'a> CaseRun<'a> {
         for relation in &world.topology.relations {
             if !made.contains(&relation.topic.name) {
                 // Not compacted, whatever it holds: cases have records without key, too.
-                world.log.create_topic(&relation.topic.name, 1, &[]).unwrap();
+                let partitions = partitions(&world.topology, &relation.topic.name);
+                world.log.create_topic(&relation.topic.name, partitions, &[]).unwrap();
             }
         }
         Self {
@@ -110,7 +112,12 @@ impl<'a> CaseRun<'a> {
                 .record(&row.key, &row.value, row.timestamp.unwrap_or_default())
                 .unwrap()
         };
-        let tp = TopicPartition::new(topic, 0);
+        let partitions = partitions(&self.world.topology, topic);
+        let partition = record
+            .key
+            .as_deref()
+            .map_or(0, |key| partition_for_key(key, partitions));
+        let tp = TopicPartition::new(topic, partition);
         self.world
             .log
             .append(&tp, record.key.as_deref(), record.value.as_deref(), record.timestamp)
@@ -208,6 +215,17 @@ impl<'a> CaseRun<'a> {
             self.dead
         );
     }
+}
+
+/// Every process reads all of a global table: it has several partitions. All else has one, so that a case is one sequence.
+fn partitions(topology: &Topology, topic: &str) -> i32 {
+    let of_topic = |name: &str| {
+        topology
+            .relation(name)
+            .is_some_and(|relation| &*relation.topic.name == topic)
+    };
+    let global = topology.globals.iter().any(|global| of_topic(&global.source.relation));
+    if global { 3 } else { 1 }
 }
 
 fn kind_of(topology: &Topology, topic: &str) -> RelationKind {
