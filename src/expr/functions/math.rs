@@ -48,7 +48,7 @@ functions! {
     "FLOOR"(N) -> N, |a, _| to_whole(&a[0], Whole::Down), FLOOR, ["FLOOR(-1.2)" => "-2.0"] .computed(same);
     "FLOOR"(D) -> D, |a, _| to_whole(&a[0], Whole::Down), FLOOR, [];
     "GEO_DISTANCE"(D, D, D, D) -> D, distance, DISTANCE, ["ROUND(GEO_DISTANCE(37.4439, -122.1663, 51.5257, -0.1122))" => "8635"];
-    "GEO_DISTANCE"(D, D, D, D, Ty::String) -> D, distance, DISTANCE_IN, ["GEO_DISTANCE(10, 20, 10, 20, 'miles')" => "0"];
+    "GEO_DISTANCE"(D, D, D, D, Ty::String) -> D, distance, DISTANCE_IN, ["GEO_DISTANCE(10, 20, 10, 20, 'miles')" => "0", "GEO_DISTANCE(10, 20, 10, 20, NULL)" => "0"] .sees_nulls();
     "LN"(D) -> D, |a, _| of_double(a, f64::ln), "The natural logarithm; -Infinity of 0, NaN below.", ["LN(1)" => "0"];
     "LOG"(D) -> D, |a, _| of_double(a, f64::ln),
         "The natural logarithm. (ksqlDB computes so, although its manual says base 10: LOG(10, x) is that.)", ["LOG(1)" => "0"];
@@ -132,6 +132,10 @@ fn log(args: &[Value], _: &CallContext<'_>) -> Result {
 fn distance(args: &[Value], _: &CallContext<'_>) -> Result {
     const KM: f64 = 6371.0;
     const MILES: f64 = 3959.0;
+    // only the unit may be NULL
+    if args.iter().take(4).any(Value::is_null) {
+        return Ok(Value::Null);
+    }
     let [from_lat, from_lon, to_lat, to_lon] = [0, 1, 2, 3].map(|i| double(&args[i]));
     if from_lat.abs() > 90.0 || to_lat.abs() > 90.0 {
         return Err(EvalError::new("GEO_DISTANCE: a latitude is from -90 to 90 degrees"));
