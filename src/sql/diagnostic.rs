@@ -134,16 +134,21 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// Longer words are no typos, and comparing them would take time.
+const LONGEST_TYPO: usize = 100;
+
 /// The known name with the least edits from a wanted one, if it is near enough to be a typo.
 pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let upper = wanted.to_uppercase();
     // of one or two letters anything would be near
-    let allowed = match wanted.chars().count() {
+    let allowed = match wanted.chars().take(LONGEST_TYPO + 1).count() {
         0..=2 => return None,
+        n if n > LONGEST_TYPO => return None,
         n => (n / 3).clamp(1, 3),
     };
+    let upper = wanted.to_uppercase();
     known
         .into_iter()
+        .filter(|name| name.len() <= 2 * LONGEST_TYPO)
         .map(|name| (distance(&upper, &name.to_uppercase()), name))
         .filter(|(d, name)| *d <= allowed && *name != wanted)
         .min()

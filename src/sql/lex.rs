@@ -75,7 +75,7 @@ pub fn tokens(text: &str) -> Result<Vec<Lexeme>, Problem> {
         } else if let Some(name) = variable(rest) {
             at += name.len() + 3;
             Kind::Variable(name.into())
-        } else if c.is_ascii_digit() || (c == '.' && follows_no_name(&all) && starts_with_digit(&rest[1..])) {
+        } else if c.is_ascii_digit() || (c == '.' && !touches_name(&all, start) && starts_with_digit(&rest[1..])) {
             let len = number(rest);
             let tail = rest[len..].find(|c| !is_name_part(c)).unwrap_or(rest.len() - len);
             at += len + tail;
@@ -107,7 +107,11 @@ fn unended(start: usize, len: usize, what: &str, end: &str) -> Problem {
         start,
         end: start + len,
     };
-    Problem::new(span, format!("the {what} that begins here has no end")).hint(format!("{end} ends it"))
+    let problem = Problem::new(span, format!("the {what} that begins here has no end"));
+    match end {
+        "'" => problem.hint("' ends it; inside of a string a quote is doubled: 'it''s'"),
+        end => problem.hint(format!("{end} ends it")),
+    }
 }
 
 /// Whether a name can begin with it.
@@ -145,12 +149,10 @@ fn starts_with_digit(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// `a.5` is no number, `(.5` is.
-fn follows_no_name(before: &[Lexeme]) -> bool {
-    !matches!(
-        before.last().map(|l| &l.kind),
-        Some(Kind::Word(_) | Kind::Quoted(_) | Kind::Variable(_))
-    )
+/// In `a.5` there is no number, in `(.5` and `THEN .5` there is.
+fn touches_name(before: &[Lexeme], start: usize) -> bool {
+    let name = |l: &&Lexeme| matches!(l.kind, Kind::Word(_) | Kind::Quoted(_) | Kind::Variable(_));
+    before.last().filter(name).is_some_and(|l| l.span.end == start)
 }
 
 /// How long the number is that a text begins with: digits, a point, digits, an exponent.

@@ -14,18 +14,21 @@ mod coerce;
 mod diagnostic;
 mod lambda;
 mod lex;
+mod outline;
 pub mod parse;
 mod plan;
 mod print;
 pub mod properties;
 mod query;
 mod scope;
+pub mod settings;
 mod window;
 
 use std::sync::Arc;
 
 pub use apart::Script;
 pub use diagnostic::{Diagnostic, Problem, Span, nearest};
+pub use outline::{Outlined, outline};
 pub use plan::{AS_KSQLDB, EXPRESSION_ERRORS, NULL_COMPARISONS};
 pub use query::{Groups, KeyBounds, Order, PullQuery, ViewCatalog, query};
 

@@ -7,13 +7,28 @@ use super::parse::{SOFT, is_reserved};
 use crate::topology::JoinKind;
 use crate::types::SqlType;
 
+/// Words that begin something else than a name where an expression can stand.
+const MISTAKEN: &[&str] = &[
+    "ARRAY",
+    "MAP",
+    "STRUCT",
+    "YEARS",
+    "MONTHS",
+    "DAYS",
+    "HOURS",
+    "MINUTES",
+    "SECONDS",
+    "MILLISECONDS",
+    "MILLISECOND",
+];
+
 /// A name, in back quotes where it would not come back the same without.
 pub fn name(text: &str) -> String {
     let plain = text
         .chars()
         .enumerate()
         .all(|(i, c)| c.is_ascii_uppercase() || c == '_' || (i > 0 && c.is_ascii_digit()));
-    if plain && !text.is_empty() && !is_reserved(text) && !SOFT.contains(&text) {
+    if plain && !text.is_empty() && !is_reserved(text) && !SOFT.contains(&text) && !MISTAKEN.contains(&text) {
         text.to_string()
     } else {
         format!("`{}`", text.replace('`', "``"))
@@ -266,6 +281,14 @@ impl Display for Join {
     }
 }
 
+/// What '->' and '[' stand behind: they bind tighter than the sign of a number.
+fn operand(e: &Expression) -> String {
+    match &e.kind {
+        ExpressionKind::Literal(Literal::Number(n)) if n.starts_with('-') => format!("({e})"),
+        _ => e.to_string(),
+    }
+}
+
 impl Display for Expression {
     /// Every operator in parentheses: the tree's shape, not the writer's.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -309,9 +332,9 @@ impl Display for Expression {
                 f.write_str(" END")
             }
             ExpressionKind::Cast(a, to) => write!(f, "CAST({a} AS {})", sql_type(to)),
-            ExpressionKind::Field(a, field) => write!(f, "{a}->{field}"),
-            ExpressionKind::AllFields(a) => write!(f, "{a}->*"),
-            ExpressionKind::Subscript(a, i) => write!(f, "{a}[{i}]"),
+            ExpressionKind::Field(a, field) => write!(f, "{}->{field}", operand(a)),
+            ExpressionKind::AllFields(a) => write!(f, "{}->*", operand(a)),
+            ExpressionKind::Subscript(a, i) => write!(f, "{}[{i}]", operand(a)),
             ExpressionKind::Array(items) => write!(f, "ARRAY[{}]", list(items)),
             ExpressionKind::Map(entries) => {
                 let entries: Vec<_> = entries.iter().map(|(k, v)| format!("{k} := {v}")).collect();
@@ -331,7 +354,7 @@ impl Display for Expression {
             } => {
                 let distinct = if *distinct { "DISTINCT " } else { "" };
                 let args = match args.as_slice() {
-                    [] => "*".to_string(),
+                    [] if &*name.text == "COUNT" => "*".to_string(),
                     args => list(args),
                 };
                 write!(f, "{name}({distinct}{args})")?;

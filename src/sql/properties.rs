@@ -25,6 +25,17 @@ pub struct PropertyDoc {
     usage: Use,
 }
 
+impl PropertyDoc {
+    /// The statements that take it, in words.
+    pub fn with(&self) -> &'static str {
+        match self.usage {
+            Use::Any => "CREATE, CREATE ... AS SELECT",
+            Use::Declared => "CREATE",
+            Use::Derived => "CREATE ... AS SELECT",
+        }
+    }
+}
+
 const fn doc(name: &'static str, usage: Use, doc: &'static str) -> PropertyDoc {
     PropertyDoc { name, doc, usage }
 }
@@ -198,6 +209,13 @@ pub fn read(with: &[Property], derived: bool, problems: &mut Vec<Problem>) -> Wi
         let name = &*property.name.text;
         let Some(known) = PROPERTIES.iter().find(|p| p.name == name) else {
             let problem = Problem::new(property.name.span, format!("there is no property {name}"));
+            let problem = problem.hint("docs/sql.md lists them all");
+            // TOPIC, DELIMITER: a part of a name
+            let part = PROPERTIES.iter().find(|p| p.name.split('_').any(|word| word == name));
+            let problem = match part {
+                Some(part) => problem.hint(format!("did you mean {}?", part.name)),
+                None => problem,
+            };
             problems.push(problem.nearest(name, PROPERTIES.iter().map(|p| p.name)));
             continue;
         };
@@ -345,7 +363,9 @@ fn window_type(property: &Property) -> Result<Placed<WindowKind>, Problem> {
 
 fn window_size(property: &Property) -> Result<Placed<i64>, Problem> {
     let size = Duration::parse(&text(property)?, property.span);
-    let size = size.map_err(|why| Problem::new(property.span, format!("WINDOW_SIZE: {why}")))?;
+    let size = size.map_err(|why| {
+        Problem::new(property.span, format!("WINDOW_SIZE: {why}")).hint("WINDOW_SIZE='30 SECONDS', for example")
+    })?;
     match size.millis() {
         Some(ms) if ms > 0 => Ok(placed(property, ms)),
         _ => Err(wrong(property, "a length of time above zero")),

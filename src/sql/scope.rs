@@ -80,9 +80,18 @@ impl Scope {
             );
             match self.relations.iter().find(|r| r.name == qualifier.text) {
                 Some(r) => problem.hint(format!("it is called {} here", r.alias)),
+                None if self.is_struct(&qualifier.text) => problem.hint(format!(
+                    "{} is a column: its fields are taken with '->', {0}->FIELD",
+                    qualifier.text
+                )),
                 None => problem.nearest(&qualifier.text, self.relations.iter().map(|r| &*r.alias)),
             }
         })
+    }
+
+    fn is_struct(&self, column: &str) -> bool {
+        let mut named = self.columns.iter().filter(|c| *c.name == *column);
+        named.any(|c| matches!(c.sql_type, SqlType::Struct(_)))
     }
 
     fn unknown(&self, relation: Option<usize>, name: &Name, span: Span) -> Problem {
@@ -98,7 +107,11 @@ impl Scope {
             [] => format!("there is no column {}", name.text),
             of => format!("there is no column {} in {}", name.text, of.join(" or ")),
         };
-        Problem::new(span, message).nearest(&name.text, known.map(|c| &*c.name))
+        let problem = Problem::new(span, message);
+        if crate::types::WINDOW_COLUMNS.contains(&&*name.text) {
+            return problem.hint("it is there with WINDOW and GROUP BY, and in what has windows in its key");
+        }
+        problem.nearest(&name.text, known.map(|c| &*c.name))
     }
 
     /// `RELATION.COLUMN`.

@@ -235,10 +235,8 @@ fn errors(text: &str) -> Vec<String> {
     all.into_iter().map(one).collect()
 }
 
-#[test]
-fn errors_name_place_column_and_types() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sql/tests/errors.txt");
-    let golden = std::fs::read_to_string(&path).unwrap();
+/// A file of cases with the errors of today in place of those that stand there.
+fn with_todays_errors(golden: &str) -> String {
     let mut now = String::new();
     for case in golden.split("\n\n").map(str::trim).filter(|c| !c.is_empty()) {
         let text: Vec<&str> = case.lines().filter(|l| !l.starts_with("! ")).collect();
@@ -247,13 +245,35 @@ fn errors_name_place_column_and_types() {
         let found = found.iter().map(|e| format!("! {e}\n")).collect::<String>();
         now += &format!("{}\n{found}\n", text.join("\n"));
     }
-    if std::env::var_os("MILLSTREAM_BLESS").is_some() {
-        std::fs::write(&path, &now).unwrap();
+    now
+}
+
+#[test]
+fn errors_name_place_column_and_types() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sql/tests");
+    let files = ["syntax", "statements", "properties", "names_and_types", "queries"];
+    let files = files.map(|file| format!("errors/{file}.txt"));
+    for file in files.iter().map(String::as_str).chain(["errors.txt"]) {
+        let path = dir.join(file);
+        let now = with_todays_errors(&std::fs::read_to_string(&path).unwrap());
+        let refused = |case: &&str| case.starts_with('#') || case.contains("\n! ");
+        let taken = now
+            .split("\n\n")
+            .map(str::trim)
+            .filter(|c| !c.is_empty())
+            .find(|c| !refused(c));
+        assert!(
+            taken.is_none() || file == "errors.txt",
+            "{file}: {taken:?} has no error"
+        );
+        if std::env::var_os("MILLSTREAM_BLESS").is_some() {
+            std::fs::write(&path, &now).unwrap();
+        }
+        let golden = std::fs::read_to_string(&path).unwrap();
+        let differs = golden.lines().zip(now.lines()).find(|(a, b)| a != b);
+        assert_eq!(differs, None, "{file}: MILLSTREAM_BLESS=1 writes it anew");
+        assert_eq!(golden.len(), now.len(), "{file}");
     }
-    let golden = std::fs::read_to_string(&path).unwrap();
-    let differs = golden.lines().zip(now.lines()).find(|(a, b)| a != b);
-    assert_eq!(differs, None, "MILLSTREAM_BLESS=1 writes it anew");
-    assert_eq!(golden.len(), now.len());
 }
 
 mod random {

@@ -7,6 +7,27 @@ use crate::sql::ast::{Expression, Name};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::types::SqlType;
 
+/// What other dialects call functions, and how it is said here.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("ARRAY", "ARRAY[1, 2] makes an ARRAY"),
+    ("CHAR_LENGTH", "it is called LEN here"),
+    (
+        "CURRENT_TIMESTAMP",
+        "FROM_UNIXTIME(UNIX_TIMESTAMP()) is the time of the clock",
+    ),
+    ("DATE_FORMAT", "it is called FORMAT_TIMESTAMP here"),
+    ("EXTRACT", "FORMAT_TIMESTAMP(t, 'yyyy') gives a part of a time"),
+    ("IF", "CASE WHEN ... THEN ... ELSE ... END"),
+    ("LENGTH", "it is called LEN here"),
+    ("NOW", "FROM_UNIXTIME(UNIX_TIMESTAMP()) is the time of the clock"),
+    ("NVL", "it is called IFNULL here"),
+    ("POSITION", "it is called INSTR here"),
+    ("STRPOS", "it is called INSTR here"),
+    ("SUBSTR", "it is called SUBSTRING here"),
+    ("TO_CHAR", "it is called FORMAT_TIMESTAMP here"),
+    ("UNNEST", "it is called EXPLODE here, and stands in the projection"),
+];
+
 impl Checker<'_> {
     pub(super) fn call(&mut self, name: &Name, args: &[Expression], span: Span) -> Checked<(Expr, Option<SqlType>)> {
         if is_aggregate(&name.text) {
@@ -21,6 +42,9 @@ impl Checker<'_> {
                 .map(|s| s.name)
                 .chain(AGGREGATES.iter().chain(TABLE_FUNCTIONS).map(|a| a.name));
             let problem = Problem::new(name.span, format!("there is no function {}", name.text));
+            if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| **theirs == *name.text) {
+                return Err(problem.hint(*ours));
+            }
             return Err(problem.nearest(&name.text, known));
         }
         self.resolved_call(&signatures, args, span)

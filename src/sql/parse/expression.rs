@@ -1,10 +1,11 @@
 //! Expressions, by precedence climbing.
 
 use super::{MAX_DEPTH, Parsed, Parser, is_reserved};
-use crate::expr::{ArithmeticOp, CompareOp};
+use crate::expr::{ArithmeticOp, CompareOp, cast_value};
 use crate::sql::ast::{Expression, ExpressionKind, Literal, Name};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::lex::Kind;
+use crate::types::Value;
 
 /// How tightly operators bind.
 mod power {
@@ -163,7 +164,7 @@ impl Parser<'_> {
         if self.take_word("IN") {
             self.expect_symbol("(")?;
             let all = self.list(Self::expression)?;
-            self.expect_symbol(")")?;
+            self.expect_close(")")?;
             return Ok(Some(ExpressionKind::In(left(), all, negated)));
         }
         if self.take_word("BETWEEN") {
@@ -291,6 +292,9 @@ impl Parser<'_> {
                 let to = self.sql_type()?;
                 let span = self.span();
                 let text = self.string("a time in quotes")?;
+                if cast_value(&Value::from(text.as_str()), &to).is_err() {
+                    return Err(Problem::new(span, format!("'{text}' is no {to}")));
+                }
                 let literal = Expression {
                     kind: ExpressionKind::Literal(Literal::String(text)),
                     span,
@@ -298,8 +302,24 @@ impl Parser<'_> {
                 return Ok(ExpressionKind::Cast(literal.into(), to));
             }
             // REPLACE and others are functions and words of statements
+            "SELECT" => {
+                let problem = Problem::unsupported(self.span(), "a query inside an expression");
+                return Err(problem.hint("make it a table of its own with CREATE TABLE ... AS SELECT, and join that"));
+            }
             _ if is_reserved(word) && !opens(self, "(") => {
                 let problem = self.expected("an expression");
+                let goes_on = match self.ahead(1) {
+                    Kind::Word(next) => !is_reserved(next),
+                    Kind::Quoted(_) | Kind::String(_) | Kind::Number(_) | Kind::End => true,
+                    Kind::Symbol(_) | Kind::Variable(_) => false,
+                };
+                if super::CLAUSES.contains(&word) && goes_on {
+                    let comma = matches!(&self.tokens[self.at.saturating_sub(1)].kind, Kind::Symbol(s) if s == ",");
+                    return Err(match comma {
+                        true => problem.hint(format!("there is a comma too many before {word}")),
+                        false => problem.hint(format!("something is missing before {word}")),
+                    });
+                }
                 return Err(problem.hint(format!(
                     "{word} is a reserved word: as a name it needs quotes, `{word}`"
                 )));
@@ -337,14 +357,18 @@ impl Parser<'_> {
             self.advance();
             Vec::new()
         } else {
+            if self.is_symbol("*") {
+                let message = format!("{} does not take *", name.text);
+                return Err(Problem::new(self.span(), message).hint("of all functions only COUNT does"));
+            }
             self.list(Self::argument)?
         };
-        self.expect_symbol(")")?;
+        self.expect_close(")")?;
         let opens = matches!(self.ahead(1), Kind::Symbol(s) if s == "(");
-        let filter = if self.is_word("FILTER") && opens && self.ahead_is_word(2, "WHERE") {
+        let filter = if self.is_word("FILTER") && opens {
             self.advance();
             self.advance();
-            self.advance();
+            self.expect_word("WHERE")?;
             let condition = self.expression()?;
             self.expect_symbol(")")?;
             Some(Box::new(condition))
@@ -384,7 +408,8 @@ impl Parser<'_> {
             vec![self.name("a parameter")?]
         } else {
             let mut n = 1;
-            while is_name(self.ahead(n)) && is(self.ahead(n + 1), ",") {
+            // only behind a parenthesis: long lists of arguments are not to be looked through for each of them
+            while self.is_symbol("(") && is_name(self.ahead(n)) && is(self.ahead(n + 1), ",") {
                 n += 2;
             }
             let lambda = self.is_symbol("(") && is_name(self.ahead(n)) && is(self.ahead(n + 1), ")");

@@ -23,6 +23,17 @@ use crate::types::SqlType;
 /// How deep parentheses, types and operators may nest. Each level takes stack in every pass over the tree, and a thread has 2 MiB.
 const MAX_DEPTH: usize = 120;
 
+/// Problems of a file beyond so many say nothing new.
+const MAX_PROBLEMS: usize = 200;
+
+/// What the variables of a file may put into it, in bytes: their values can hold variables, and so grow with each DEFINE.
+const MAX_EXPANSION: usize = 1 << 20;
+
+/// Words that begin a clause: where one stands for an expression, the expression before it is missing.
+const CLAUSES: &[&str] = &[
+    "FROM", "WHERE", "GROUP", "HAVING", "WINDOW", "JOIN", "ON", "AS", "THEN", "WHEN", "ELSE", "END",
+];
+
 /// Words that cannot be names without quotes. ksqlDB reserves more, which hurts nobody to take as names.
 const RESERVED: &[&str] = &[
     "AND", "AS", "BETWEEN", "BY", "CASE", "CAST", "CREATE", "DISTINCT", "DROP", "ELSE", "END", "EXISTS", "FALSE",
@@ -59,11 +70,10 @@ pub fn statements(text: &str) -> (Vec<Statement>, Vec<Problem>) {
     let (mut all, mut problems) = (Vec::new(), Vec::new());
     loop {
         while parser.take_symbol(";") {}
-        if parser.peek() == &Kind::End {
+        if parser.peek() == &Kind::End || problems.len() >= MAX_PROBLEMS {
             return (all, problems);
         }
-        parser.put_in_variables();
-        match parser.statement() {
+        match parser.put_in_variables().and_then(|()| parser.statement()) {
             Ok(statement) => all.push(statement),
             Err(problem) => {
                 problems.push(problem);
@@ -114,6 +124,8 @@ struct Parser<'a> {
     depth: usize,
     /// What DEFINE has defined so far.
     variables: BTreeMap<String, String>,
+    /// How many bytes the variables have put in so far.
+    expanded: usize,
     /// What CREATE TYPE has created so far.
     types: BTreeMap<Arc<str>, SqlType>,
 }
@@ -126,19 +138,25 @@ impl<'a> Parser<'a> {
             at: 0,
             depth: 0,
             variables: BTreeMap::new(),
+            expanded: 0,
             types: BTreeMap::new(),
         })
     }
 
     /// Puts the values of variables into the statement that begins here.
-    fn put_in_variables(&mut self) {
+    fn put_in_variables(&mut self) -> Parsed<()> {
         if self.variables.is_empty() {
-            return;
+            return Ok(());
         }
         let ends = |l: &Lexeme| l.kind == Kind::End || matches!(&l.kind, Kind::Symbol(s) if s == ";");
         let len = self.tokens[self.at..].iter().position(ends).unwrap_or(0);
         let variables = &self.variables;
-        let value = |name: &str| variables.get(&name.to_uppercase()).cloned();
+        let left = std::cell::Cell::new(Some(MAX_EXPANSION.saturating_sub(self.expanded)));
+        let value = |name: &str| {
+            let text = variables.get(&name.to_uppercase())?;
+            left.set(left.get().and_then(|left| left.checked_sub(text.len())));
+            left.get().map(|_| text.clone())
+        };
         let mut made = Vec::with_capacity(len);
         for token in &self.tokens[self.at..self.at + len] {
             match &token.kind {
@@ -160,7 +178,13 @@ impl<'a> Parser<'a> {
                 _ => made.push(token.clone()),
             }
         }
+        let Some(left) = left.get() else {
+            let message = format!("variables put more than {MAX_EXPANSION} bytes into the file");
+            return Err(Problem::new(self.span(), message).hint("a value with variables grows with each DEFINE"));
+        };
+        self.expanded = MAX_EXPANSION - left;
         self.tokens.splice(self.at..self.at + len, made);
+        Ok(())
     }
 
     fn peek(&self) -> &Kind {
@@ -254,7 +278,37 @@ impl<'a> Parser<'a> {
             Kind::Symbol(symbol) => format!("'{symbol}'"),
             Kind::End => "the end of the text".into(),
         };
-        Problem::new(self.span(), format!("expected {what}, found {found}"))
+        let problem = Problem::new(self.span(), format!("expected {what}, found {found}"));
+        match self.mistaken() {
+            Some(hint) => problem.hint(hint),
+            None => problem.nearest(&found.to_uppercase(), keywords(what)),
+        }
+    }
+
+    /// What habits of other dialects and slips of the pen look like.
+    fn mistaken(&self) -> Option<String> {
+        let before = |n: usize| self.at.checked_sub(n).map(|at| &self.tokens[at]);
+        let symbol_before = |symbol: &str| matches!(before(1), Some(l) if l.kind == Kind::Symbol(symbol.into()));
+        match self.peek() {
+            Kind::Symbol(s) if s == "::" => Some("CAST(value AS type) makes another type of it".into()),
+            Kind::Symbol(s) if s == "=" && symbol_before("=") => Some("equality is written '='".into()),
+            Kind::Symbol(s) if s.starts_with(|c: char| c.is_ascii_digit()) => {
+                Some("a name begins with a letter, a number ends with a digit".into())
+            }
+            Kind::Symbol(s) if s == "-" => match (before(1).map(|l| &l.kind), self.ahead(1)) {
+                (Some(Kind::Word(a)), Kind::Word(b)) => Some(format!("a name with '-' needs quotes: `{a}-{b}`")),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// A list that was to end with `symbol` does not.
+    fn expect_close(&mut self, symbol: &str) -> Parsed<()> {
+        if self.take_symbol(symbol) {
+            return Ok(());
+        }
+        Err(self.expected(&format!("',' or '{symbol}'")))
     }
 
     fn end(&self) -> Parsed<()> {
@@ -301,6 +355,10 @@ impl<'a> Parser<'a> {
             }
             Kind::Word(word) => (word.to_uppercase(), self.span()),
             Kind::Quoted(word) if !word.is_empty() => (word.clone(), self.span()),
+            Kind::String(text) => {
+                let hint = format!("single quotes make a string: a name is quoted with back quotes, `{text}`");
+                return Err(self.expected(what).hint(hint));
+            }
             _ => return Err(self.expected(what)),
         };
         self.advance();
@@ -333,7 +391,8 @@ impl<'a> Parser<'a> {
                 let opens =
                     matches!(self.ahead(1), Kind::Number(_)) || matches!(self.ahead(1), Kind::Symbol(s) if s == "(");
                 let qualifies = word.eq_ignore_ascii_case("QUALIFY") && opens;
-                let clause = qualifies || (soft && matches!(self.ahead(1), Kind::Word(_) | Kind::String(_)));
+                let using = word.eq_ignore_ascii_case("USING") && matches!(self.ahead(1), Kind::Symbol(s) if s == "(");
+                let clause = using || qualifies || (soft && matches!(self.ahead(1), Kind::Word(_) | Kind::String(_)));
                 !is_reserved(word) && !clause
             }
             _ => false,
@@ -368,6 +427,12 @@ impl<'a> Parser<'a> {
         }
         Ok(all)
     }
+}
+
+/// The keywords of what an error says is expected: those a found word may be a misspelling of.
+fn keywords(what: &str) -> impl Iterator<Item = &str> {
+    let words = what.split(|c: char| !c.is_ascii_alphabetic());
+    words.filter(|word| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ impl Parser<'_> {
         let start = self.span();
         self.expect_word("SELECT")?;
         if self.is_word("DISTINCT") {
-            return Err(Problem::unsupported(self.span(), "SELECT DISTINCT"));
+            return Err(Problem::unsupported(self.span(), "SELECT DISTINCT")
+                .hint("CREATE TABLE ... AS SELECT ..., COUNT(*) FROM ... GROUP BY ... has a row for each"));
         }
         let select = self.list(Self::select_item)?;
         self.expect_word("FROM")?;
@@ -230,7 +231,13 @@ impl Parser<'_> {
         } else {
             None
         };
-        self.expect_word("ON")?;
+        if !self.take_word("ON") {
+            let problem = self.expected("ON");
+            return Err(match self.is_word("USING") {
+                true => problem.hint("write ON a.x = b.x"),
+                false => problem,
+            });
+        }
         let on = self.expression()?;
         Ok(Some(Join {
             kind,
@@ -242,14 +249,20 @@ impl Parser<'_> {
         }))
     }
 
-    /// Tokens up to ON.
+    /// `1 HOUR GRACE PERIOD 1 DAY`, or `(1 HOUR, 2 HOURS)` with the grace period.
     fn within(&mut self) -> Parsed<Raw> {
         let from = self.at;
-        while !self.is_word("ON") {
-            if matches!(self.peek(), Kind::End) || self.is_symbol(";") {
-                return Err(self.expected("ON"));
-            }
-            self.advance();
+        if self.take_symbol("(") {
+            self.duration()?;
+            self.expect_symbol(",")?;
+            self.duration()?;
+            self.expect_symbol(")")?;
+        } else {
+            self.duration()?;
+        }
+        if self.take_word("GRACE") {
+            self.expect_word("PERIOD")?;
+            self.duration()?;
         }
         Ok(self.raw(from))
     }
@@ -281,7 +294,10 @@ impl Parser<'_> {
         if self.take_symbol("(") {
             let all = self.list(Self::expression);
             let closes = all.is_ok() && self.take_symbol(")");
-            let ends = !self.is_symbol(",") && !matches!(self.peek(), Kind::Symbol(s) if s != ";" && s != ")");
+            let goes_on = ["AND", "OR", "IS", "IN", "NOT", "BETWEEN", "LIKE"]
+                .iter()
+                .any(|word| self.is_word(word));
+            let ends = !goes_on && !matches!(self.peek(), Kind::Symbol(s) if s != ";" && s != ")");
             if let (Ok(all), true, true) = (all, closes, ends) {
                 return Ok(all);
             }

@@ -1,9 +1,27 @@
 //! The statements that are about the file or the world around it: types, variables, ALTER and ASSERT.
 
-use super::{Parsed, Parser};
+use super::{MAX_DEPTH, Parsed, Parser};
 use crate::sql::ast::{Assert, Asserted, ColumnRole, StatementKind};
 use crate::sql::diagnostic::Problem;
 use crate::sql::lex::Kind;
+use crate::types::SqlType;
+
+/// How many parts a named type may have: each use of the name has them all, and types are made of named types.
+const MAX_TYPE: usize = 1000;
+
+/// Whether a type is within the bounds; `left` counts its parts down.
+fn is_small(sql_type: &SqlType, depth: usize, left: &mut usize) -> bool {
+    let (Some(depth), Some(rest)) = (depth.checked_sub(1), left.checked_sub(1)) else {
+        return false;
+    };
+    *left = rest;
+    match sql_type {
+        SqlType::Array(item) => is_small(item, depth, left),
+        SqlType::Map(key, value) => is_small(key, depth, left) && is_small(value, depth, left),
+        SqlType::Struct(fields) => fields.iter().all(|field| is_small(&field.sql_type, depth, left)),
+        _ => true,
+    }
+}
 
 impl Parser<'_> {
     /// ALTER, ASSERT, DEFINE and UNDEFINE.
@@ -37,7 +55,16 @@ impl Parser<'_> {
         let if_not_exists = self.take_words(&["IF", "NOT", "EXISTS"]);
         let name = self.name("the type's name")?;
         self.expect_word("AS")?;
+        let start = self.span();
         let sql_type = self.sql_type()?;
+        if !is_small(&sql_type, MAX_DEPTH, &mut MAX_TYPE.clone()) {
+            let span = start.to(self.last_span());
+            let message = format!(
+                "the type {} has more than {MAX_TYPE} parts or {MAX_DEPTH} levels",
+                name.text
+            );
+            return Err(Problem::new(span, message));
+        }
         if self.types.contains_key(&name.text) {
             if !if_not_exists {
                 let problem = Problem::new(name.span, format!("the type {} exists already", name.text));

@@ -19,15 +19,81 @@ const INTERACTIVE: &[&str] = &[
     "RUN",
 ];
 
+/// The names of types.
+const KNOWN: &[&str] = &[
+    "BOOLEAN",
+    "INTEGER",
+    "INT",
+    "BIGINT",
+    "DOUBLE",
+    "STRING",
+    "VARCHAR",
+    "BYTES",
+    "DECIMAL",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "ARRAY",
+    "MAP",
+    "STRUCT",
+];
+
+/// What other dialects call types.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("BIT", "BOOLEAN"),
+    ("BLOB", "BYTES"),
+    ("BOOL", "BOOLEAN"),
+    ("CHAR", "STRING"),
+    ("DATETIME", "TIMESTAMP"),
+    ("FLOAT", "DOUBLE"),
+    ("LONG", "BIGINT"),
+    ("NUMBER", "DECIMAL"),
+    ("REAL", "DOUBLE"),
+    ("ROW", "STRUCT"),
+    ("SMALLINT", "INTEGER"),
+    ("TEXT", "STRING"),
+    ("TINYINT", "INTEGER"),
+    ("VARBINARY", "BYTES"),
+];
+
 impl Parser<'_> {
     pub(super) fn statement(&mut self) -> Parsed<Statement> {
         let start = self.span();
         let kind = self.statement_kind()?;
         let span = start.to(self.last_span());
-        if self.peek() != &Kind::End {
-            self.expect_symbol(";")?;
+        if self.peek() != &Kind::End && !self.take_symbol(";") {
+            return Err(self.too_much(&kind));
         }
         Ok(Statement { kind, span })
+    }
+
+    /// Something stands behind a statement that is complete.
+    fn too_much(&self, kind: &StatementKind) -> Problem {
+        let problem = self.expected("';'");
+        let Kind::Word(word) = self.peek() else {
+            let rows = matches!(kind, StatementKind::InsertValues { .. }) && self.is_symbol(",");
+            return match rows {
+                true => problem.hint("a statement inserts one record: write one for each"),
+                false => problem,
+            };
+        };
+        let query = match kind {
+            StatementKind::Create(create) => create.query.is_some(),
+            StatementKind::InsertSelect { .. } | StatementKind::Query(_) => true,
+            _ => false,
+        };
+        match word.to_uppercase().as_str() {
+            "GROUP" | "PARTITION" | "ORDER" if !self.ahead_is_word(1, "BY") => {
+                problem.hint(format!("{} BY", word.to_uppercase()))
+            }
+            "WITHIN" => problem.hint("WITHIN stands before ON"),
+            "UNION" | "EXCEPT" | "INTERSECT" => problem.hint("INSERT INTO ... SELECT adds a second query to a stream"),
+            "SELECT" if query => problem.hint("a second query is a statement of its own: INSERT INTO ... SELECT"),
+            "WINDOW" | "WHERE" | "GROUP" | "PARTITION" | "HAVING" | "QUALIFY" | "EMIT" | "LIMIT" | "JOIN" if query => problem.hint(
+                "the clauses stand in this order: FROM, JOIN, WINDOW, WHERE, GROUP BY, PARTITION BY, HAVING, QUALIFY, EMIT, LIMIT",
+            ),
+            _ => problem,
+        }
     }
 
     fn statement_kind(&mut self) -> Parsed<StatementKind> {
@@ -60,6 +126,10 @@ impl Parser<'_> {
                 let problem = Problem::new(self.span(), format!("{word} is no part of a SQL file"));
                 return Err(problem.hint("use the commands of millstream: check, explain, query"));
             }
+            if matches!(word.as_str(), "UPDATE" | "DELETE" | "MERGE" | "UPSERT") {
+                let problem = Problem::new(self.span(), format!("{word} is no statement: rows change by records"));
+                return Err(problem.hint("a record with a table's key replaces its row, one without value deletes it"));
+            }
             let known = [
                 "CREATE", "INSERT", "DROP", "SELECT", "SET", "UNSET", "ALTER", "ASSERT", "DEFINE", "UNDEFINE",
             ];
@@ -78,6 +148,10 @@ impl Parser<'_> {
             let problem = Problem::new(self.span(), "CONNECTOR is no part of a SQL file");
             return Err(problem.hint("connectors are Kafka Connect's: make them with its REST API"));
         }
+        if self.is_word("VIEW") || self.is_word("MATERIALIZED") {
+            let problem = self.expected("STREAM or TABLE");
+            return Err(problem.hint("CREATE TABLE ... AS SELECT makes a table that can be queried"));
+        }
         let kind = self.relation_kind()?;
         let if_not_exists = self.take_words(&["IF", "NOT", "EXISTS"]);
         let name = self.name(&format!("the {}'s name", kind.to_string().to_lowercase()))?;
@@ -93,10 +167,12 @@ impl Parser<'_> {
         };
         let query = if self.is_word("AS") {
             if columns.is_some() {
-                return Err(Problem::new(
-                    self.span(),
-                    "columns and AS SELECT cannot be given together",
-                ));
+                let problem = Problem::new(self.span(), "columns and AS SELECT cannot be given together");
+                return Err(problem.hint("the projection says what columns there are"));
+            }
+            if source {
+                let message = format!("a SOURCE {kind} is declared over a topic: it has no query");
+                return Err(Problem::new(self.span(), message).hint("leave SOURCE out"));
             }
             self.advance();
             Some(Box::new(self.query()?))
@@ -134,14 +210,18 @@ impl Parser<'_> {
             return Ok(Vec::new());
         }
         let columns = self.list(Self::column)?;
-        self.expect_symbol(")")?;
+        self.expect_close(")")?;
         Ok(columns)
     }
 
     pub(super) fn column(&mut self) -> Parsed<ColumnDef> {
         let name = self.name("a column's name")?;
-        let sql_type = self.sql_type()?;
-        let role = if self.take_words(&["PRIMARY", "KEY"]) {
+        let sql_type = self.sql_type().map_err(|problem| match KNOWN.contains(&&*name.text) {
+            true => problem.hint(format!("the name of a column comes before its type {}", name.text)),
+            false => problem,
+        })?;
+        let role = if self.take_word("PRIMARY") {
+            self.expect_word("KEY")?;
             ColumnRole::PrimaryKey
         } else if self.take_word("KEY") {
             ColumnRole::Key
@@ -180,23 +260,6 @@ impl Parser<'_> {
     }
 
     fn sql_type_here(&mut self) -> Parsed<SqlType> {
-        const KNOWN: &[&str] = &[
-            "BOOLEAN",
-            "INTEGER",
-            "INT",
-            "BIGINT",
-            "DOUBLE",
-            "STRING",
-            "VARCHAR",
-            "BYTES",
-            "DECIMAL",
-            "DATE",
-            "TIME",
-            "TIMESTAMP",
-            "ARRAY",
-            "MAP",
-            "STRUCT",
-        ];
         let (word, span) = match self.peek() {
             Kind::Word(word) => (word.to_uppercase(), self.span()),
             // a type of CREATE TYPE may have any name
@@ -226,6 +289,10 @@ impl Parser<'_> {
             "TIME" => SqlType::Time,
             "TIMESTAMP" => SqlType::Timestamp,
             "DECIMAL" | "DEC" | "NUMERIC" => self.decimal()?,
+            "ARRAY" | "MAP" | "STRUCT" if !self.is_symbol("<") && !self.is_symbol("<>") => {
+                let like = "ARRAY<STRING>, MAP<STRING, INTEGER>, STRUCT<name STRING, size INTEGER>";
+                return Err(self.expected("'<'").hint(like));
+            }
             "ARRAY" => {
                 self.expect_symbol("<")?;
                 let item = self.sql_type()?;
@@ -243,6 +310,9 @@ impl Parser<'_> {
             "STRUCT" => self.struct_type()?,
             _ => {
                 let problem = Problem::new(span, format!("there is no type {word}"));
+                if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == word) {
+                    return Err(problem.hint(format!("it is called {ours} here")));
+                }
                 let made = self.types.keys().map(|name| &**name);
                 return Err(problem.nearest(&word, KNOWN.iter().copied().chain(made)));
             }
@@ -274,7 +344,10 @@ impl Parser<'_> {
     }
 
     fn decimal(&mut self) -> Parsed<SqlType> {
-        self.expect_symbol("(")?;
+        if !self.take_symbol("(") {
+            let problem = self.expected("'('");
+            return Err(problem.hint("DECIMAL(10, 2) has ten digits, two of them after the point"));
+        }
         let start = self.span();
         let precision = self.digits("the number of digits")?;
         let scale = if self.take_symbol(",") {
@@ -318,14 +391,17 @@ impl Parser<'_> {
             };
             p.expect_symbol("=")?;
             let span = p.span();
-            let value = p.literal()?;
+            let value = p.literal().map_err(|problem| match p.peek() {
+                Kind::Word(word) => problem.hint(format!("a text stands in quotes: '{word}'")),
+                _ => problem,
+            })?;
             Ok(Property {
                 name,
                 value,
                 span: span.to(p.last_span()),
             })
         })?;
-        self.expect_symbol(")")?;
+        self.expect_close(")")?;
         Ok(all)
     }
 

@@ -1,3 +1,5 @@
+mod trees;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -105,7 +107,7 @@ fn errors_say_where_and_what() {
             "INTT",
             "there is no type INTT [did you mean INT?]",
         ),
-        ("CREATE STREAM s (a INT;", ";", "expected ')', found ';'"),
+        ("CREATE STREAM s (a INT;", ";", "expected ',' or ')', found ';'"),
         (
             "CRATE STREAM s;",
             "CRATE",
@@ -119,7 +121,7 @@ fn errors_say_where_and_what() {
         (
             "SELECT FROM b",
             "FROM",
-            "expected an expression, found FROM [FROM is a reserved word: as a name it needs quotes, `FROM`]",
+            "expected an expression, found FROM [something is missing before FROM]",
         ),
         ("SELECT a b c FROM d", "c", "expected FROM, found c"),
         (
@@ -135,7 +137,7 @@ fn errors_say_where_and_what() {
         (
             "SELECT 'a FROM b",
             "'",
-            "the string that begins here has no end [' ends it]",
+            "the string that begins here has no end [' ends it; inside of a string a quote is doubled: 'it''s']",
         ),
         (
             "DEFINE a = 'x'; SELECT ${b} FROM c;",
@@ -152,7 +154,11 @@ fn errors_say_where_and_what() {
             "a",
             "the type A exists already [DROP TYPE removes it, IF NOT EXISTS keeps it]",
         ),
-        ("SELECT 1st FROM b", "1st", "expected an expression, found '1st'"),
+        (
+            "SELECT 1st FROM b",
+            "1st",
+            "expected an expression, found '1st' [a name begins with a letter, a number ends with a digit]",
+        ),
         (
             "ASSERT VALUES s VALUES (1);",
             "VALUES",
@@ -185,6 +191,20 @@ fn depth_is_bounded() {
     assert_eq!(
         statements(&format!("CREATE STREAM s (a {types}) WITH (x=1);")).1.len(),
         1
+    );
+    // names stand for types, which nest, too: in depth and in breadth
+    let deeper = |i: usize| format!("CREATE TYPE t{} AS STRUCT<a t{i}>;", i + 1);
+    let wider = |i: usize| format!("CREATE TYPE t{} AS STRUCT<a t{i}, b t{i}, c t{i}>;", i + 1);
+    for types in [(0..1000).map(deeper).collect::<String>(), (0..30).map(wider).collect()] {
+        let (_, problems) = statements(&format!("CREATE TYPE t0 AS INT;{types}"));
+        assert!(problems[0].message.contains("parts or"), "{:?}", problems[0]);
+    }
+    let doubled = |i: usize| format!("DEFINE v{} = '${{v{i}}}${{v{i}}}';", i + 1);
+    let (_, problems) = statements(&format!("DEFINE v0 = 'x';{}", (0..60).map(doubled).collect::<String>()));
+    assert!(
+        problems[0].message.starts_with("variables put more than"),
+        "{:?}",
+        problems[0]
     );
     // within the bound, printing and parsing again still works
     let deep = format!("{}a{}", "(1 + ".repeat(50), ")".repeat(50));

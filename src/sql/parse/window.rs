@@ -19,6 +19,10 @@ impl Parser<'_> {
         let kind = self.any_name("TUMBLING, HOPPING or SESSION")?;
         self.expect_symbol("(")?;
         let window = match &*kind.text {
+            "SESSION" if self.is_word("SIZE") => {
+                let problem = self.expected("a whole number and a unit of time");
+                return Err(problem.hint("a session has no SIZE: SESSION (30 MINUTES) says after what gap it ends"));
+            }
             "SESSION" => WindowType::Session { gap: self.duration()? },
             "TUMBLING" => {
                 self.expect_word("SIZE")?;
@@ -27,7 +31,9 @@ impl Parser<'_> {
             _ => {
                 self.expect_word("SIZE")?;
                 let size = self.duration()?;
-                self.expect_symbol(",")?;
+                if !self.take_symbol(",") {
+                    return Err(self.expected("',' and ADVANCE BY"));
+                }
                 self.expect_word("ADVANCE")?;
                 self.expect_word("BY")?;
                 WindowType::Hopping {
@@ -43,10 +49,17 @@ impl Parser<'_> {
             } else if grace.is_none() && self.take_words(&["GRACE", "PERIOD"]) {
                 grace = Some(self.duration()?);
             } else {
-                return Err(self.expected("RETENTION or GRACE PERIOD"));
+                let problem = self.expected("RETENTION or GRACE PERIOD");
+                return Err(match self.peek() {
+                    Kind::Word(word) if word.eq_ignore_ascii_case("ADVANCE") => {
+                        problem.hint("only HOPPING windows have ADVANCE BY")
+                    }
+                    Kind::Word(word) if word.eq_ignore_ascii_case("GRACE") => problem.hint("GRACE PERIOD 1 HOUR"),
+                    _ => problem,
+                });
             }
         }
-        self.expect_symbol(")")?;
+        self.expect_close(")")?;
         Ok(Window {
             window,
             retention,

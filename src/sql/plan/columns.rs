@@ -1,9 +1,9 @@
 //! The columns of a declaration: keys, values and headers, and what they may be called.
 
-use crate::sql::ast::{ColumnDef, ColumnRole, Create};
+use crate::sql::ast::{ColumnDef, ColumnRole, Create, Property};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::topology::HeaderColumn;
-use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType};
+use crate::types::{Column, Format, ProtobufNulls, RelationKind, RelationSchema, SerdeSpec, SqlType};
 
 /// Names that a query has without a declaration.
 pub(super) const PSEUDO: [&str; 5] = ["ROWTIME", "ROWPARTITION", "ROWOFFSET", "WINDOWSTART", "WINDOWEND"];
@@ -99,6 +99,7 @@ pub(super) fn has_map(sql_type: &SqlType) -> bool {
 
 /// Whether the formats can hold the columns.
 pub(super) fn check_formats(
+    with: &[Property],
     schema: &RelationSchema,
     key: &SerdeSpec,
     value: &SerdeSpec,
@@ -107,9 +108,11 @@ pub(super) fn check_formats(
 ) {
     for (what, spec) in [("KEY", key), ("VALUE", value)] {
         if let Some(property) = misplaced(spec) {
-            let message = format!("{what}_{property} means nothing in the format {}", spec.format);
-            problems
-                .push(Problem::new(span, message).hint(format!("leave {what}_{property} out, or change the format")));
+            let name = format!("{what}_{property}");
+            let message = format!("{name} means nothing in the format {}", spec.format);
+            let given = with.iter().find(|p| *p.name.text == name);
+            let span = given.map_or(span, |property| property.name.span);
+            problems.push(Problem::new(span, message).hint(format!("leave {name} out, or change the format")));
         }
     }
     for (what, columns, format) in [("key", &schema.key, key.format), ("value", &schema.value, value.format)] {
@@ -136,6 +139,11 @@ fn misplaced(spec: &SerdeSpec) -> Option<&'static str> {
         } => None,
         SerdeSpec { delimiter, .. } if *delimiter != ',' => Some("DELIMITER"),
         SerdeSpec { full_name: Some(_), .. } if !named => Some("SCHEMA_FULL_NAME"),
+        SerdeSpec { protobuf_nulls, .. }
+            if *protobuf_nulls != ProtobufNulls::Default && !spec.format.features().protobuf_nulls =>
+        {
+            Some("PROTOBUF_NULLABLE_REPRESENTATION")
+        }
         _ => None,
     }
 }

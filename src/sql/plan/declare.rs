@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Planner;
 use super::columns::{check_formats, columns};
 use super::window::declared_window;
-use crate::expr::Expr;
+use crate::expr::{EvalContext, Expr};
 use crate::sql::ast::{ColumnDef, ColumnRole, Create, Expression, ExpressionKind, Literal, Name};
 use crate::sql::check::Checker;
 use crate::sql::diagnostic::{Problem, Span};
@@ -71,7 +71,7 @@ impl Planner<'_> {
         let mut key = with.key_spec(&SerdeSpec::key(key_format.unwrap_or(Format::Kafka)), 1);
         let value = with.value_spec(&self.value_default(value_format));
         let topic_name: Arc<str> = topic.value.as_str().into();
-        let listed = !schema.value.is_empty() || !headers.is_empty() || !schema.key.is_empty();
+        let listed = create.columns.as_ref().is_some_and(|columns| !columns.is_empty());
         if has_schemas(key.format) && (schema.key.is_empty() || key.schema_id.is_some()) {
             // with columns of a value listed, a topic without a schema for its keys has no keys
             let optional = !schema.value.is_empty() && key.schema_id.is_none();
@@ -103,9 +103,11 @@ impl Planner<'_> {
             problems.push(problem.hint("mark a column with PRIMARY KEY"));
         }
         check_wrapping(with, &schema, value.format, problems);
-        check_formats(&schema, &key, &value, name.span, problems);
+        check_formats(&create.with, &schema, &key, &value, name.span, problems);
         let window = declared_window(with, schema.key.len(), name.span).unwrap_or_else(|problem| {
-            problems.push(problem);
+            if !misread {
+                problems.push(problem);
+            }
             None
         });
         Some(Relation {
@@ -359,5 +361,16 @@ fn parser(format: &Placed<String>) -> Result<Expr, Problem> {
         at(ExpressionKind::Literal(Literal::String(format.value.clone()))),
     ];
     let call = at(ExpressionKind::Call(name("STRINGTOTIMESTAMP"), args));
-    Ok(Checker::new(&scope, "in TIMESTAMP_FORMAT").check(&call)?.expr)
+    let parse = Checker::new(&scope, "in TIMESTAMP_FORMAT").check(&call)?.expr;
+    let row = EvalContext {
+        key: &[],
+        value: &["".into()],
+        timestamp: 0,
+        now: 0,
+    };
+    match parse.eval(&row) {
+        // an empty text has no time: only what is wrong with the pattern itself is told here
+        Err(e) if e.message.starts_with("the pattern '") => Err(Problem::new(format.span, e.message)),
+        _ => Ok(parse),
+    }
 }

@@ -28,10 +28,11 @@ pub(super) use script::effective;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ast::{Create, Name, Statement, StatementKind};
+use super::ast::{Create, Name, Query, SelectItem, Statement, StatementKind};
 use super::diagnostic::{Problem, Span};
 use super::print;
 use super::properties::is_topic_name;
+use super::settings;
 use super::{CompileContext, SourceFile};
 use crate::topology::{Builder, EMPTY_GROUPS, NodeRef, RelationRef, Semantics, TimestampFrom, Topology};
 use crate::types::{Format, RelationKind};
@@ -164,6 +165,7 @@ impl<'a> Planner<'a> {
             false_for_null: is(NULL_COMPARISONS, "false"),
         };
         self.builder.semantics(semantics);
+        let before = self.problems.len();
         let result = match &statement.kind {
             StatementKind::Create(create) => self.create(create, statement, all),
             StatementKind::InsertSelect { into, query } => self.insert(into, query, all),
@@ -177,7 +179,7 @@ impl<'a> Planner<'a> {
             StatementKind::Define(..) | StatementKind::Undefine(_) => Ok(()),
             StatementKind::Set(name, value) => self.set(name, value, statement.span),
             StatementKind::Unset(name) => {
-                self.properties.retain(|(known, _)| known != name);
+                self.properties.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
                 Ok(())
             }
             StatementKind::Query(_) => Err(Problem::new(
@@ -189,22 +191,16 @@ impl<'a> Planner<'a> {
         if let Err(problem) = result {
             self.problems.push(problem);
         }
+        if let Some(query) = statement.query() {
+            self.problems[before..]
+                .iter_mut()
+                .for_each(|problem| name_of_result(query, problem));
+        }
     }
 
     fn set(&mut self, name: &str, value: &str, span: Span) -> Result<(), Problem> {
-        for (known, [a, b]) in [
-            (EXPRESSION_ERRORS, ["null", "dead-letter"]),
-            (NULL_COMPARISONS, ["null", "false"]),
-            (EMPTY_GROUPS, ["delete", "keep"]),
-            (SELF_JOINS, ["allow", "refuse"]),
-        ] {
-            let right = value.eq_ignore_ascii_case(a) || value.eq_ignore_ascii_case(b);
-            if name.eq_ignore_ascii_case(known) && !right {
-                let message = format!("{known} is '{a}' or '{b}', not '{value}'");
-                return Err(Problem::new(span, message));
-            }
-        }
-        self.properties.retain(|(known, _)| known != name);
+        settings::check(name, value, span)?;
+        self.properties.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         self.properties.push((name.into(), value.into()));
         Ok(())
     }
@@ -317,6 +313,24 @@ impl<'a> Planner<'a> {
                 self.builder.view(relation, node);
             }
         }
+    }
+}
+
+/// A column that is missing may be one that the projection makes: other clauses do not know it.
+fn name_of_result(query: &Query, problem: &mut Problem) {
+    let named = |item: &&SelectItem| match item {
+        SelectItem::One { alias: Some(alias), .. } => {
+            let message = format!("there is no column {}", alias.text);
+            problem.message == message || problem.message.starts_with(&format!("{message} in "))
+        }
+        _ => false,
+    };
+    if problem.hint.is_none()
+        && let Some(SelectItem::One { expression, .. }) = query.select.iter().find(named)
+    {
+        problem.hint = Some(format!(
+            "the projection makes it, other clauses do not know it: repeat its expression, {expression}"
+        ));
     }
 }
 

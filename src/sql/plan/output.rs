@@ -44,6 +44,13 @@ impl Planner<'_> {
         aggregates.limits = self.collect_limits(query)?;
         let before = self.problems.len();
         let items = select_items(query, &pipe.scope, &mut aggregates, &mut self.problems);
+        for item in items.iter().filter(|item| item.typed.sql_type.is_none()) {
+            let problem = Problem::new(
+                item.typed.span,
+                format!("column {} is NULL, so that it has no type", item.name),
+            );
+            self.problems.push(problem.hint("CAST(NULL AS STRING) has one"));
+        }
         self.check_reserved(&items);
         if self.problems.len() > before {
             return Ok(None);

@@ -66,7 +66,7 @@ impl Planner<'_> {
         let key = key.for_key_of(&name.text, &output.schema.key);
         let mut problems = Vec::new();
         let place = with.key_format.as_ref().map_or(name.span, |f| f.span);
-        check_formats(&output.schema, &key, &value, place, &mut problems);
+        check_formats(&create.with, &output.schema, &key, &value, place, &mut problems);
         check_wrapping(&with, &output.schema, value.format, &mut problems);
         self.problems.append(&mut problems);
         if self.problems.len() > before {

@@ -158,16 +158,21 @@ fn target(statement: &Statement) -> Option<Arc<str>> {
     }
 }
 
-fn query(statement: &Statement) -> Option<&Query> {
-    match &statement.kind {
-        StatementKind::Create(create) => create.query.as_deref(),
-        StatementKind::InsertSelect { query, .. } | StatementKind::Query(query) => Some(query),
-        _ => None,
+impl Statement {
+    /// Its SELECT.
+    pub(super) fn query(&self) -> Option<&Query> {
+        match &self.kind {
+            StatementKind::Create(create) => create.query.as_deref(),
+            StatementKind::InsertSelect { query, .. } | StatementKind::Query(query) => Some(query),
+            _ => None,
+        }
     }
 }
 
 fn reads(statement: &Statement, name: &str) -> bool {
-    query(statement).is_some_and(|q| &*q.from.name.text == name || q.joins.iter().any(|j| &*j.right.name.text == name))
+    statement
+        .query()
+        .is_some_and(|q| &*q.from.name.text == name || q.joins.iter().any(|j| &*j.right.name.text == name))
 }
 
 fn reads_or_writes(statement: &Statement, name: &str) -> bool {
