@@ -14,9 +14,10 @@ lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-# The code's documentation, and docs/settings.md from the table of settings.
+# The code's documentation, docs/settings.md from the table of settings, and the tables of docs/sql.md.
 docs:
 	cargo run --quiet --locked -- docs > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+	cargo run --quiet --locked -- docs docs/sql.md > docs/sql.md.new && mv docs/sql.md.new docs/sql.md
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 # The core without the C++ builds.

@@ -18,6 +18,7 @@ mod schema_files;
 pub mod settings;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod signals;
+mod sql_docs;
 mod sql_files;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod steer;

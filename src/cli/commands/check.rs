@@ -9,7 +9,7 @@ use super::{CommandSpec, Logs};
 use crate::cli::output::{self, Format};
 use crate::cli::sql_files::{self, CompileFailure};
 use crate::cli::{Failure, Invocation, Outcome, registry};
-use crate::sql::Diagnostic;
+use crate::sql::{Diagnostic, SourceFile, outline};
 use crate::topology::Topology;
 
 /// The command.
@@ -39,7 +39,7 @@ pub fn arguments(command: Command) -> Command {
 }
 
 /// The named files, or those of the directory.
-pub fn sources(invocation: &Invocation<'_>) -> Result<Vec<crate::sql::SourceFile>, Failure> {
+pub fn sources(invocation: &Invocation<'_>) -> Result<Vec<SourceFile>, Failure> {
     let files: Vec<PathBuf> = invocation
         .matches
         .get_many::<PathBuf>("files")
@@ -64,14 +64,17 @@ fn run(invocation: &Invocation<'_>) -> Outcome {
             let list: Vec<Value> = files
                 .iter()
                 .zip(&outcomes)
-                .map(|(file, outcome)| as_json(&file.name, outcome))
+                .map(|(file, outcome)| as_json(file, outcome))
                 .collect();
             output::line(&json!({ "ok": problems == 0, "files": list }).to_string());
         }
         Format::Text => {
             for (file, outcome) in files.iter().zip(&outcomes) {
                 match outcome {
-                    Ok(topology) => output::line(&format!("{}: ok, {}", file.name, summary(topology))),
+                    Ok(topology) => {
+                        output::line(&format!("{}: ok, {}", file.name, summary(topology)));
+                        notes(file, topology).iter().for_each(|(_, text)| output::line(text));
+                    }
                     Err(diagnostics) => diagnostics
                         .iter()
                         .for_each(|diagnostic| output::line(&format!("{diagnostic}\n"))),
@@ -97,19 +100,42 @@ pub fn away(failure: CompileFailure) -> Failure {
 }
 
 fn summary(topology: &Topology) -> String {
-    let count = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
-    [
-        count(topology.relations.len(), "relation", "relations"),
-        count(topology.subs.len(), "sub-topology", "sub-topologies"),
-        count(topology.stores.len(), "store", "stores"),
-        count(topology.views.len(), "view", "views"),
-    ]
-    .join(", ")
+    let count = |n: usize, one: &str, many: &str| (n > 0).then(|| format!("{n} {}", if n == 1 { one } else { many }));
+    let always = |n: usize, one: &str, many: &str| count(n, one, many).or_else(|| Some(format!("0 {many}")));
+    let parts = [
+        always(topology.relations.len(), "relation", "relations"),
+        always(topology.subs.len(), "sub-topology", "sub-topologies"),
+        always(topology.stores.len(), "store", "stores"),
+        always(topology.views.len(), "view", "views"),
+        count(topology.inserts.len(), "record to insert", "records to insert"),
+        count(topology.asserts.len(), "assertion", "assertions"),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn as_json(name: &str, outcome: &Result<std::sync::Arc<Topology>, Vec<Diagnostic>>) -> Value {
+/// Statements without effect: their lines, and what there is to say.
+fn notes(file: &SourceFile, topology: &Topology) -> Vec<(usize, String)> {
+    let idle = outline(file, topology).into_iter().filter(|statement| statement.idle);
+    idle.map(|s| {
+        (
+            s.line,
+            format!("{}:{}: note: {}: {}", file.name, s.line, s.statement, s.meaning),
+        )
+    })
+    .collect()
+}
+
+fn as_json(file: &SourceFile, outcome: &Result<std::sync::Arc<Topology>, Vec<Diagnostic>>) -> Value {
     let errors: Vec<Value> = outcome.as_ref().err().into_iter().flatten().map(error_json).collect();
-    json!({ "file": name, "ok": errors.is_empty(), "errors": errors })
+    let notes = outcome
+        .as_ref()
+        .map(|topology| notes(file, topology))
+        .unwrap_or_default();
+    let notes: Vec<Value> = notes
+        .into_iter()
+        .map(|(line, text)| json!({ "line": line, "message": text }))
+        .collect();
+    json!({ "file": &*file.name, "ok": errors.is_empty(), "errors": errors, "notes": notes })
 }
 
 fn error_json(error: &Diagnostic) -> Value {

@@ -152,7 +152,11 @@ fn files(invocation: &Invocation<'_>, found: Vec<Found>) -> Outcome {
     let jobs = found.into_iter().flat_map(|file| file.jobs);
     let mut summary = Summary::default();
     let mut all = Vec::new();
+    let mut notes = std::collections::BTreeMap::<String, usize>::new();
     pool::run(jobs, &child, |report| {
+        for note in &report.notes {
+            *notes.entry(note.clone()).or_default() += 1;
+        }
         let file = &names[summary.all];
         summary.add(&report);
         match format {
@@ -176,6 +180,9 @@ fn files(invocation: &Invocation<'_>, found: Vec<Found>) -> Outcome {
         Format::Text => {
             output::progress("");
             output::line(&summary.text());
+            for (note, cases) in notes {
+                output::note(&format!("note: {note} (in {cases} of the cases)"));
+            }
         }
     }
     ended(summary.failed())

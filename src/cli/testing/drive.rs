@@ -65,6 +65,8 @@ pub fn run(case: &JsonCase) -> CaseReport {
             report.error = Some(error);
         }
     }
+    let names = case.properties.iter().map(|(name, _)| name.as_str());
+    report.notes = names.filter_map(sql::settings::without_effect).collect();
     report
 }
 
