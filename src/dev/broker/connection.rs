@@ -4,13 +4,14 @@
 //! socket is still read: a closed connection ends the wait, and another request cuts a waiting fetch short, so that it
 //! is not kept waiting behind it.
 
+use super::frame::{self, BadFrame, MIN_FRAME, Request};
 use super::sessions::Session;
 use super::shared::now_ms;
 use super::{Server, versions};
 use crate::log::core::ErrorCode;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseHeader, ResponseKind};
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::messages::{ApiKey, RequestKind, ResponseHeader, ResponseKind};
+use kafka_protocol::protocol::Encodable;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +21,6 @@ use tokio::sync::{Notify, watch};
 
 /// Bytes of further requests that are read while one is being handled.
 const READ_AHEAD: usize = 1 << 20;
-/// The smallest request: key, version and correlation id.
-const MIN_FRAME: usize = 8;
 
 /// What goes back for a request.
 pub(super) enum Reply {
@@ -54,14 +53,10 @@ pub(super) struct Call<'a> {
 enum Closed {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("a request of {0} bytes is outside the limits")]
-    FrameSize(i64),
-    #[error("no request has the key {0}")]
-    UnknownKey(i16),
-    #[error("{0:?} version {1} is not supported")]
+    #[error(transparent)]
+    Frame(#[from] BadFrame),
+    #[error("{0:?} version {1} has no handler")]
     Version(ApiKey, i16),
-    #[error("{0:?} version {1} cannot be decoded: {2}")]
-    Malformed(ApiKey, i16, String),
     #[error("the answer to {0:?} version {1} cannot be encoded: {2}")]
     Answer(ApiKey, i16, String),
 }
@@ -128,7 +123,7 @@ async fn next_frame(server: &Server, socket: &mut TcpStream, input: &mut BytesMu
             let size = usize::try_from(length)
                 .ok()
                 .filter(|n| (MIN_FRAME..=server.max_request_bytes).contains(n));
-            let size = size.ok_or(Closed::FrameSize(i64::from(length)))?;
+            let size = size.ok_or(BadFrame::Size(i64::from(length)))?;
             if input.len() >= 4 + size {
                 input.advance(4);
                 return Ok(Some(input.split_to(size).freeze()));
@@ -145,34 +140,30 @@ async fn next_frame(server: &Server, socket: &mut TcpStream, input: &mut BytesMu
 }
 
 /// Handles one request; the answer is a whole frame.
-async fn answer(
-    server: &Server,
-    session: &Session,
-    mut frame: Bytes,
-    hurry: &Notify,
-) -> Result<Option<BytesMut>, Closed> {
-    let number = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
-    let (raw_key, version) = (number(0), number(2));
-    let correlation_id = i32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]);
-    let key = ApiKey::try_from(raw_key).map_err(|_| Closed::UnknownKey(raw_key))?;
-    if !versions::supports(key, version) {
-        if key != ApiKey::ApiVersions {
-            return Err(Closed::Version(key, version));
+async fn answer(server: &Server, session: &Session, frame: Bytes, hurry: &Notify) -> Result<Option<BytesMut>, Closed> {
+    let Request {
+        key,
+        version,
+        correlation_id,
+        client_id,
+        body,
+    } = match frame::decode(frame) {
+        // the newest version that they know is what clients begin with; they expect the oldest form of the answer
+        Err(BadFrame::Version {
+            key: ApiKey::ApiVersions,
+            correlation_id,
+            ..
+        }) => {
+            let mut out = head(ApiKey::ApiVersions, 0, correlation_id)?;
+            let code = ErrorCode::UnsupportedVersion.code();
+            versions::answer(code)
+                .encode(&mut out, 0)
+                .map_err(|e| Closed::Answer(ApiKey::ApiVersions, 0, e.to_string()))?;
+            return Ok(Some(finish(out)));
         }
-        // Clients start with the newest version they know, and expect the oldest form of the answer.
-        let mut out = head(key, 0, correlation_id)?;
-        let code = ErrorCode::UnsupportedVersion.code();
-        versions::answer(code)
-            .encode(&mut out, 0)
-            .map_err(|e| Closed::Answer(key, 0, e.to_string()))?;
-        return Ok(Some(finish(out)));
-    }
-    let malformed = |error: String| Closed::Malformed(key, version, error);
-    let header =
-        RequestHeader::decode(&mut frame, key.request_header_version(version)).map_err(|e| malformed(e.to_string()))?;
-    let request = RequestKind::decode(key, &mut frame, version).map_err(|e| malformed(e.to_string()))?;
+        read => read?,
+    };
     session.note(key, now_ms());
-    let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
     let call = Call {
         version,
         correlation_id,
@@ -180,7 +171,7 @@ async fn answer(
         now_ms: now_ms(),
         hurry,
     };
-    match server.handle(request, &call).await {
+    match server.handle(body, &call).await {
         None => Err(Closed::Version(key, version)),
         Some(Reply::Nothing) => Ok(None),
         Some(Reply::Encoded(out)) => Ok(Some(finish(out))),

@@ -17,6 +17,7 @@ mod configs;
 mod connection;
 mod describe;
 mod fetch;
+mod frame;
 mod groups;
 mod groups_admin;
 mod metadata;
@@ -27,6 +28,7 @@ mod shared;
 mod transactions;
 mod versions;
 
+pub use frame::check_frame;
 use sessions::Sessions;
 pub use shared::SharedLog;
 
