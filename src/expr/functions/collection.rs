@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashSet;
 
+use super::string::{MAX_TEXT_BYTES, too_long};
 use super::{CallContext, EvalError, Signature, Ty, length, number, text};
 use crate::expr::text::in_hash_order;
 use crate::expr::{CompareOp, cast_value, comparable};
@@ -185,6 +186,13 @@ fn join(args: &[Value], _: &CallContext<'_>) -> Result {
         return Ok(Value::Null);
     };
     let delimiter = args.get(1).map_or(",", text);
+    let texts: usize = all
+        .iter()
+        .map(|item| if let Value::String(s) = item { s.len() } else { 0 })
+        .sum();
+    if all.len().saturating_mul(delimiter.len()).saturating_add(texts) > MAX_TEXT_BYTES {
+        return Err(too_long("ARRAY_JOIN"));
+    }
     let mut out = String::new();
     for (i, item) in all.iter().enumerate() {
         if i > 0 {

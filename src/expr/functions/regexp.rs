@@ -18,6 +18,9 @@ const I: Ty = Ty::Integer;
 /// Steps of a match that goes back and tries again; a sane expression needs thousands.
 const MAX_STEPS: usize = 1_000_000;
 
+/// The longest expression, in bytes: the time to compile one grows with the square of its length, to minutes for 40 kB.
+const MAX_PATTERN_BYTES: usize = 5_000;
+
 /// The memory of one compiled expression.
 const MAX_COMPILED_BYTES: usize = 4 << 20;
 
@@ -42,6 +45,11 @@ thread_local! {
 fn compiled(pattern: &str) -> std::result::Result<std::rc::Rc<Regex>, EvalError> {
     KNOWN.with(|known| {
         known.get(pattern, || {
+            if pattern.len() > MAX_PATTERN_BYTES {
+                let message = format!("is too long for a regular expression: at most {MAX_PATTERN_BYTES} bytes");
+                let begin: String = pattern.chars().take(20).collect();
+                return Err(EvalError::new(format!("'{begin}...' {message}")));
+            }
             let mut builder = RegexBuilder::new(&java::translated(pattern));
             builder
                 .backtrack_limit(MAX_STEPS)

@@ -125,6 +125,36 @@ fn initcap(args: &[Value], _: &CallContext<'_>) -> Result {
     Ok(Value::string(out))
 }
 
+/// Where a text begins in another one, overlapping ones included: Knuth, Morris and Pratt's way, since texts come from outside and looking
+/// everywhere takes their lengths multiplied.
+fn occurrences(all: &[char], wanted: &[char]) -> Vec<usize> {
+    if wanted.is_empty() {
+        return (0..=all.len()).collect();
+    }
+    // how much of the beginning is matched again where the match of so many characters breaks off
+    let mut shorter = vec![0; wanted.len()];
+    let mut matched = 0;
+    for i in 1..wanted.len() {
+        while matched > 0 && wanted[i] != wanted[matched] {
+            matched = shorter[matched - 1];
+        }
+        matched += usize::from(wanted[i] == wanted[matched]);
+        shorter[i] = matched;
+    }
+    let mut found = Vec::new();
+    matched = 0;
+    for (i, c) in all.iter().enumerate() {
+        while matched > 0 && (matched == wanted.len() || *c != wanted[matched]) {
+            matched = shorter[matched - 1];
+        }
+        matched += usize::from(*c == wanted[matched]);
+        if matched == wanted.len() {
+            found.push(i + 1 - matched);
+        }
+    }
+    found
+}
+
 fn instr(args: &[Value], _: &CallContext<'_>) -> Result {
     if args[0].is_null() || args[1].is_null() {
         return Ok(Value::Integer(0));
@@ -141,16 +171,16 @@ fn instr(args: &[Value], _: &CallContext<'_>) -> Result {
     if from == 0 || nth < 1 {
         return Ok(Value::Integer(0));
     }
-    let found = |i: &usize| all[*i..].starts_with(&wanted);
+    let matches = occurrences(&all, &wanted);
     let skip = usize::try_from(nth - 1).unwrap_or(usize::MAX);
     let at = if from > 0 {
         let start = usize::try_from(from - 1).unwrap_or(usize::MAX);
-        (start..=last).filter(found).nth(skip)
+        matches.into_iter().filter(|at| *at >= start).nth(skip)
     } else {
         // backwards, the match must end so far from the end at least
         let back = usize::try_from(from.unsigned_abs() - 1).unwrap_or(usize::MAX);
         let start = last.checked_sub(back);
-        start.and_then(|s| (0..=s).rev().filter(found).nth(skip))
+        start.and_then(|s| matches.into_iter().rev().filter(|at| *at <= s).nth(skip))
     };
     Ok(length(at.map_or(0, |i| i + 1)))
 }

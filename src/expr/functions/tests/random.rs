@@ -122,7 +122,7 @@ fn values(sql_type: &SqlType) -> BoxedStrategy<Value> {
 }
 
 /// A type for every letter.
-fn letters() -> Vec<SqlType> {
+pub(super) fn letters() -> Vec<SqlType> {
     let field = |name: &str, sql_type| StructField {
         name: name.into(),
         sql_type,
@@ -139,7 +139,7 @@ fn letters() -> Vec<SqlType> {
     ]
 }
 
-fn typed(ty: &Ty, letter: &SqlType) -> SqlType {
+pub(super) fn typed(ty: &Ty, letter: &SqlType) -> SqlType {
     match ty {
         Ty::Boolean => SqlType::Boolean,
         Ty::Integer => SqlType::Integer,
@@ -161,7 +161,7 @@ fn typed(ty: &Ty, letter: &SqlType) -> SqlType {
     }
 }
 
-fn has_type(value: &Value, sql_type: &SqlType) -> bool {
+pub(super) fn has_type(value: &Value, sql_type: &SqlType) -> bool {
     match (value, sql_type) {
         (Value::Null, _)
         | (Value::Boolean(_), SqlType::Boolean)
