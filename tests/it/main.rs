@@ -4,6 +4,7 @@
 mod broker;
 mod broker_wire;
 mod cases;
+mod corpus;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod dev;
 mod engine;

@@ -1,0 +1,1 @@
+SELECT `ARRAY`[1], F(`DAYS`), (-1)[2] FROM t

@@ -1,0 +1,1 @@
+CREATE TABLE o AS SELECT (a = 1) AND (b = 2) FROM s GROUP BY (a = 1) AND (b = 2);

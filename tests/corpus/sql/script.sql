@@ -1,0 +1,1 @@
+DEFINE a = '${a}'; DEFINE b = '${a}${a}'; CREATE TYPE t AS STRUCT<x INT>; CREATE STREAM ${b} (x t ARRAY) WITH (x=${a}); DROP TYPE t; UNDEFINE a; SET 'millstream.empty.groups'='keep'; ASSERT NOT EXISTS TOPIC `a b` TIMEOUT 18446744073709551615 DAYS;
