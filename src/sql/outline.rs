@@ -177,6 +177,16 @@ impl Outline<'_> {
             matches!(&node.op, Op::Source(s) if s.relation == *name && matches!(s.topic, SourceTopic::External(_)))
         });
         let topic = self.topic(name);
+        if self
+            .topology
+            .globals
+            .iter()
+            .any(|global| global.source.relation == *name)
+        {
+            return told(format!(
+                "topic {topic}{source}, a global table: every process holds it whole"
+            ));
+        }
         match read {
             Some(subs) => told(format!("topic {topic}{source}{view}, read by {subs}")),
             None => {
