@@ -208,6 +208,7 @@ fn node_text(topology: &Topology, id: NodeId, depth: usize, out: &mut String) {
 fn time_text(from: &TimestampFrom) -> String {
     match from {
         TimestampFrom::Parsed(column, parse) => format!("Parsed({column}, {parse})"),
+        TimestampFrom::ParsedKey(column, parse) => format!("ParsedKey({column}, {parse})"),
         from => format!("{from:?}"),
     }
 }

@@ -6,10 +6,11 @@ use super::diagnostic::{Diagnostic, Problem};
 use super::{CompileContext, SourceFile, parse, plan};
 use crate::topology::Topology;
 
-/// The statements that are left when DROP, ALTER and CREATE OR REPLACE have been carried out.
+/// A file's statements, and which are left when DROP, ALTER and CREATE OR REPLACE have been carried out.
 pub struct Script<'a> {
     file: &'a SourceFile,
-    statements: Vec<Statement>,
+    all: Vec<Statement>,
+    live: plan::Script,
 }
 
 impl<'a> Script<'a> {
@@ -18,9 +19,10 @@ impl<'a> Script<'a> {
     /// # Errors
     /// What is no SQL.
     pub fn parse(file: &'a SourceFile) -> Result<Self, Vec<Diagnostic>> {
-        let (statements, problems) = parse::statements(&file.text);
+        let (all, problems) = parse::statements(&file.text);
+        let live = plan::effective(&all);
         match problems.is_empty() {
-            true => Ok(Self { file, statements }),
+            true => Ok(Self { file, all, live }),
             false => Err(diagnose(file, problems)),
         }
     }
@@ -29,29 +31,45 @@ impl<'a> Script<'a> {
     ///
     /// # Errors
     /// Those that cannot be.
-    pub fn resolve(self) -> Result<Self, Vec<Diagnostic>> {
-        let (statements, problems) = plan::effective(&self.statements);
+    pub fn resolve(mut self, context: &CompileContext<'_>) -> Result<Self, Vec<Diagnostic>> {
+        let replaced = self.live.replaced.iter();
+        let problems = replaced.filter_map(|r| plan::check_replaced(r, self.file, context, &[]));
+        let problems: Vec<Problem> = self.live.problems.drain(..).chain(problems).collect();
         match problems.is_empty() {
-            true => Ok(Self { statements, ..self }),
+            true => Ok(self),
             false => Err(diagnose(self.file, problems)),
         }
     }
 
     /// The statements, in order.
     pub fn statements(&self) -> &[Statement] {
-        &self.statements
+        &self.live.live
     }
 
-    /// Plans the query of a statement as if it ran alone after the statements before it. Without a query the topology has no nodes; relations,
-    /// records to insert and assertions up to and with the statement are in it all the same.
+    /// Plans the query of a statement as if it ran alone after the statements before it: a relation that is altered or replaced later is as it was,
+    /// which is what `*` means there. Without a query the topology has no nodes; relations, records to insert and assertions up to and with the
+    /// statement are in it all the same.
     ///
     /// # Errors
     /// What is wrong up to and with the statement.
     pub fn plan(&self, at: usize, context: &CompileContext<'_>) -> Result<Topology, Vec<Diagnostic>> {
-        let known = &self.statements[..self.statements.len().min(at.saturating_add(1))];
-        let planner = plan::Planner::new(self.file.topology(), self.file, context);
-        planner
-            .plan_last(known)
+        let origin = self.live.origins.get(at).copied().unwrap_or_default();
+        self.plan_until(origin, origin, context)
+    }
+
+    /// What is declared when all statements have been executed.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn end(&self, context: &CompileContext<'_>) -> Result<Topology, Vec<Diagnostic>> {
+        self.plan_until(self.all.len().saturating_sub(1), usize::MAX, context)
+    }
+
+    fn plan_until(&self, last: usize, only: usize, context: &CompileContext<'_>) -> Result<Topology, Vec<Diagnostic>> {
+        let known = plan::effective(&self.all[..self.all.len().min(last.saturating_add(1))]);
+        let at = known.origins.iter().position(|origin| *origin == only);
+        plan::Planner::new(self.file.topology(), self.file, context)
+            .plan_only(&known.live, at.unwrap_or(usize::MAX))
             .map_err(|problems| diagnose(self.file, problems))
     }
 }

@@ -228,6 +228,9 @@ fn source_text(topology: &Topology, node: &Node, source: &Source, names: &dyn In
         TimestampFrom::Column(i) | TimestampFrom::Parsed(i, _) => {
             let _infallible = write!(out, ", event time from {}", source.columns.value[*i].name);
         }
+        TimestampFrom::Key(i) | TimestampFrom::ParsedKey(i, _) => {
+            let _infallible = write!(out, ", event time from {}", source.columns.key[*i].name);
+        }
     }
     if let Some(window) = &source.window {
         let _infallible = write!(out, ", keys with {} windows", window.kind);

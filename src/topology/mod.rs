@@ -215,6 +215,10 @@ pub enum TimestampFrom {
     Column(usize),
     /// A STRING column parsed by a `TIMESTAMP_FORMAT` pattern: what computes it from the text, which stands in value column 0.
     Parsed(usize, Box<Expr>),
+    /// As [`Self::Column`], of the key. A record without a value keeps its own time.
+    Key(usize),
+    /// As [`Self::Parsed`], of the key.
+    ParsedKey(usize, Box<Expr>),
 }
 
 /// Re-keying on the way to a topic of the user's.

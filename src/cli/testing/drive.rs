@@ -118,9 +118,9 @@ fn told(diagnostics: &[Diagnostic]) -> String {
 /// Executes the statements.
 fn execute(case: &JsonCase, file: &SourceFile, schemas: &Arc<dyn SchemaSource>) -> Result<(Script, Topics), Stopped> {
     let parsed = sql::Script::parse(file).map_err(|e| (Stage::Parse, told(&e)))?;
-    let script = parsed.resolve().map_err(|e| (Stage::Plan, told(&e)))?;
     let lookup = Lookup(schemas.clone());
     let context = CompileContext { schemas: &lookup };
+    let script = parsed.resolve(&context).map_err(|e| (Stage::Plan, told(&e)))?;
     let planned = |at: usize| script.plan(at, &context).map_err(|e| (Stage::Plan, told(&e)));
     let mut queries = Vec::new();
     let mut partitions = Partitions::new(&case.topics);
@@ -138,7 +138,7 @@ fn execute(case: &JsonCase, file: &SourceFile, schemas: &Arc<dyn SchemaSource>) 
             }
         }
     }
-    let end = planned(script.statements().len().saturating_sub(1))?;
+    let end = script.end(&context).map_err(|e| (Stage::Plan, told(&e)))?;
     let mut topics = Topics::new(schemas.clone(), end.relations.clone(), case.topics.clone());
     for insert in &end.inserts {
         topics.insert(insert).map_err(|e| (Stage::Plan, e))?;

@@ -34,6 +34,8 @@ struct External {
     no_key: Row,
     value: Box<dyn Deserializer>,
     timestamp: Option<ColumnTimestamp>,
+    /// The event time where a column of the key holds it.
+    key_time: Option<EventTime>,
     pseudo: Vec<PseudoColumn>,
 }
 
@@ -99,7 +101,11 @@ impl External {
     fn new(source: &Source, schemas: &Arc<dyn SchemaSource>) -> Result<Self, FormatError> {
         let columns = &source.columns;
         let mut used = source.used.clone();
-        let timestamp = EventTime::new(&source.timestamp).map(|time| {
+        let (key_time, time) = match EventTime::new(&source.timestamp) {
+            Some(time) if time.of_key => (Some(time), None),
+            time => (None, time),
+        };
+        let timestamp = time.map(|time| {
             let (at, only) = match used.binary_search(&time.column) {
                 Ok(at) => (at, false),
                 Err(at) => {
@@ -120,6 +126,7 @@ impl External {
             no_key: vec![Value::Null; columns.key.len() + bounds].into(),
             value: formats::deserializer(&source.value_format, &columns.value, &used, false, schemas)?,
             timestamp,
+            key_time,
             pseudo: source.pseudo.clone(),
         })
     }
@@ -139,6 +146,9 @@ impl External {
         let new = match record.value {
             None => None,
             Some(bytes) => {
+                if let Some(time) = &self.key_time {
+                    timestamp = time.of(key.get(time.column).unwrap_or(&Value::Null))?;
+                }
                 scratch.clear();
                 self.value
                     .deserialize(bytes, scratch)

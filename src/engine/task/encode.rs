@@ -36,6 +36,7 @@ impl SinkCodec {
     /// Appends a record; a key of nothing but NULLs is written as no key, as ksqlDB does.
     pub fn encode(&mut self, node: NodeId, change: &Change, out: &mut Outbox) -> Result<(), Failure> {
         let timestamp = match (&self.timestamp, &change.new) {
+            (Some(time), Some(_)) if time.of_key => time.of(&change.key[time.column])?,
             (Some(time), Some(new)) => time.of(&new[time.column])?,
             _ => change.timestamp,
         };

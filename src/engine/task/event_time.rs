@@ -11,23 +11,26 @@ use super::error::{Failure, Reason};
 pub(super) struct EventTime {
     /// The column.
     pub column: usize,
+    /// Whether it is one of the key.
+    pub of_key: bool,
     parse: Option<Expr>,
 }
 
 impl EventTime {
     /// `None`: the record's own time counts.
     pub fn new(from: &TimestampFrom) -> Option<Self> {
-        match from {
-            TimestampFrom::Record => None,
-            TimestampFrom::Column(column) => Some(Self {
-                column: *column,
-                parse: None,
-            }),
-            TimestampFrom::Parsed(column, parse) => Some(Self {
-                column: *column,
-                parse: Some((**parse).clone()),
-            }),
-        }
+        let (column, parse) = match from {
+            TimestampFrom::Record => return None,
+            TimestampFrom::Column(column) | TimestampFrom::Key(column) => (*column, None),
+            TimestampFrom::Parsed(column, parse) | TimestampFrom::ParsedKey(column, parse) => {
+                (*column, Some((**parse).clone()))
+            }
+        };
+        Some(Self {
+            column,
+            of_key: matches!(from, TimestampFrom::Key(_) | TimestampFrom::ParsedKey(..)),
+            parse,
+        })
     }
 
     /// The time that a value of the column is.

@@ -295,22 +295,25 @@ pub(super) fn timestamp(relation: &Relation, with: &With, problems: &mut Vec<Pro
         }
         return TimestampFrom::Record;
     };
-    let Some(i) = relation.schema.value.iter().position(|c| *c.name == *column.value) else {
-        let problem = if relation.schema.key.iter().any(|c| *c.name == *column.value) {
-            Problem::unsupported(column.span, "a TIMESTAMP in the key")
-        } else {
+    let at = |columns: &[Column]| columns.iter().position(|c| *c.name == *column.value);
+    let (i, of_key) = match (at(&relation.schema.value), at(&relation.schema.key)) {
+        (Some(i), _) => (i, false),
+        (None, Some(i)) => (i, true),
+        (None, None) => {
             let problem = Problem::new(
                 column.span,
                 format!("there is no column {} in {}", column.value, relation.name),
             );
-            problem.nearest(&column.value, relation.schema.value.iter().map(|c| &*c.name))
-        };
-        problems.push(problem);
-        return TimestampFrom::Record;
+            problems.push(problem.nearest(&column.value, relation.schema.columns().map(|c| &*c.name)));
+            return TimestampFrom::Record;
+        }
     };
-    let problem = match (&relation.schema.value[i].sql_type, &with.timestamp_format) {
+    let columns = if of_key { &relation.schema.key } else { &relation.schema.value };
+    let problem = match (&columns[i].sql_type, &with.timestamp_format) {
+        (SqlType::Bigint | SqlType::Timestamp, None) if of_key => return TimestampFrom::Key(i),
         (SqlType::Bigint | SqlType::Timestamp, None) => return TimestampFrom::Column(i),
         (SqlType::String, Some(format)) => match parser(format) {
+            Ok(parse) if of_key => return TimestampFrom::ParsedKey(i, parse.into()),
             Ok(parse) => return TimestampFrom::Parsed(i, parse.into()),
             Err(problem) => problem,
         },

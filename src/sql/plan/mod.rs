@@ -18,12 +18,14 @@ mod output;
 mod partition;
 mod qualify;
 mod query;
+mod replace;
 mod script;
 mod window;
 
 pub(super) use group::of_groups;
 pub(super) use items::{Item, select_items};
-pub(super) use script::effective;
+pub(super) use replace::check as check_replaced;
+pub(super) use script::{Script, effective};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -105,8 +107,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Plans the last statement alone: those before it only tell what the names mean.
-    pub fn plan_last(mut self, statements: &[Statement]) -> Result<Topology, Vec<Problem>> {
+    /// Plans one statement alone: the others only tell what the names mean.
+    pub fn plan_only(mut self, statements: &[Statement], only: usize) -> Result<Topology, Vec<Problem>> {
         self.apart = true;
         for (i, statement) in statements.iter().enumerate() {
             if let StatementKind::InsertSelect { into, .. } = &statement.kind {
@@ -114,8 +116,7 @@ impl<'a> Planner<'a> {
             }
             let nodes = self.builder.len();
             self.statement(statement, statements);
-            let last = i + 1 == statements.len();
-            if !last || !statement.is_query() {
+            if i != only || !statement.is_query() {
                 self.builder.truncate(nodes);
                 self.known.values_mut().for_each(|known| known.node = None);
             }
@@ -131,9 +132,12 @@ impl<'a> Planner<'a> {
 
     /// Plans all statements.
     pub fn plan(mut self, statements: &[Statement]) -> Result<Topology, Vec<Problem>> {
-        let (statements, problems) = script::effective(statements);
-        let statements = &statements[..];
-        self.problems.extend(problems);
+        let script = script::effective(statements);
+        let statements = &script.live[..];
+        self.problems.extend(script.problems);
+        let replaced = script.replaced.iter();
+        let problems = replaced.filter_map(|r| replace::check(r, self.file, self.context, &self.properties));
+        self.problems.extend(problems.collect::<Vec<_>>());
         for statement in statements {
             if let StatementKind::InsertSelect { into, .. } = &statement.kind {
                 self.inserts.insert(into.text.clone(), 0);

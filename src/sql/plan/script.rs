@@ -6,25 +6,45 @@
 
 use std::sync::Arc;
 
+use super::replace::same_shape;
 use crate::sql::ast::{Create, Expression, ExpressionKind, Name, Query, SelectItem, Statement, StatementKind};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::types::RelationKind;
 
-/// The statements that are left, in order, and what is wrong with the ones carried out.
-pub(in crate::sql) fn effective(statements: &[Statement]) -> (Vec<Statement>, Vec<Problem>) {
+/// What a script amounts to.
+#[derive(Default)]
+pub(in crate::sql) struct Script {
+    /// The statements that are left, in order.
+    pub live: Vec<Statement>,
+    /// For each of them which statement of the script it is.
+    pub origins: Vec<usize>,
+    /// What was replaced.
+    pub replaced: Vec<Replaced>,
+    /// What is wrong with the statements carried out.
+    pub problems: Vec<Problem>,
+}
+
+/// A relation that CREATE OR REPLACE made anew.
+pub(in crate::sql) struct Replaced {
+    /// The statements that were in force before.
+    pub before: Vec<Statement>,
+    /// Which of them made the relation.
+    pub old: usize,
+    /// The statements in force afterwards.
+    pub after: Vec<Statement>,
+    /// Which of them makes it now.
+    pub new: usize,
+}
+
+/// Carries a script out.
+pub(in crate::sql) fn effective(statements: &[Statement]) -> Script {
     let mut script = Script::default();
-    for statement in statements {
-        if let Err(problem) = script.take(statement) {
+    for (i, statement) in statements.iter().enumerate() {
+        if let Err(problem) = script.take(i, statement) {
             script.problems.push(problem);
         }
     }
-    (script.live, script.problems)
-}
-
-#[derive(Default)]
-struct Script {
-    live: Vec<Statement>,
-    problems: Vec<Problem>,
+    script
 }
 
 fn lower(kind: RelationKind) -> String {
@@ -39,9 +59,14 @@ impl Script {
         })
     }
 
-    fn take(&mut self, statement: &Statement) -> Result<(), Problem> {
+    fn push(&mut self, origin: usize, statement: &Statement) {
+        self.live.push(statement.clone());
+        self.origins.push(origin);
+    }
+
+    fn take(&mut self, origin: usize, statement: &Statement) -> Result<(), Problem> {
         match &statement.kind {
-            StatementKind::Create(create) => self.create(create, statement),
+            StatementKind::Create(create) => self.create(origin, create, statement),
             StatementKind::Drop {
                 kind, if_exists, name, ..
             } => self.drop(*kind, *if_exists, name, statement.span),
@@ -62,7 +87,7 @@ impl Script {
                 Ok(())
             }
             _ => {
-                self.live.push(statement.clone());
+                self.push(origin, statement);
                 Ok(())
             }
         }
@@ -85,9 +110,9 @@ impl Script {
         Ok((at, create))
     }
 
-    fn create(&mut self, create: &Create, statement: &Statement) -> Result<(), Problem> {
+    fn create(&mut self, origin: usize, create: &Create, statement: &Statement) -> Result<(), Problem> {
         let Some((at, old)) = self.find(&create.name) else {
-            self.live.push(statement.clone());
+            self.push(origin, statement);
             return Ok(());
         };
         if create.if_not_exists && !create.or_replace {
@@ -95,7 +120,7 @@ impl Script {
         }
         if !create.or_replace {
             // the planner names the line of the other one
-            self.live.push(statement.clone());
+            self.push(origin, statement);
             return Ok(());
         }
         let name = &create.name;
@@ -116,14 +141,28 @@ impl Script {
             let message = format!("{}: a declaration and a query cannot replace each other", name.text);
             return Err(Problem::new(name.span, message).hint("DROP it first"));
         }
+        if let (Some(before), Some(after)) = (&old.query, &create.query) {
+            same_shape(name, before, after)?;
+        }
+        let before = self.live.clone();
         let used = self.live[at + 1..].iter().any(|s| reads_or_writes(s, &name.text));
-        if used {
+        let new = if used {
             // those in between go on with the new definition
             self.live[at] = statement.clone();
+            self.origins[at] = origin;
+            at
         } else {
             self.live.remove(at);
-            self.live.push(statement.clone());
-        }
+            self.origins.remove(at);
+            self.push(origin, statement);
+            self.live.len() - 1
+        };
+        self.replaced.push(Replaced {
+            before,
+            old: at,
+            after: self.live.clone(),
+            new,
+        });
         Ok(())
     }
 
@@ -144,7 +183,16 @@ impl Script {
             return Err(Problem::new(span, message).hint("DROP them first"));
         }
         self.live.remove(at);
-        self.live.retain(|s| target(s).is_none_or(|target| target != name.text));
+        self.origins.remove(at);
+        let kept: Vec<bool> = self
+            .live
+            .iter()
+            .map(|s| target(s).is_none_or(|target| target != name.text))
+            .collect();
+        let mut keeps = kept.iter();
+        self.live.retain(|_| keeps.next().copied().unwrap_or(true));
+        let mut keeps = kept.iter();
+        self.origins.retain(|_| keeps.next().copied().unwrap_or(true));
         Ok(())
     }
 }
