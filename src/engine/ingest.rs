@@ -230,6 +230,13 @@ impl Writer {
     }
 
     fn encode(&mut self, relation: &Relation, records: Vec<NewRecord>) -> Result<Vec<Encoded>, IngestError> {
+        if let Some(window) = relation.window {
+            // as for INSERT ... VALUES: a record has no place to say its window
+            return Err(IngestError::Refused(format!(
+                "{} has {} windows in its keys: write to the stream that it is made from",
+                relation.name, window.kind
+            )));
+        }
         let id = (relation.topic.name.clone(), relation.sql.clone());
         let fresh = self
             .definitions

@@ -148,6 +148,19 @@ pub(super) fn arithmetic(op: ArithmeticOp, a: &Value, b: &Value, result: &SqlTyp
     })
 }
 
+/// Of integers, modulo their size; `None`: not of two integers, or a division by zero.
+pub(super) fn wrapping(op: ArithmeticOp, a: &Value, b: &Value) -> Option<Value> {
+    match (a, b) {
+        (Value::Integer(x), Value::Integer(y)) => {
+            exact(op, i128::from(*x), i128::from(*y)).map(|n| Value::Integer(n as i32))
+        }
+        (Value::Bigint(x), Value::Bigint(y)) => {
+            exact(op, i128::from(*x), i128::from(*y)).map(|n| Value::Bigint(n as i64))
+        }
+        _ => None,
+    }
+}
+
 /// The number with the other sign.
 pub(super) fn negate(a: &Value) -> Result<Value, EvalError> {
     let overflow = || EvalError::new(format!("-({}): the result does not fit", super::display::literal(a)));

@@ -156,6 +156,28 @@ pub fn cast_value(value: &Value, to: &SqlType) -> Result<Value, EvalError> {
     converted.ok_or_else(|| failed(value, to))
 }
 
+/// A number as INTEGER or BIGINT as Java converts it: whole numbers lose their upper bits, a DOUBLE stops at the bounds. `None`: no number.
+pub(super) fn wrapping(value: &Value, to: &SqlType) -> Option<Value> {
+    let whole = match value {
+        Value::Integer(n) => i128::from(*n),
+        Value::Bigint(n) => i128::from(*n),
+        Value::Decimal(d) => d.trunc(),
+        Value::Double(x) => {
+            return match to {
+                SqlType::Integer => Some(Value::Integer(*x as i32)),
+                SqlType::Bigint => Some(Value::Bigint(*x as i64)),
+                _ => None,
+            };
+        }
+        _ => return None,
+    };
+    match to {
+        SqlType::Integer => Some(Value::Integer(whole as i32)),
+        SqlType::Bigint => Some(Value::Bigint(whole as i64)),
+        _ => None,
+    }
+}
+
 /// ksqlDB's rule: a beginning of `true` or `yes` is TRUE, any other text FALSE.
 fn to_boolean(value: &Value) -> Option<Value> {
     match value {

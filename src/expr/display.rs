@@ -71,6 +71,7 @@ impl fmt::Display for Expr {
                 write!(f, " ELSE {otherwise} END")
             }
             Self::Try(a) => write!(f, "TRY({a})"),
+            Self::Wrapping(a) => write!(f, "{a}"),
             Self::Cast(a, to) => write!(f, "CAST({a} AS {to})"),
             Self::Field(a, i) => write!(f, "{a}->{i}"),
             Self::Item(a, i) | Self::Entry(a, i) => write!(f, "{a}[{i}]"),

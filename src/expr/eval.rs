@@ -66,6 +66,7 @@ impl Expr {
                 return otherwise.get(row);
             }
             Self::Try(a) => return Ok(a.get(row).unwrap_or(Cow::Borrowed(&NULL))),
+            Self::Wrapping(inner) => wrapping(inner, row)?,
             Self::Cast(a, to) => {
                 let value = a.get(row)?;
                 cast_value(&value, to)?
@@ -99,6 +100,32 @@ impl Expr {
             }
         };
         Ok(Cow::Owned(value))
+    }
+}
+
+/// See [`Expr::Wrapping`].
+fn wrapping(inner: &Expr, row: &EvalContext<'_>) -> Result<Value, EvalError> {
+    match inner {
+        Expr::Arithmetic(op, a, b, sql_type) => {
+            let (a, b) = (a.get(row)?, b.get(row)?);
+            match arithmetic::wrapping(*op, &a, &b) {
+                Some(value) => Ok(value),
+                None => arithmetic::arithmetic(*op, &a, &b, sql_type),
+            }
+        }
+        Expr::Negate(a) => match &*a.get(row)? {
+            Value::Integer(n) => Ok(Value::Integer(n.wrapping_neg())),
+            Value::Bigint(n) => Ok(Value::Bigint(n.wrapping_neg())),
+            other => arithmetic::negate(other),
+        },
+        Expr::Cast(a, to) => {
+            let value = a.get(row)?;
+            match super::cast::wrapping(&value, to) {
+                Some(value) => Ok(value),
+                None => cast_value(&value, to),
+            }
+        }
+        other => other.eval(row),
     }
 }
 

@@ -111,6 +111,8 @@ pub enum Expr {
     Cast(Box<Expr>, SqlType),
     /// The value, or NULL where it cannot be computed: what ksqlDB does with a column that fails.
     Try(Box<Expr>),
+    /// Arithmetic, the other sign or a CAST of integers that wraps around, and a CAST of a DOUBLE that saturates, as Java's do.
+    Wrapping(Box<Expr>),
     /// A field of a STRUCT by position.
     Field(Box<Expr>, usize),
     /// An item of an ARRAY: from 1, or negative from the end; NULL outside.
@@ -137,7 +139,7 @@ impl Expr {
         match self {
             Self::Literal(_) | Self::Key(_) | Self::Value(_) | Self::Rowtime => {}
             Self::Not(a) | Self::Negate(a) | Self::IsNull(a) | Self::Like(a, _) | Self::Cast(a, _) => f(a),
-            Self::Field(a, _) | Self::NonNull(a) | Self::Try(a) => f(a),
+            Self::Field(a, _) | Self::NonNull(a) | Self::Try(a) | Self::Wrapping(a) => f(a),
             // the body reads the lambda's frame, not the row
             Self::Lambda(lambda) => lambda.captures.iter().for_each(f),
             Self::Compare(_, a, b) | Self::Arithmetic(_, a, b, _) | Self::IsDistinct(a, b) => {
@@ -173,7 +175,7 @@ impl Expr {
         match self {
             Self::Literal(_) | Self::Key(_) | Self::Value(_) | Self::Rowtime => {}
             Self::Not(a) | Self::Negate(a) | Self::IsNull(a) | Self::Like(a, _) | Self::Cast(a, _) => f(a),
-            Self::Field(a, _) | Self::NonNull(a) | Self::Try(a) => f(a),
+            Self::Field(a, _) | Self::NonNull(a) | Self::Try(a) | Self::Wrapping(a) => f(a),
             // the body reads the lambda's frame, not the row
             Self::Lambda(lambda) => lambda.captures.iter_mut().for_each(f),
             Self::Compare(_, a, b) | Self::Arithmetic(_, a, b, _) | Self::IsDistinct(a, b) => {
@@ -274,6 +276,22 @@ impl Expr {
         }
         let [yes, no] = [true, false].map(|b| Self::Literal(Value::Boolean(b)));
         Self::Case(vec![(expr, yes)], no.into())
+    }
+
+    /// The expression with integers that wrap around rather than fail, as Java's do.
+    pub fn with_wrapping(self) -> Self {
+        let mut expr = self;
+        expr.children_mut(&mut |child| *child = std::mem::replace(child, Self::Rowtime).with_wrapping());
+        if let Self::Lambda(lambda) = &mut expr {
+            lambda.body = std::mem::replace(&mut lambda.body, Self::Rowtime).with_wrapping();
+        }
+        let integer = |t: &SqlType| matches!(t, SqlType::Integer | SqlType::Bigint);
+        let wraps = match &expr {
+            Self::Arithmetic(.., t) | Self::Cast(_, t) => integer(t),
+            Self::Negate(_) => true,
+            _ => false,
+        };
+        if wraps { Self::Wrapping(expr.into()) } else { expr }
     }
 
     /// The expression with [`Self::Try`] around it, if it can fail at all.

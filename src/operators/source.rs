@@ -40,6 +40,8 @@ impl Source {
                 Keeps::Rows(store) => {
                     let slot = ctx.buffer.load(*store, &change.key)?;
                     if change.new.is_none() && ctx.buffer.row(slot).is_none() {
+                        // the deletion of what was not there goes on, as in Kafka Streams: who reads the result may have it all the same
+                        ctx.out.push(change);
                         return Ok(());
                     }
                     change.old_timestamp = ctx.buffer.timestamp(slot);

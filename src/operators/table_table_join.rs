@@ -30,6 +30,10 @@ impl TableTableJoin {
     }
 
     pub(super) fn process(&mut self, side: Side, change: Change, ctx: &mut Context<'_>) -> Result<(), OpError> {
+        // the deletion of what was not there changes no joined row
+        if change.old.is_none() && change.new.is_none() {
+            return Ok(());
+        }
         if self.mode.hold {
             ctx.buffer.mark_pending(self.mode.pending, &change.key);
             return Ok(());

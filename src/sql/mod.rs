@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub use apart::Script;
 pub use diagnostic::{Diagnostic, Problem, Span, nearest};
 pub use outline::{Outlined, outline};
-pub use plan::{AS_KSQLDB, EXPRESSION_ERRORS, NULL_COMPARISONS};
+pub use plan::{AS_KSQLDB, EXPRESSION_ERRORS, INTEGER_OVERFLOW, NULL_COMPARISONS};
 pub use query::{Groups, KeyBounds, Order, PullQuery, ViewCatalog, query};
 
 use crate::topology::Topology;

@@ -7,7 +7,7 @@ use super::diagnostic::{Problem, Span, nearest};
 use crate::topology::EMPTY_GROUPS;
 use crate::types::Format;
 
-use super::plan::{EXPRESSION_ERRORS, NULL_COMPARISONS, SELF_JOINS};
+use super::plan::{EXPRESSION_ERRORS, INTEGER_OVERFLOW, NULL_COMPARISONS, SELF_JOINS};
 
 /// The beginning of our own names.
 const OURS: &str = "millstream.";
@@ -77,6 +77,12 @@ pub const SETTINGS: &[SettingDoc] = &[
         "WRAP_SINGLE_VALUE where a declaration says nothing and its format knows both ways.",
     ),
     doc(
+        "ksql.suppress.enabled",
+        Takes::OneOf(["true", "false"]),
+        "true",
+        "FALSE refuses EMIT FINAL.",
+    ),
+    doc(
         EMPTY_GROUPS,
         Takes::OneOf(["delete", "keep"]),
         "delete",
@@ -87,6 +93,12 @@ pub const SETTINGS: &[SettingDoc] = &[
         Takes::OneOf(["null", "dead-letter"]),
         "dead-letter",
         "What becomes of a record whose expression fails: a dead letter, or NULL in that column, as in ksqlDB.",
+    ),
+    doc(
+        INTEGER_OVERFLOW,
+        Takes::OneOf(["error", "wrap"]),
+        "error",
+        "What becomes of an INTEGER or BIGINT that is too large: an error of its expression, or it wraps around, as in Java and ksqlDB.",
     ),
     doc(
         NULL_COMPARISONS,

@@ -42,6 +42,8 @@ pub struct Semantics {
     pub null_on_error: bool,
     /// A comparison with NULL is FALSE rather than NULL.
     pub false_for_null: bool,
+    /// Integers wrap around rather than fail.
+    pub wrapping: bool,
 }
 
 /// Collects relations, operators and views.
@@ -78,6 +80,11 @@ impl Builder {
     }
 
     pub(super) fn guarded(&self, expr: Expr) -> Expr {
+        let expr = if self.semantics.wrapping {
+            expr.with_wrapping()
+        } else {
+            expr
+        };
         let expr = if self.semantics.false_for_null {
             expr.with_false_for_null()
         } else {

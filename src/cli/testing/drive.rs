@@ -42,6 +42,8 @@ pub struct Script {
     pub queries: Vec<Arc<Topology>>,
     /// Everything that is declared at the end; nothing runs in it.
     pub end: Topology,
+    /// The streams and tables that are declared as SOURCE.
+    pub sources: BTreeSet<Arc<str>>,
 }
 
 /// Runs a case.
@@ -143,7 +145,15 @@ fn execute(case: &JsonCase, file: &SourceFile, schemas: &Arc<dyn SchemaSource>) 
     for insert in &end.inserts {
         topics.insert(insert).map_err(|e| (Stage::Plan, e))?;
     }
-    Ok((Script { queries, end }, topics))
+    let sources = script
+        .statements()
+        .iter()
+        .filter_map(|statement| match &statement.kind {
+            StatementKind::Create(create) if create.source => Some(create.name.text.clone()),
+            _ => None,
+        });
+    let sources = sources.collect();
+    Ok((Script { queries, end, sources }, topics))
 }
 
 /// Whether what an ASSERT wants is so.

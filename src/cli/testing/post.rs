@@ -31,7 +31,7 @@ pub fn check(case: &JsonCase, script: &Script, schemas: &Arc<dyn SchemaSource>) 
     let Some(post) = &case.post else { return Ok(()) };
     let mut wrong = Vec::new();
     for source in post["sources"].as_array().into_iter().flatten() {
-        if let Err(e) = check_source(source, &script.end) {
+        if let Err(e) = check_source(source, script) {
             wrong.push(e);
         }
     }
@@ -58,14 +58,19 @@ fn differs(of: &str, what: &str, expected: impl std::fmt::Display, is: impl std:
     Err(format!("{of}: the {what} was to be {expected}, and is {is}"))
 }
 
-fn check_source(source: &Json, end: &Topology) -> Result<()> {
+fn check_source(source: &Json, script: &Script) -> Result<()> {
     let name = source["name"].as_str().ok_or("post.sources: a source needs a name")?;
-    let relation = end.relations.iter().rev().find(|r| &*r.name == name);
+    let relation = script.end.relations.iter().rev().find(|r| &*r.name == name);
     let relation = relation.ok_or_else(|| format!("{name}: there is no such stream or table"))?;
     if let Some(kind) = source["type"].as_str()
         && !relation.kind.to_string().eq_ignore_ascii_case(kind)
     {
         return differs(name, "kind", kind, relation.kind);
+    }
+    if let Some(wanted) = source["isSource"].as_bool()
+        && wanted != script.sources.contains(name)
+    {
+        return differs(name, "property isSource", wanted, !wanted);
     }
     if let Some(text) = source["schema"].as_str() {
         let expected = schema(text).map_err(|e| format!("{name}: the schema {text} of the case: {e}"))?;
@@ -147,11 +152,18 @@ fn check_topic(
     if let Some(relation) = relation {
         check_format(name, "key format", &topic["keyFormat"], &relation.key_format)?;
         check_format(name, "value format", &topic["valueFormat"], &relation.value_format)?;
-        for (field, spec, is_key) in [
-            ("keySchema", &relation.key_format, true),
-            ("valueSchema", &relation.value_format, false),
+        for (field, side, spec, is_key) in [
+            ("keySchema", "key", &relation.key_format, true),
+            ("valueSchema", "value", &relation.value_format, false),
         ] {
-            let expected = &topic[field];
+            let under = &topic["schemas"];
+            let expected = [
+                &topic[field],
+                &under[field],
+                &under[side],
+                &under[subject_of(name, is_key)],
+            ];
+            let expected = expected.into_iter().find(|json| !json.is_null()).unwrap_or(&Json::Null);
             if expected.is_null() {
                 continue;
             }

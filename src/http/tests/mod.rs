@@ -1,6 +1,7 @@
 //! Every route without a socket, over a topology made by hand; the feed and the shutdown through one.
 
 mod sockets;
+mod windows;
 mod write;
 
 use std::sync::Arc;

@@ -88,6 +88,7 @@ impl Answer {
         match (side, &change.new) {
             (0, Some(asking)) => self.asked(&change, asking, ctx),
             (0, None) => Ok(()),
+            (_, None) if change.old.is_none() => Ok(()),
             _ => Ok(self.changed(change, ctx)?),
         }
     }

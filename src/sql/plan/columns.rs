@@ -115,6 +115,18 @@ pub(super) fn check_formats(
             problems.push(Problem::new(span, message).hint(format!("leave {name} out, or change the format")));
         }
     }
+    let wrapped = |columns: &[Column], spec: &SerdeSpec| columns.len() > 1 || spec.wrap_single;
+    for (columns, spec, wrapped) in [
+        (&schema.key, key, schema.key.len() > 1),
+        (&schema.value, value, wrapped(&schema.value, value)),
+    ] {
+        if spec.format == Format::Avro
+            && let Some(name) = columns.iter().find_map(|c| no_avro_name(c, wrapped))
+        {
+            let message = format!("the format AVRO takes no name like {name}: letters, digits and '_', no digit first");
+            problems.push(Problem::new(span, message).hint("give it another name with AS, or choose another format"));
+        }
+    }
     for (what, columns, format) in [("key", &schema.key, key.format), ("value", &schema.value, value.format)] {
         let Some(why) = format.unfit(columns) else { continue };
         let listed: Vec<_> = columns.iter().map(|c| format!("{} {}", c.name, c.sql_type)).collect();
@@ -123,6 +135,29 @@ pub(super) fn check_formats(
             listed.join(", ")
         );
         problems.push(Problem::new(span, message).hint(format!("set {}_FORMAT to JSON or AVRO", what.to_uppercase())));
+    }
+}
+
+/// A name in a column that Avro's schemas cannot hold; its own if it is a field of a record.
+fn no_avro_name(column: &Column, is_field: bool) -> Option<String> {
+    let bad = |name: &str| {
+        let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    fn fields(sql_type: &SqlType, bad: &dyn Fn(&str) -> bool) -> Option<String> {
+        match sql_type {
+            SqlType::Array(item) => fields(item, bad),
+            SqlType::Map(_, value) => fields(value, bad),
+            SqlType::Struct(all) => all.iter().find_map(|field| match bad(&field.name) {
+                true => Some(field.name.to_string()),
+                false => fields(&field.sql_type, bad),
+            }),
+            _ => None,
+        }
+    }
+    match is_field && bad(&column.name) {
+        true => Some(column.name.to_string()),
+        false => fields(&column.sql_type, &bad),
     }
 }
 

@@ -86,12 +86,7 @@ impl Planner<'_> {
             problems.push(Problem::new(name.span, message).hint("list the columns in parentheses after the name"));
             return None;
         }
-        for (what, spec) in [("KEY", &key), ("VALUE", &value)] {
-            if spec.schema_id.is_some() && !has_schemas(spec.format) {
-                let message = format!("{what}_SCHEMA_ID needs a format with schemas, {} has none", spec.format);
-                problems.push(Problem::new(name.span, message).hint("use AVRO, PROTOBUF or JSON_SR"));
-            }
-        }
+        check_ids(&key, &value, name.span, problems);
         if schema.key.is_empty() {
             key = SerdeSpec::key(Format::None);
         }
@@ -204,6 +199,16 @@ fn check_global(with: &With, kind: RelationKind, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Schema ids go with formats that have schemas.
+pub(super) fn check_ids(key: &SerdeSpec, value: &SerdeSpec, span: Span, problems: &mut Vec<Problem>) {
+    for (what, spec) in [("KEY", key), ("VALUE", value)] {
+        if spec.schema_id.is_some() && !has_schemas(spec.format) {
+            let message = format!("{what}_SCHEMA_ID needs a format with schemas, {} has none", spec.format);
+            problems.push(Problem::new(span, message).hint("use AVRO, PROTOBUF or JSON_SR"));
+        }
+    }
+}
+
 /// Whether a format keeps its schemas in the registry.
 pub(super) fn has_schemas(format: Format) -> bool {
     format.features().schemas
@@ -308,7 +313,11 @@ pub(super) fn timestamp(relation: &Relation, with: &With, problems: &mut Vec<Pro
             return TimestampFrom::Record;
         }
     };
-    let columns = if of_key { &relation.schema.key } else { &relation.schema.value };
+    let columns = if of_key {
+        &relation.schema.key
+    } else {
+        &relation.schema.value
+    };
     let problem = match (&columns[i].sql_type, &with.timestamp_format) {
         (SqlType::Bigint | SqlType::Timestamp, None) if of_key => return TimestampFrom::Key(i),
         (SqlType::Bigint | SqlType::Timestamp, None) => return TimestampFrom::Column(i),

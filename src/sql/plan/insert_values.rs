@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::Planner;
 use super::columns::PSEUDO;
 use crate::expr::{EvalContext, Expr, cast_value, widens};
-use crate::sql::ast::{self, Expression, Literal, Name, Statement, StatementKind};
+use crate::sql::ast::{self, Expression, ExpressionKind, Literal, Name, Statement, StatementKind};
 use crate::sql::check::{Checker, Typed};
 use crate::sql::coerce::{cast, convert};
 use crate::sql::diagnostic::{Problem, Span};
-use crate::sql::scope::Scope;
+use crate::sql::scope::{Scope, ScopeColumn};
 use crate::topology::{Assert, Asserted, Insert, Relation};
 use crate::types::{Column, RelationKind, Row, SqlType, Value};
 
@@ -34,6 +34,13 @@ impl Planner<'_> {
             return Err(Problem::new(into.span, message).hint("declare it without SOURCE"));
         }
         let relation = self.builder.relation_of(relation).clone();
+        if let Some(window) = relation.window {
+            let message = format!(
+                "{} has {} windows in its keys: no values can be inserted",
+                into.text, window.kind
+            );
+            return Err(Problem::new(into.span, message).hint("insert into the stream that it is made from"));
+        }
         let named: Vec<Name> = if columns.is_empty() {
             in_order(declared, &relation, into.span)
         } else {
@@ -205,17 +212,48 @@ fn assign(typed: &Typed, to: &SqlType) -> Result<Expr, Problem> {
     if !fits(from) {
         return Err(Problem::new(typed.span, format!("it is {to}, the value is {from}")));
     }
+    if let (SqlType::String, SqlType::Bytes) = (from, to) {
+        return base64(typed);
+    }
     if widens(from, to).is_some() {
         return Ok(convert(typed.expr.clone(), to, Some(from)));
     }
     cast(typed.clone(), to, typed.span)
 }
 
+/// The bytes that a text in base64 stands for.
+fn base64(typed: &Typed) -> Result<Expr, Problem> {
+    let column = ScopeColumn {
+        relation: None,
+        name: "TEXT".into(),
+        expr: typed.expr.clone(),
+        sql_type: SqlType::String,
+        hidden: false,
+        lost: None,
+    };
+    let scope = Scope {
+        columns: vec![column],
+        ..Scope::default()
+    };
+    let at = |kind| Expression { kind, span: typed.span };
+    let name = |text: &str| Name {
+        text: text.into(),
+        span: typed.span,
+    };
+    let args = vec![
+        at(ExpressionKind::Column(None, name("TEXT"))),
+        at(ExpressionKind::Literal(Literal::String("base64".into()))),
+    ];
+    let call = at(ExpressionKind::Call(name("TO_BYTES"), args));
+    Ok(Checker::new(&scope, "in VALUES").check(&call)?.expr)
+}
+
 fn assignable(from: &SqlType, to: &SqlType) -> bool {
     use SqlType::{Array, Decimal, Map, String, Struct};
     match (from, to) {
         _ if widens(from, to).is_some() => true,
-        (String, to) => to.is_time() || to.is_numeric() || matches!(to, SqlType::Boolean | SqlType::Bytes),
+        // as ksqlDB: a text is no number
+        (String, to) => to.is_time() || *to == SqlType::Bytes,
         // whether the digits fit is seen at the value
         (from, Decimal { .. }) => matches!(from, SqlType::Integer | SqlType::Bigint | Decimal { .. }),
         (Array(a), Array(b)) => assignable(a, b),

@@ -85,7 +85,9 @@ impl Planner<'_> {
         let refuses = self
             .property(SELF_JOINS)
             .is_some_and(|value| value.eq_ignore_ascii_case("refuse"));
-        if refuses && left.scope.relations.iter().any(|r| r.name == *name) {
+        // of streams ksqlDB has it, too
+        let streams = kinds == (RelationKind::Stream, RelationKind::Stream);
+        if refuses && !streams && left.scope.relations.iter().any(|r| r.name == *name) {
             let message = format!("joining {name} with itself is refused, as {SELF_JOINS} says");
             return Err(Problem::new(join.right.name.span, message));
         }

@@ -48,8 +48,12 @@ pub const NULL_COMPARISONS: &str = "millstream.null.comparisons";
 /// What becomes of a join of a relation with itself: `allow`, the default, or `refuse`, as in ksqlDB.
 pub const SELF_JOINS: &str = "millstream.self.joins";
 
+/// What becomes of an INTEGER or BIGINT that is too large: `error`, the default, or `wrap`, as in Java and ksqlDB.
+pub const INTEGER_OVERFLOW: &str = "millstream.integer.overflow";
+
 /// The settings under which a file gives what it gives in ksqlDB.
-pub const AS_KSQLDB: [(&str, &str); 4] = [
+pub const AS_KSQLDB: [(&str, &str); 5] = [
+    (INTEGER_OVERFLOW, "wrap"),
     (EXPRESSION_ERRORS, "null"),
     (NULL_COMPARISONS, "false"),
     (EMPTY_GROUPS, "keep"),
@@ -167,6 +171,7 @@ impl<'a> Planner<'a> {
         let semantics = Semantics {
             null_on_error: is(EXPRESSION_ERRORS, "null"),
             false_for_null: is(NULL_COMPARISONS, "false"),
+            wrapping: is(INTEGER_OVERFLOW, "wrap"),
         };
         self.builder.semantics(semantics);
         let before = self.problems.len();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::columns::{PSEUDO, check_formats};
-use super::declare::{check_wrapping, timestamp, topic_spec};
+use super::declare::{check_ids, check_wrapping, timestamp, topic_spec};
 use super::insert_values::declaration;
 use super::output::Output;
 use super::window::window_scope;
@@ -68,6 +68,7 @@ impl Planner<'_> {
         let place = with.key_format.as_ref().map_or(name.span, |f| f.span);
         check_formats(&create.with, &output.schema, &key, &value, place, &mut problems);
         check_wrapping(&with, &output.schema, value.format, &mut problems);
+        check_ids(&key, &value, name.span, &mut problems);
         self.problems.append(&mut problems);
         if self.problems.len() > before {
             return Ok(());

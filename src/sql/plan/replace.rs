@@ -135,7 +135,11 @@ fn difference((before, old): (&Topology, &Create), (after, new): (&Topology, &Cr
         ("values", &a.value_format, &b.value_format),
     ] {
         if x != y {
-            let how = if x.format == y.format { "otherwise".into() } else { format!("as {}", x.format) };
+            let how = if x.format == y.format {
+                "otherwise".into()
+            } else {
+                format!("as {}", x.format)
+            };
             return Some(format!("its {what} are written {how}"));
         }
     }
@@ -174,7 +178,8 @@ fn columns(old: &Relation, new: &Relation) -> Option<String> {
     }
     let headers = |relation: &Relation| {
         let all = relation.headers.iter();
-        all.map(|h| Column::new(h.name.clone(), h.sql_type())).collect::<Vec<_>>()
+        all.map(|h| Column::new(h.name.clone(), h.sql_type()))
+            .collect::<Vec<_>>()
     };
     let value = changed(&old.schema.value, &new.schema.value, false);
     let value = value.or_else(|| changed(&headers(old), &headers(new), false));

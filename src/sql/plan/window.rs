@@ -127,6 +127,11 @@ impl Planner<'_> {
             );
             return Err(problem.hint("write EMIT CHANGES, or add WINDOW and GROUP BY"));
         }
+        let suppressed = self.property("ksql.suppress.enabled");
+        if let (Some((Emit::Final, span)), Some("false")) = (query.emit, suppressed.map(str::to_lowercase).as_deref()) {
+            let problem = Problem::new(span, "EMIT FINAL is switched off: ksql.suppress.enabled is 'false'");
+            return Err(problem.hint("UNSET 'ksql.suppress.enabled'"));
+        }
         let Some(window) = &query.window else { return Ok(()) };
         if query.group_by.is_empty() {
             return Err(Problem::new(window.span, "WINDOW needs GROUP BY")
