@@ -72,7 +72,7 @@ const TIMES: [&str; 3] = ["ROWTIME", "WINDOWSTART", "WINDOWEND"];
 
 /// Checks expressions over a scope.
 pub struct Checker<'a> {
-    scope: &'a Scope,
+    pub(super) scope: &'a Scope,
     /// Where aggregate functions are collected; `None`: they are not allowed, because of ...
     aggregates: Result<&'a mut Aggregates, &'static str>,
     /// The lambdas around the place that is being checked.

@@ -124,7 +124,14 @@ impl Checker<'_> {
                 Some(value) => Some(convert(value.expr, to, value.sql_type.as_ref())),
                 None => lambdas.next(),
             });
-        let args = args.collect();
+        let mut args: Vec<Expr> = args.collect();
+        if args.is_empty() && resolved.function.is_random() {
+            // records that are equal otherwise are told apart by their positions
+            let positions = self.scope.columns.iter().filter(|c| c.hidden && c.lost.is_none());
+            let positions = positions.filter(|c| matches!(&*c.name, "ROWPARTITION" | "ROWOFFSET"));
+            let positions: Vec<Expr> = positions.map(|c| c.expr.clone()).collect();
+            args.extend(positions.into_iter().map(|expr| self.frames.of_row(expr)));
+        }
         let sql_type = resolved.sql_type.clone();
         Ok((
             Expr::Call(FunctionCall::new(resolved, args, span.start)),

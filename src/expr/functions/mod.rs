@@ -197,6 +197,11 @@ impl Signature {
         ty.to_string()
     }
 
+    /// Whether each call gives another result: RANDOM and UUID. Its arguments, beside those of the manual, are what tells rows apart.
+    pub fn is_random(&self) -> bool {
+        self.volatile && matches!(self.name, "RANDOM" | "UUID")
+    }
+
     /// Whether its result depends on the wall clock, alone or with the row: then a replay may give another one.
     pub fn reads_clock(&self) -> bool {
         self.volatile

@@ -161,6 +161,12 @@ pub(crate) fn of_groups(expr: &Expr, keys: &[Expr], width: usize, scope: &Scope,
             let problem = Problem::new(span, format!("{column} is neither aggregated nor part of GROUP BY"));
             Err(problem.hint(format!("add it to GROUP BY, or take LATEST_BY_OFFSET({column})")))
         }
+        // what told the rows of the group apart is gone
+        Expr::Call(call) if call.function.is_random() => {
+            let mut call = call.clone();
+            call.args.clear();
+            Ok(Expr::Call(call))
+        }
         other => {
             let (mut other, mut failed) = (other.clone(), None);
             other.children_mut(&mut |child| match of_groups(child, keys, width, scope, span) {
