@@ -177,7 +177,7 @@ fn output_names_and_keys_are_ksqldbs() {
         ),
         (
             "CREATE OR REPLACE STREAM k (v STRING, w INT) WITH (KAFKA_TOPIC = 'k', VALUE_FORMAT = 'JSON'); ALTER STREAM k ADD COLUMN x INT; DROP STREAM s; CREATE STREAM s AS SELECT * FROM k",
-            "STREAM W INTEGER, X INTEGER NONE/JSON",
+            "STREAM V STRING, W INTEGER, X INTEGER NONE/JSON",
         ),
         (
             "CREATE TYPE a AS STRUCT<x INT>; DEFINE t = 'topic'; CREATE STREAM o (p a, q a ARRAY) WITH (KAFKA_TOPIC = '${t}', VALUE_FORMAT = 'JSON')",

@@ -141,6 +141,7 @@ fn execute(case: &JsonCase, file: &SourceFile, schemas: &Arc<dyn SchemaSource>) 
         }
     }
     let end = script.end(&context).map_err(|e| (Stage::Plan, told(&e)))?;
+    partitions.check(&end).map_err(|e| (Stage::Plan, e))?;
     let mut topics = Topics::new(schemas.clone(), end.relations.clone(), case.topics.clone());
     for insert in &end.inserts {
         topics.insert(insert).map_err(|e| (Stage::Plan, e))?;

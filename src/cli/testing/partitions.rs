@@ -22,11 +22,18 @@ impl Partitions {
     /// Checks the inputs of a query, and notes what it makes.
     ///
     /// # Errors
-    /// Inputs that are joined as they are and have different numbers.
+    /// Inputs that are joined as they are and have different numbers; a topic that exists and is wanted with another number.
     pub fn check(&mut self, query: &Topology) -> Result<(), String> {
         for relation in &query.relations {
             if let Some(given) = relation.topic.partitions {
-                self.0.entry(relation.topic.name.clone()).or_insert(given);
+                let topic = &relation.topic.name;
+                let is = *self.0.entry(topic.clone()).or_insert(given);
+                if is != given {
+                    let name = &relation.name;
+                    return Err(format!(
+                        "the topic {topic} exists with {is} partitions, {name} wants {given}"
+                    ));
+                }
             }
         }
         for sub in &query.subs {
