@@ -177,6 +177,10 @@ fn a_relation_is_joined_with_itself_under_another_name() {
         "CREATE TABLE o AS SELECT a.id, a.name, b.name AS boss FROM t a LEFT JOIN t b ON CAST(a.n AS INT) = b.id;",
     ] {
         topology(&format!("{SOURCES}{statement}"));
+        // ksqlDB has joins of a stream with itself, too
+        if statement.starts_with("CREATE STREAM") {
+            continue;
+        }
         let as_in_ksqldb = format!("SET 'millstream.self.joins' = 'refuse'; {SOURCES}{statement}");
         let all = compiled("test.sql", &as_in_ksqldb).expect_err("refused");
         assert!(
