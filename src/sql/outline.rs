@@ -26,7 +26,7 @@ pub struct Outlined {
 /// The statements of a file that compiled to `topology`, in their order.
 pub fn outline(file: &SourceFile, topology: &Topology) -> Vec<Outlined> {
     let (all, _) = parse::statements(&file.text);
-    let (live, _) = plan::effective(&all);
+    let live = plan::effective(&all).live;
     let outline = Outline {
         file,
         topology,
