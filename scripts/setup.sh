@@ -14,6 +14,7 @@ declare -A why=(
   [pkg-config]="finds OpenSSL"
   [libssl-dev]="TLS to Kafka and to the registry"
   [zlib1g-dev]="gzip in librdkafka"
+  [openssl]="serves TLS in a test of the registry's client"
   [default-jdk-headless]="runs Apache Kafka and the Kafka Streams peer from their jars"
   [maven]="fetches those jars"
   [python3]="runs the benchmark"
@@ -21,7 +22,7 @@ declare -A why=(
   [chromium-driver]="tests the page as a person sees it"
   [docker-compose]="checks docker-compose.yml"
 )
-wanted=(g++ make clang libclang-dev pkg-config libssl-dev zlib1g-dev)
+wanted=(g++ make clang libclang-dev pkg-config libssl-dev openssl zlib1g-dev)
 for group in "$@"; do
   case $group in
   kafka)

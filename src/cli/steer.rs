@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use super::http_client::Client;
+use clap::Arg;
+
 use super::running;
 use super::settings::Settings;
-use super::{Failure, registry};
+use super::{Failure, Invocation, registry};
 use crate::engine::EngineSettings;
 use crate::engine::deploy::{DeployContext, DeployError};
 use crate::formats::SchemaSource;
 use crate::log::kafka::KafkaLog;
+
+/// The name of the argument that says which topology is meant.
+const TOPOLOGY: &str = "topology";
 
 /// Kafka, registry and settings of a command.
 pub struct Steering {
@@ -58,29 +62,18 @@ pub fn failure(error: DeployError) -> Failure {
     }
 }
 
-/// Deletes subjects at the registry of `--schema-registry`, if one is named; those that it had.
-///
-/// # Errors
-/// When the registry is away or refuses.
-pub fn delete_subjects(settings: &Settings, subjects: &[String]) -> Result<Vec<String>, Failure> {
-    let Some(url) = settings.list("schema-registry").first() else {
-        return Ok(Vec::new());
-    };
-    let mut client = Client::new(url)?;
-    // as everywhere, the address's own user goes before the settings'
-    if let (Some(user), false) = (settings.optional_text("schema-registry-user"), url.contains('@')) {
-        client = client.with_basic(user, settings.text("schema-registry-password"));
-    }
-    let mut deleted = Vec::new();
-    for subject in subjects {
-        let answer = client.send("DELETE", &format!("/subjects/{subject}"), &[])?;
-        match answer.status {
-            404 => {}
-            _ => {
-                answer.json()?;
-                deleted.push(subject.clone());
-            }
-        }
-    }
-    Ok(deleted)
+/// The argument of the commands that are about one topology.
+pub fn topology_argument() -> Arg {
+    Arg::new(TOPOLOGY)
+        .value_name("TOPOLOGY")
+        .required(true)
+        .help("The topology: its file's name without .sql")
+}
+
+/// What was given for it.
+pub fn topology<'a>(invocation: &Invocation<'a>) -> &'a str {
+    invocation
+        .matches
+        .get_one::<String>(TOPOLOGY)
+        .map_or("", String::as_str)
 }

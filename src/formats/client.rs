@@ -6,6 +6,9 @@
 //! Its compatibility check answers yes or no only; the differences are found by our own rules then. It fails for schemas whose references
 //! are in subjects with a `/` in their name.
 
+mod server;
+
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use schema_registry_converter::schema_registry_common::{
 };
 use serde_json::json;
 
+use self::server::{Server, authorities};
 use super::check_compatibility;
 use super::source::{
     Compatibility, CompatibilityLevel, RegisteredSchema, RegistryError, SchemaReference, SchemaSource, SchemaText,
@@ -33,6 +37,8 @@ pub struct ClientSettings {
     pub basic: Option<(String, String)>,
     /// A bearer token; goes before basic authentication.
     pub bearer: Option<String>,
+    /// A PEM file of certificate authorities that https addresses are checked with, beside the system's.
+    pub ca_file: Option<PathBuf>,
     /// How long to wait for an answer of one address.
     pub timeout: Duration,
 }
@@ -48,6 +54,7 @@ impl ClientSettings {
                 .collect(),
             basic: None,
             bearer: None,
+            ca_file: None,
             timeout: Duration::from_secs(10),
         }
     }
@@ -60,12 +67,6 @@ pub struct HttpRegistry {
     current: AtomicUsize,
 }
 
-struct Server {
-    /// Without credentials, for messages.
-    url: String,
-    settings: SrSettings,
-}
-
 impl HttpRegistry {
     /// Prepares clients; nothing is sent yet.
     ///
@@ -76,8 +77,9 @@ impl HttpRegistry {
             return Err("no address of a schema registry was given; name one, such as http://localhost:8081".into());
         }
         type Servers = std::result::Result<Vec<Server>, String>;
-        let servers: Servers =
-            outside_of_tokio(|| settings.urls.iter().map(|url| Server::new(url, settings)).collect());
+        let authorities = authorities(settings)?;
+        let server = |url: &String| Server::new(url, settings, &authorities);
+        let servers: Servers = outside_of_tokio(|| settings.urls.iter().map(server).collect());
         Ok(Self {
             servers: servers?,
             current: AtomicUsize::new(0),
@@ -86,12 +88,16 @@ impl HttpRegistry {
 
     /// Asks the servers in turn until one answers.
     fn ask<T: Send>(&self, question: impl Fn(&SrSettings) -> std::result::Result<T, SRCError> + Sync) -> Result<T> {
+        self.ask_server(|server| question(&server.settings).map_err(|e| classify(&e)))
+    }
+
+    fn ask_server<T: Send>(&self, question: impl Fn(&Server) -> Result<T> + Sync) -> Result<T> {
         let first = self.current.load(Ordering::Relaxed);
         let mut away = Vec::new();
         for i in 0..self.servers.len() {
             let index = (first + i) % self.servers.len();
             let server = &self.servers[index];
-            match outside_of_tokio(|| question(&server.settings)).map_err(|e| classify(&e)) {
+            match outside_of_tokio(|| question(server)) {
                 Err(RegistryError::Unavailable(why)) => away.push(format!("{}: {why}", server.url)),
                 answer => {
                     self.current.store(index, Ordering::Relaxed);
@@ -100,6 +106,18 @@ impl HttpRegistry {
             }
         }
         Err(RegistryError::Unavailable(away.join("; ")))
+    }
+
+    /// Deletes a subject softly: its schemas can still be read by their ids. Whether there was one.
+    ///
+    /// # Errors
+    /// When the registry is away or refuses.
+    pub fn delete_subject(&self, subject: &str) -> Result<bool> {
+        match self.ask_server(|server| server.delete(&format!("/subjects/{}", subject.replace('/', "%2F")))) {
+            Ok(()) => Ok(true),
+            Err(RegistryError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn call(&self, call: SrCall<'_>) -> Result<RawRegisteredSchema> {
@@ -178,39 +196,6 @@ impl SchemaSource for HttpRegistry {
     }
 }
 
-impl Server {
-    fn new(url: &str, settings: &ClientSettings) -> std::result::Result<Self, String> {
-        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-        let shown = || rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        if !matches!(scheme, "http" | "https") {
-            return Err(format!(
-                "the schema registry's address {scheme}://{} must begin with http:// or https://",
-                shown()
-            ));
-        }
-        let host = shown().trim_end_matches('/');
-        if host.is_empty() {
-            return Err(format!("the schema registry's address {scheme}:// names no host"));
-        }
-        let own = rest.rsplit_once('@').map(|(user, _)| match user.split_once(':') {
-            Some((user, password)) => (percent_decoded(user), percent_decoded(password)),
-            None => (percent_decoded(user), String::new()),
-        });
-        let url = format!("{scheme}://{host}");
-        let mut builder = SrSettings::new_builder(url.clone());
-        builder.set_timeout(settings.timeout);
-        if let Some(token) = &settings.bearer {
-            builder.set_token_authorization(token);
-        } else if let Some((user, password)) = own.as_ref().or(settings.basic.as_ref()) {
-            builder.set_basic_authorization(user, Some(password));
-        }
-        let settings = builder
-            .build()
-            .map_err(|e| format!("the schema registry's address {url}: {}", words(&e)))?;
-        Ok(Self { url, settings })
-    }
-}
-
 /// The crate's blocking client must not be made nor used on a thread that runs async code; there, a thread of its own does it.
 fn outside_of_tokio<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     if tokio::runtime::Handle::try_current().is_err() {
@@ -285,11 +270,16 @@ fn classify(e: &SRCError) -> RegistryError {
         0 => e.error.clone(),
         _ => raw.message.clone(),
     };
-    match raw.error_code {
+    reaction(raw.error_code, status(e), message)
+}
+
+/// By the registry's own code, else by the HTTP status.
+fn reaction(code: u32, status: Option<u32>, message: String) -> RegistryError {
+    match code {
         40401..=40499 => RegistryError::NotFound(message),
         409 | 40901 => RegistryError::Incompatible(vec![message]),
         42201 => RegistryError::Invalid(message),
-        code => match status(e) {
+        code => match status {
             Some(408 | 429 | 500..) => RegistryError::Unavailable(message),
             status => RegistryError::Rejected {
                 code: if code == 0 { status.unwrap_or(0) } else { code },
@@ -305,34 +295,15 @@ fn status(e: &SRCError) -> Option<u32> {
     rest.split(' ').next()?.parse().ok()
 }
 
+/// With the innermost cause: reqwest's own words leave it out.
 fn words(e: &SRCError) -> String {
-    match &e.cause {
-        Some(cause) => format!("{}: {cause}", e.error),
-        None => e.error.clone(),
+    let causes = std::iter::successors(std::error::Error::source(e), |cause| cause.source());
+    let innermost = causes.last().map(ToString::to_string);
+    match (&e.cause, innermost) {
+        (Some(cause), Some(innermost)) if !cause.contains(&innermost) => format!("{}: {cause}: {innermost}", e.error),
+        (Some(cause), _) => format!("{}: {cause}", e.error),
+        (None, _) => e.error.clone(),
     }
-}
-
-/// `%40` as `@`; what is no escape stays as it is.
-fn percent_decoded(s: &str) -> String {
-    let bytes = s.as_bytes();
-    let (mut out, mut i) = (Vec::with_capacity(bytes.len()), 0);
-    while i < bytes.len() {
-        let escaped = bytes.get(i + 1..i + 3).and_then(|h| std::str::from_utf8(h).ok());
-        match escaped
-            .and_then(|h| u8::from_str_radix(h, 16).ok())
-            .filter(|_| bytes[i] == b'%')
-        {
-            Some(byte) => {
-                out.push(byte);
-                i += 3;
-            }
-            None => {
-                out.push(bytes[i]);
-                i += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
@@ -380,7 +351,23 @@ mod tests {
         assert!(new("ftp://me:secret@host").is_err_and(|e| !e.contains("secret")));
         assert!(new(" , ").is_err());
         assert!(new("http://").is_err());
-        assert_eq!(percent_decoded("p%40s%"), "p@s%");
+        assert_eq!(server::percent_decoded("p%40s%"), "p@s%");
+    }
+
+    #[test]
+    fn authorities_come_from_a_pem_file() {
+        let missing = ClientSettings {
+            ca_file: Some("no/such/ca.pem".into()),
+            ..ClientSettings::new("https://localhost")
+        };
+        let error = HttpRegistry::new(&missing).err().unwrap();
+        assert!(error.contains("no/such/ca.pem"), "{error}");
+        let none = ClientSettings {
+            ca_file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into()),
+            ..missing
+        };
+        let error = HttpRegistry::new(&none).err().unwrap();
+        assert!(error.contains("holds no certificate"), "{error}");
     }
 
     #[test]

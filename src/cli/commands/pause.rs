@@ -1,6 +1,6 @@
 //! `millstream pause` and `resume`: stop consuming in all instances, over restarts, too, while state goes on answering; and go on from the last commit.
 
-use clap::{Arg, Command};
+use clap::Command;
 use serde_json::json;
 
 use super::{CommandSpec, Logs};
@@ -16,7 +16,7 @@ pub const PAUSE: CommandSpec = CommandSpec {
     examples: "Example:\n  millstream pause orders",
     arguments,
     logs: Logs::Stderr,
-    run: |invocation| steer(invocation, operations::pause, ("pause", "paused")),
+    run: |invocation| run(invocation, operations::pause, ("pause", "paused")),
 };
 
 /// `resume`.
@@ -26,25 +26,17 @@ pub const RESUME: CommandSpec = CommandSpec {
     examples: "Example:\n  millstream resume orders",
     arguments,
     logs: Logs::Stderr,
-    run: |invocation| steer(invocation, operations::resume, ("resume", "resumed")),
+    run: |invocation| run(invocation, operations::resume, ("resume", "resumed")),
 };
 
 fn arguments(command: Command) -> Command {
-    command.arg(
-        Arg::new("topology")
-            .value_name("TOPOLOGY")
-            .required(true)
-            .help("The topology: its file's name without .sql"),
-    )
+    command.arg(steer::topology_argument())
 }
 
 type Operation = fn(&DeployContext<'_>, &str) -> Result<(), DeployError>;
 
-fn steer(invocation: &Invocation<'_>, operation: Operation, (word, done): (&str, &str)) -> Outcome {
-    let name = invocation
-        .matches
-        .get_one::<String>("topology")
-        .map_or("", String::as_str);
+fn run(invocation: &Invocation<'_>, operation: Operation, (word, done): (&str, &str)) -> Outcome {
+    let name = steer::topology(invocation);
     let steering = Steering::new(&invocation.settings)?;
     operation(&steering.context(), name).map_err(steer::failure)?;
     match Format::of(&invocation.settings) {

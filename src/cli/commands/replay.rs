@@ -39,12 +39,7 @@ const BAR: usize = 30;
 
 fn arguments(command: Command) -> Command {
     command
-        .arg(
-            Arg::new("topology")
-                .value_name("TOPOLOGY")
-                .required(true)
-                .help("The topology: its file's name without .sql"),
-        )
+        .arg(steer::topology_argument())
         .arg(
             Arg::new("from")
                 .long("from")
@@ -75,7 +70,7 @@ fn arguments(command: Command) -> Command {
 
 fn run(invocation: &Invocation<'_>) -> Outcome {
     let text = |name: &str| invocation.matches.get_one::<String>(name).map(String::as_str);
-    let name = text("topology").unwrap_or_default();
+    let name = steer::topology(invocation);
     let from = read_time(text("from").unwrap_or_default())?;
     let outputs = text("stream-outputs").map(|what| match what {
         "append" => StreamOutputs::Append,

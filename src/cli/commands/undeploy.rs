@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{CommandSpec, Logs};
 use crate::cli::output::{self, Format};
 use crate::cli::steer::{self, Steering};
-use crate::cli::{Invocation, Outcome};
+use crate::cli::{Invocation, Outcome, registry};
 use crate::engine::deploy::operations;
 use crate::formats::subject_of;
 
@@ -27,26 +27,16 @@ the next start would deploy it anew. Interrupted, the command can be repeated.",
 };
 
 fn arguments(command: Command) -> Command {
-    command
-        .arg(
-            Arg::new("topology")
-                .value_name("TOPOLOGY")
-                .required(true)
-                .help("The topology: its file's name without .sql"),
-        )
-        .arg(
-            Arg::new("outputs")
-                .long("outputs")
-                .action(ArgAction::SetTrue)
-                .help("Also delete the topics that it wrote, and their subjects in the schema registry"),
-        )
+    command.arg(steer::topology_argument()).arg(
+        Arg::new("outputs")
+            .long("outputs")
+            .action(ArgAction::SetTrue)
+            .help("Also delete the topics that it wrote, and their subjects in the schema registry"),
+    )
 }
 
 fn run(invocation: &Invocation<'_>) -> Outcome {
-    let name = invocation
-        .matches
-        .get_one::<String>("topology")
-        .map_or("", String::as_str);
+    let name = steer::topology(invocation);
     let outputs = invocation.matches.get_flag("outputs");
     let steering = Steering::new(&invocation.settings)?;
     let context = steering.context();
@@ -59,7 +49,7 @@ fn run(invocation: &Invocation<'_>) -> Outcome {
             .iter()
             .flat_map(|topic| [subject_of(topic, true), subject_of(topic, false)])
             .collect();
-        subjects = steer::delete_subjects(&invocation.settings, &names)?;
+        subjects = registry::delete_subjects(&invocation.settings, &names)?;
     }
     match Format::of(&invocation.settings) {
         Format::Json => output::line(

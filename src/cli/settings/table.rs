@@ -43,21 +43,7 @@ const APPLICATION: &[&str] = &["dev", "run", "explain", "replay", "undeploy", "p
 const REGISTRY: &[&str] = &["run", "check", "explain", "schemas", "replay", "undeploy"];
 /// Commands that talk to a running instance.
 const CLIENT: &[&str] = &["query", "load", "replay"];
-/// Commands with an answer.
-const ANSWERS: &[&str] = &[
-    "check",
-    "explain",
-    "functions",
-    "test",
-    "query",
-    "load",
-    "schemas",
-    "replay",
-    "undeploy",
-    "pause",
-    "resume",
-];
-/// Everything but `help`.
+/// Everything but `help`, first those that run until they are stopped.
 const ALL: &[&str] = &[
     "dev",
     "run",
@@ -74,6 +60,8 @@ const ALL: &[&str] = &[
     "pause",
     "resume",
 ];
+/// Commands with an answer.
+const ANSWERS: &[&str] = ALL.split_at(3).1;
 
 /// The setting of that name.
 pub fn setting(name: &str) -> Option<&'static Setting> {
@@ -193,6 +181,14 @@ pub const SETTINGS: &[Setting] = &[
         default: None,
         value_name: "PASSWORD",
         help: "Password of the registry's basic authentication. Better in MILLSTREAM_SCHEMA_REGISTRY_PASSWORD than on a command line.",
+        commands: REGISTRY,
+    },
+    Setting {
+        name: "schema-registry-ca",
+        kind: Kind::Path,
+        default: None,
+        value_name: "FILE",
+        help: "PEM file of the certificate authorities that https addresses of the registry are checked with, beside the system's (ssl.ca.location of Confluent's clients).",
         commands: REGISTRY,
     },
     Setting {

@@ -74,6 +74,7 @@ mod tests {
         assert_eq!(panicked, Err(Escape::Panic("no 1".into())));
         let (keep, wait) = sync_channel::<()>(0);
         let stuck = guarded(Duration::from_millis(1), move || {
+            // it never comes: the sender is kept
             let _ = wait.recv();
         });
         assert_eq!(stuck, Err(Escape::TooLong));

@@ -1,0 +1,139 @@
+//! One address of a registry: how it is spoken to, and who is trusted.
+
+use reqwest::Certificate;
+use reqwest::blocking::{Client, ClientBuilder};
+use schema_registry_converter::blocking::schema_registry::SrSettings;
+use schema_registry_converter::schema_registry_common::RawError;
+
+use super::{ClientSettings, RegistryError, Result, reaction, words};
+
+pub(super) struct Server {
+    /// Without credentials, for messages.
+    pub(super) url: String,
+    pub(super) settings: SrSettings,
+    /// For what the crate has no call for.
+    client: Client,
+    login: Login,
+}
+
+/// How to get in.
+#[derive(Clone)]
+enum Login {
+    Nothing,
+    Bearer(String),
+    Basic(String, String),
+}
+
+impl Server {
+    pub(super) fn new(
+        url: &str,
+        settings: &ClientSettings,
+        authorities: &[Certificate],
+    ) -> std::result::Result<Self, String> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let shown = || rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        if !matches!(scheme, "http" | "https") {
+            return Err(format!(
+                "the schema registry's address {scheme}://{} must begin with http:// or https://",
+                shown()
+            ));
+        }
+        let host = shown().trim_end_matches('/');
+        if host.is_empty() {
+            return Err(format!("the schema registry's address {scheme}:// names no host"));
+        }
+        let own = rest.rsplit_once('@').map(|(user, _)| match user.split_once(':') {
+            Some((user, password)) => (percent_decoded(user), percent_decoded(password)),
+            None => (percent_decoded(user), String::new()),
+        });
+        let url = format!("{scheme}://{host}");
+        let login = match (&settings.bearer, own.as_ref().or(settings.basic.as_ref())) {
+            (Some(token), _) => Login::Bearer(token.clone()),
+            (None, Some((user, password))) => Login::Basic(user.clone(), password.clone()),
+            (None, None) => Login::Nothing,
+        };
+        let mut builder = SrSettings::new_builder(url.clone());
+        builder.set_timeout(settings.timeout);
+        match &login {
+            Login::Nothing => {}
+            Login::Bearer(token) => drop(builder.set_token_authorization(token)),
+            Login::Basic(user, password) => drop(builder.set_basic_authorization(user, Some(password))),
+        }
+        let cannot = |e: &dyn std::fmt::Display| format!("the schema registry's address {url}: {e}");
+        let trusting = || Client::builder().tls_certs_merge(authorities.iter().cloned());
+        let client: ClientBuilder = trusting().timeout(settings.timeout);
+        let client = client.build().map_err(|e| cannot(&e))?;
+        let settings = builder.build_with(trusting()).map_err(|e| cannot(&words(&e)))?;
+        Ok(Self {
+            url,
+            settings,
+            client,
+            login,
+        })
+    }
+
+    pub(super) fn delete(&self, path: &str) -> Result<()> {
+        let request = self.client.delete(format!("{}{path}", self.url));
+        let request = match &self.login {
+            Login::Nothing => request,
+            Login::Bearer(token) => request.bearer_auth(token),
+            Login::Basic(user, password) => request.basic_auth(user, Some(password)),
+        };
+        let away = |error: reqwest::Error| RegistryError::Unavailable(innermost(&error));
+        let answer = request.send().map_err(away)?;
+        let status = answer.status();
+        let body = answer.text().map_err(away)?;
+        if status.is_success() {
+            return Ok(());
+        }
+        let (code, message) = match serde_json::from_str::<RawError>(&body) {
+            Ok(raw) => (raw.error_code, raw.message),
+            Err(_) => (0, format!("status {status}: {}", body.trim())),
+        };
+        Err(reaction(code, Some(u32::from(status.as_u16())), message))
+    }
+}
+
+/// The certificates of the settings' file.
+pub(super) fn authorities(settings: &ClientSettings) -> std::result::Result<Vec<Certificate>, String> {
+    let Some(path) = &settings.ca_file else {
+        return Ok(Vec::new());
+    };
+    let cannot = |why: &dyn std::fmt::Display| format!("certificate authorities of {}: {why}", path.display());
+    let pem = std::fs::read(path).map_err(|e| cannot(&e))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(found) if found.is_empty() => Err(cannot(&"the file holds no certificate (-----BEGIN CERTIFICATE-----)")),
+        Ok(found) => Ok(found),
+        Err(e) => Err(cannot(&innermost(&e))),
+    }
+}
+
+/// What reqwest's errors wrap.
+fn innermost(error: &reqwest::Error) -> String {
+    let first: &dyn std::error::Error = error;
+    let last = std::iter::successors(Some(first), |error| error.source()).last();
+    last.map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// `%40` as `@`; what is no escape stays as it is.
+pub(super) fn percent_decoded(s: &str) -> String {
+    let bytes = s.as_bytes();
+    let (mut out, mut i) = (Vec::with_capacity(bytes.len()), 0);
+    while i < bytes.len() {
+        let escaped = bytes.get(i + 1..i + 3).and_then(|h| std::str::from_utf8(h).ok());
+        match escaped
+            .and_then(|h| u8::from_str_radix(h, 16).ok())
+            .filter(|_| bytes[i] == b'%')
+        {
+            Some(byte) => {
+                out.push(byte);
+                i += 3;
+            }
+            None => {
+                out.push(bytes[i]);
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
