@@ -13,6 +13,8 @@ pub const TICK_MS: u64 = 100;
 pub const MOVIES: u64 = 150;
 /// Customers.
 pub const CUSTOMERS: u64 = 200;
+/// Customers who order much more than the others.
+const REGULARS: u64 = 10;
 /// Order numbers before they begin anew; bounds the tables of orders.
 pub const ORDERS: u64 = 20_000;
 /// Ratings a tick.
@@ -204,13 +206,18 @@ fn amount(j: u64) -> String {
     format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000)
 }
 
+/// Every other order is of one of the regulars, the first [`REGULARS`], so that there is something to see of each soon.
+fn buyer(j: u64) -> u64 {
+    1 + pick(j, 17, if j.is_multiple_of(2) { REGULARS } else { CUSTOMERS })
+}
+
 fn order(j: u64, state: &str) -> SampleRecord {
     let product = format!("{} {}", word(COLOURS, j, 15), word(THINGS, j, 16));
     record(
         "ORDERS",
         json!({
             "ORDER_ID": order_id(j),
-            "CUSTOMER_ID": 1 + pick(j, 17, CUSTOMERS),
+            "CUSTOMER_ID": buyer(j),
             "PRODUCT": product,
             "QUANTITY": quantity(j),
             "AMOUNT": amount(j),
@@ -381,6 +388,10 @@ mod tests {
             }
         }
         assert_eq!(states.len(), 5, "{states:?}");
+        assert!(
+            (0..40).any(|j| buyer(j) == 7),
+            "README.md asks for the orders of customer 7"
+        );
         assert_eq!(amount(3).split('.').next_back().map(str::len), Some(3));
     }
 }

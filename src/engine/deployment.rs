@@ -170,7 +170,17 @@ impl Deployment {
             fan_out: settings.fan_out,
             cache_bytes: (settings.buffer_bytes / tasks).max(MIN_CACHE_BYTES),
         };
-        let sinks: BTreeMap<NodeId, SinkSchemas> = self.schemas.iter().cloned().enumerate().collect();
+        let of_node = |(node, schemas): (NodeId, &SinkSchemas)| {
+            let max_bytes = self.outputs[node].as_ref().map(|target| target.max_message_bytes);
+            (
+                node,
+                SinkSchemas {
+                    max_bytes,
+                    ..schemas.clone()
+                },
+            )
+        };
+        let sinks: BTreeMap<NodeId, SinkSchemas> = self.schemas.iter().enumerate().map(of_node).collect();
         let globals = Arc::new(SharedRows::default());
         let plan = |sub: usize| {
             let (topology, globals) = (self.topology.clone(), globals.clone());

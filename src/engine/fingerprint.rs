@@ -1,7 +1,7 @@
 //! What the state of a topology was made by, as text: compared when the SQL has changed, so that state is reused or refused, never decoded by luck.
 //!
-//! Each store has a text: the layout of its rows, and the operators that feed it back to the topics, through repartitions. Node numbers
-//! are not part of it, so unrelated edits change nothing. Store numbers and sub-topology numbers are, since rows and directories carry them.
+//! Each store has a text: the layout of its rows, and the operators that feed it back to the topics, through repartitions. Numbers are not
+//! part of it, so unrelated edits change nothing; those that rows and directories carry are kept apart, see [`super::Numbering`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -35,10 +35,12 @@ impl StatePlan {
     }
 
     /// What differs from the plan that made the existing state, a paragraph a store; empty when the state can be reused.
-    pub fn differences(&self, existing: &Self) -> Vec<String> {
+    /// A store may be new where `untouched` says that nothing which leads to it has been read.
+    pub fn differences(&self, existing: &Self, untouched: impl Fn(&str) -> bool) -> Vec<String> {
         let mut out = Vec::new();
         for (name, text) in &self.stores {
             match existing.stores.get(name) {
+                None if untouched(name) => {}
                 None => out.push(format!("store {name} is new, and its inputs have been read already")),
                 Some(old) if old != text => {
                     out.push(format!("store {name} has changed:\n{}", line_difference(old, text)))
@@ -52,10 +54,10 @@ impl StatePlan {
     }
 }
 
-/// A fingerprint of the stores of one sub-topology: kept in each batch that its tasks apply.
+/// A fingerprint of the stores of one sub-topology, numbers included: kept in each batch that its tasks apply.
 pub fn sub_fingerprint(topology: &Topology, sub: SubId) -> String {
     let stores = topology.stores.iter().filter(|store| store.sub == sub);
-    hash(stores.map(|store| format!("{}\n{}", store.name, store_text(topology, store.id))))
+    hash(stores.map(|store| format!("{} {sub} {}\n{}", store.id, store.name, store_text(topology, store.id))))
 }
 
 /// A hash of a text, the same in every process.
@@ -92,8 +94,7 @@ fn store_text(topology: &Topology, id: StoreId) -> String {
         return String::new();
     };
     let mut out = format!(
-        "store {id} of sub-topology {} (row codec {ROW_CODEC_VERSION}): ({}) -> ({})\n",
-        store.sub,
+        "rows (codec {ROW_CODEC_VERSION}): ({}) -> ({})\n",
         types(&store.key),
         types(&store.value)
     );

@@ -11,6 +11,7 @@ mod ingest;
 mod instance;
 mod metrics;
 mod names;
+mod numbering;
 pub mod outbox;
 mod published;
 pub mod queue;
@@ -30,6 +31,7 @@ pub use ingest::{Ingest, IngestError, LogIngest, NewRecord};
 pub use instance::Instance;
 pub use metrics::{BUCKETS_MS, Histogram};
 pub use names::Names;
+pub use numbering::Numbering;
 pub use published::{
     InputProgress, Published, PublishedTask, PublishedTopology, ReplayProgress, RestoreProgress, TaskId, TaskStatus,
     TopologyMetrics, TopologyStatus,

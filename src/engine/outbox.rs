@@ -33,6 +33,20 @@ pub struct Outgoing<'a> {
     pub headers: &'a Headers,
 }
 
+/// What a record costs in a batch beside its bytes: lengths, attributes, offsets, at most.
+const OVERHEAD_BYTES: usize = 128;
+/// What a header costs beside its bytes, at most.
+const HEADER_BYTES: usize = 8;
+
+/// An upper bound of what a record takes of its topic's `max.message.bytes`.
+pub fn record_bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> usize {
+    let headers = headers.iter().flat_map(|headers| headers.iter());
+    let headers: usize = headers
+        .map(|(name, value)| name.len() + value.as_ref().map_or(0, |v| v.len()) + HEADER_BYTES)
+        .sum();
+    key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + headers + OVERHEAD_BYTES
+}
+
 /// Length that stands for "no bytes at all", which differs from no length.
 const ABSENT: u32 = u32::MAX;
 
@@ -165,6 +179,12 @@ impl Outbox {
             timestamp: record.timestamp,
             headers: &record.headers,
         }
+    }
+
+    /// What the last record takes of its topic's `max.message.bytes`; 0 where there is none.
+    pub fn last_bytes(&self) -> usize {
+        let last = self.records.last().map(|record| self.outgoing(record));
+        last.map_or(0, |record| record_bytes(record.key, record.value, record.headers))
     }
 
     /// How many records.

@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use super::deploy::control::{ControlReader, ControlRecord, Wanted};
 use super::deploy::{DeployContext, DeployError, Problem, operations};
 use super::fingerprint::StatePlan;
-use super::threads::Generation;
+use super::threads::{Generation, Stop};
 use super::{EngineSettings, OpenStores, Published, TopologyStatus};
 use crate::formats::SchemaSource;
 use crate::log::{Log, LogError};
@@ -260,10 +260,10 @@ impl Supervisor {
                 let Some(managed) = self.topologies.get_mut(name) else {
                     return Ok(());
                 };
-                stop_generation(&mut managed.building, false);
+                stop_generation(&mut managed.building, Stop::Restart);
                 // one that was started paused only shows its state
                 if let Some(current) = managed.current.as_mut().filter(|current| !current.shared.paused) {
-                    current.tell_to_stop(true);
+                    current.tell_to_stop(Stop::Pause);
                     current.join();
                     current.shared.published.set_status(TopologyStatus::Paused);
                 }
@@ -279,8 +279,8 @@ impl Supervisor {
         let Some(mut managed) = self.topologies.remove(name) else {
             return Ok(());
         };
-        stop_generation(&mut managed.building, false);
-        stop_generation(&mut managed.current, false);
+        stop_generation(&mut managed.building, Stop::Remove);
+        stop_generation(&mut managed.current, Stop::Remove);
         self.shared.published.remove(name);
         if let Err(error) = self.stores.delete(name) {
             tracing::warn!(topology = name, %error, "local state was not deleted");
@@ -330,7 +330,7 @@ impl Supervisor {
                     let reason = format!("{what}; rebuild it for the new partitions with `millstream replay {name}`");
                     tracing::error!(topology = name, reason, "stopped");
                     current.shared.published.set_status(TopologyStatus::Stopped(reason));
-                    current.tell_to_stop(true);
+                    current.tell_to_stop(Stop::Pause);
                     current.join();
                 }
                 Err(error) => tracing::debug!(%error, "partitions cannot be counted"),
@@ -344,7 +344,7 @@ impl Supervisor {
             all.extend(managed.current.take());
             all.extend(managed.building.take());
         }
-        all.iter().for_each(|generation| generation.tell_to_stop(false));
+        all.iter().for_each(|generation| generation.tell_to_stop(Stop::Restart));
         all.iter_mut().for_each(Generation::join);
     }
 
@@ -356,9 +356,9 @@ impl Supervisor {
     }
 }
 
-fn stop_generation(generation: &mut Option<Generation>, keep_readers: bool) {
+fn stop_generation(generation: &mut Option<Generation>, stop: Stop) {
     if let Some(mut generation) = generation.take() {
-        generation.tell_to_stop(keep_readers);
+        generation.tell_to_stop(stop);
         generation.join();
     }
 }

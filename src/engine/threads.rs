@@ -20,9 +20,49 @@ const NAP: Duration = Duration::from_millis(2);
 /// A thread that has not ended this long after it was told is left behind; its session and transaction time out.
 const JOIN: Duration = Duration::from_millis(1_900);
 
+/// Not told anything; otherwise it is the place in [`Stop::ALL`], and one more.
 const RUN: u8 = 0;
-const STOP: u8 = 1;
-const STOP_KEEPING_READERS: u8 = 2;
+
+/// What a stop is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The process ends, or the workers are started again: they keep their places in the group, and get their tasks back at once.
+    Restart,
+    /// As that, and the stores stay open and visible.
+    Pause,
+    /// Another generation takes over: the places are given up, the stores stay visible until it does.
+    HandOver,
+    /// The generation comes to its end: the places are given up, so that its group is empty at once.
+    Remove,
+}
+
+impl Stop {
+    const ALL: [Self; 4] = [Self::Restart, Self::Pause, Self::HandOver, Self::Remove];
+
+    /// Whether readers go on seeing the stores.
+    pub fn keeps_readers(self) -> bool {
+        match self {
+            Self::Pause | Self::HandOver => true,
+            Self::Restart | Self::Remove => false,
+        }
+    }
+
+    /// Whether static members give up their places.
+    pub fn leaves(self) -> bool {
+        match self {
+            Self::HandOver | Self::Remove => true,
+            Self::Restart | Self::Pause => false,
+        }
+    }
+
+    fn code(self) -> u8 {
+        self as u8 + 1
+    }
+
+    fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|stop| stop.code() == code)
+    }
+}
 
 /// Milliseconds since the epoch.
 pub fn now() -> Timestamp {
@@ -67,7 +107,9 @@ impl Generation {
                     shared.published.set_status(TopologyStatus::Stopped(reason.clone()));
                     failure.lock().get_or_insert(reason);
                     // One worker's failure is the topology's.
-                    let _ = stop.compare_exchange(RUN, STOP_KEEPING_READERS, SeqCst, SeqCst);
+                    if stop.compare_exchange(RUN, Stop::Pause.code(), SeqCst, SeqCst).is_err() {
+                        tracing::debug!("the workers were told to stop already");
+                    }
                 }
             };
             generation
@@ -77,10 +119,9 @@ impl Generation {
         Ok(generation)
     }
 
-    /// Tells the workers to commit, close and stop. `keep_readers`: the stores stay visible.
-    pub fn tell_to_stop(&self, keep_readers: bool) {
-        let wanted = if keep_readers { STOP_KEEPING_READERS } else { STOP };
-        self.stop.store(wanted, SeqCst);
+    /// Tells the workers to commit, close and stop.
+    pub fn tell_to_stop(&self, stop: Stop) {
+        self.stop.store(stop.code(), SeqCst);
     }
 
     /// Waits for the workers' end, at most two seconds after [`Self::tell_to_stop`].
@@ -114,9 +155,8 @@ impl Generation {
 fn drive(shared: &Arc<WorkerShared>, index: usize, stop: &AtomicU8) -> Option<String> {
     let mut worker = Worker::new(shared.clone(), index, now());
     loop {
-        match stop.load(SeqCst) {
-            RUN => {}
-            told => worker.request_stop(now(), told == STOP_KEEPING_READERS),
+        if let Some(stop) = Stop::of_code(stop.load(SeqCst)) {
+            worker.request_stop(now(), stop);
         }
         let begin = Instant::now();
         match worker.step(now(), WAIT) {

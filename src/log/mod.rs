@@ -108,6 +108,8 @@ pub trait Membership: Send {
     fn metadata(&self) -> LogResult<GroupMetadata>;
     /// Leaves the group at once (for static members: keeps the place).
     fn close(&mut self);
+    /// Leaves the group for good, static members too: where the group comes to its end, nobody should have to wait for their sessions to.
+    fn leave(&mut self);
 }
 
 /// A member's identity at one moment, for fencing offset commits in transactions (KIP-447).
@@ -307,6 +309,8 @@ pub trait Admin: Send + Sync {
     fn topic_config(&self, topic: &str, keys: &[&str]) -> LogResult<Vec<(String, String)>>;
     /// Creates topics and waits until they can be used; one that exists already is left as it is.
     fn create_topics(&self, topics: &[NewTopic]) -> LogResult<()>;
+    /// Raises a topic's partitions to `total` and waits until they can be used.
+    fn add_partitions(&self, topic: &str, total: i32) -> LogResult<()>;
     /// Deletes topics; missing ones are no error.
     fn delete_topics(&self, names: &[&str]) -> LogResult<()>;
     /// Deletes the records below the offsets.

@@ -13,6 +13,7 @@ mod history;
 mod joins;
 mod logical;
 mod lookups;
+mod number;
 mod prune;
 mod relation;
 mod window;

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use millstream::engine::{Engine, EngineParts, EngineSettings, LogIngest, Startup, threads};
@@ -16,6 +15,8 @@ use serde_json::{Value as Json, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use crate::patience::{PATIENCE, RealTime, until};
+
 const SQL: &str = "
 CREATE STREAM ratings (movie_id BIGINT, rating DOUBLE, user_id BIGINT)
   WITH (KAFKA_TOPIC = 'ratings', VALUE_FORMAT = 'AVRO', PARTITIONS = 2);
@@ -26,20 +27,13 @@ CREATE STREAM orders (customer BIGINT, id BIGINT, amount DECIMAL(18, 3))
 CREATE TABLE customer_orders WITH (KEY_FORMAT = 'JSON') AS
   SELECT customer, id, SUM(amount) AS amount FROM orders GROUP BY customer, id EMIT CHANGES;
 ";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Instance {
     address: SocketAddr,
-    stop_clock: Arc<AtomicBool>,
+    _time: RealTime,
     engine: Option<Engine>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     served: tokio::task::JoinHandle<std::io::Result<()>>,
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.stop_clock.store(true, SeqCst);
-    }
 }
 
 async fn start() -> Instance {
@@ -47,14 +41,7 @@ async fn start() -> Instance {
     for topic in ["ratings", "orders"] {
         log.create_topic(topic, 2, &[]).unwrap();
     }
-    let stop_clock = Arc::new(AtomicBool::new(false));
-    let (clock, told) = (log.clone(), stop_clock.clone());
-    std::thread::spawn(move || {
-        while !told.load(SeqCst) {
-            std::thread::sleep(Duration::from_millis(2));
-            clock.advance((threads::now() - clock.now()).max(0));
-        }
-    });
+    let time = RealTime::of(&log);
     let schemas: Arc<dyn SchemaSource> = Arc::new(MemoryRegistry::default());
     let parts = EngineParts {
         log: log.process(),
@@ -84,16 +71,15 @@ async fn start() -> Instance {
     let served = tokio::spawn(serve(listener, state.clone(), async move {
         let _: Result<(), _> = stopped.await;
     }));
-    let ready = async {
-        while engine.startup() != Startup::Started {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        state.set_deployed();
-    };
-    tokio::time::timeout(PATIENCE, ready).await.expect("the engine starts");
+    let mut seen = engine.startup();
+    while seen != Startup::Started {
+        seen = tokio::task::block_in_place(|| engine.wait_started(&seen, PATIENCE));
+        assert!(!matches!(seen, Startup::Failed(_)), "{seen:?}");
+    }
+    state.set_deployed();
     Instance {
         address,
-        stop_clock,
+        _time: time,
         engine: Some(engine),
         stop: Some(stop),
         served,
@@ -129,14 +115,12 @@ impl Instance {
 
     /// Waits until it is ready.
     async fn ready(&self) {
-        let ready = async {
-            while self.get("/health/ready").await.0 != 200 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, ready).await.is_err() {
-            panic!("not ready: {:?}", self.get("/health/ready").await);
-        }
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| {
+            until("it to be ready", || {
+                runtime.block_on(self.get("/health/ready")).0 == 200
+            });
+        });
     }
 }
 

@@ -17,6 +17,10 @@ mod kafka_log;
 #[cfg(feature = "kafka")]
 mod kafka_login;
 mod nexmark;
+mod patience;
+#[cfg(feature = "kafka")]
+mod registry;
 mod rooms;
+mod sample;
 mod simulation;
 mod views;

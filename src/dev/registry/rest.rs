@@ -347,15 +347,26 @@ fn scope(path: Scope) -> Option<String> {
     path.map(|Path(subject)| subject)
 }
 
+/// A scope's own setting, else the global one where that is asked for; else the subject that has none.
+fn in_force<'a, T>(
+    own: Option<T>,
+    subject: Option<&'a str>,
+    q: &Parameters,
+    inherited: impl FnOnce(&str) -> T,
+) -> std::result::Result<T, &'a str> {
+    match (own, subject) {
+        (Some(own), _) => Ok(own),
+        (None, Some(subject)) if q.default_to_global => Ok(inherited(subject)),
+        (None, subject) => Err(subject.unwrap_or_default()),
+    }
+}
+
 async fn level(State(r): Registries, path: Scope, Query(q): Query<Parameters>) -> Response {
     answer(r, move |r| {
         let subject = scope(path);
         let own = r.read(|r| r.own_level(subject.as_deref()));
-        let level = match (own, &subject) {
-            (Some(level), _) => level,
-            (None, Some(s)) if q.default_to_global => r.read(|r| r.level(s)),
-            (None, s) => return Err(ApiError::no_level(s.as_deref().unwrap_or_default())),
-        };
+        let inherited = |s: &str| r.read(|r| r.level(s));
+        let level = in_force(own, subject.as_deref(), &q, inherited).map_err(ApiError::no_level)?;
         Ok(json!({"compatibilityLevel": level.as_str()}))
     })
     .await
@@ -382,11 +393,8 @@ async fn mode(State(r): Registries, path: Scope, Query(q): Query<Parameters>) ->
     answer(r, move |r| {
         let subject = scope(path);
         let own = r.read(|r| r.own_mode(subject.as_deref()));
-        let mode = match (own, &subject) {
-            (Some(mode), _) => mode,
-            (None, Some(s)) if q.default_to_global => r.read(|r| r.mode(Some(s))),
-            (None, s) => return Err(ApiError::no_mode(s.as_deref().unwrap_or_default())),
-        };
+        let inherited = |s: &str| r.read(|r| r.mode(Some(s)));
+        let mode = in_force(own, subject.as_deref(), &q, inherited).map_err(ApiError::no_mode)?;
         Ok(json!({"mode": mode.as_str()}))
     })
     .await

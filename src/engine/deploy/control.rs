@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::fingerprint::StatePlan;
-use super::super::{EngineSettings, Names};
+use super::super::{EngineSettings, Names, Numbering};
 use crate::engine::deployment::new_topic;
 use crate::log::{Fetched, Fetcher, FetcherConfig, Log, LogError, LogResult, OutRecord};
 use crate::types::{Timestamp, TopicPartition};
@@ -70,6 +70,9 @@ pub struct Replay {
     pub phase: ReplayPhase,
     /// Fingerprint of the plan that is built: instances with other SQL leave it alone.
     pub fingerprint: String,
+    /// The numbers of its stores and sub-topologies.
+    #[serde(default)]
+    pub numbering: Numbering,
 }
 
 /// A topic that a topology writes for others.
@@ -96,6 +99,9 @@ pub struct ControlRecord {
     pub explain: String,
     /// Tasks of each sub-topology.
     pub partitions: Vec<i32>,
+    /// The numbers of its stores and sub-topologies.
+    #[serde(default)]
+    pub numbering: Numbering,
     /// From where the generation was built, if not from the start.
     pub from: Option<Timestamp>,
     /// A replay under way.

@@ -94,14 +94,40 @@ pub struct Checked {
     schemas: schemas::SchemaPlan,
 }
 
+/// A generation of a topology.
+#[derive(Clone, Debug)]
+pub struct GenerationPlan {
+    /// The plan, with the generation's [numbers](super::Numbering).
+    pub topology: Arc<Topology>,
+    /// The generation.
+    pub generation: u32,
+    /// Tasks of the sub-topologies that the generation has already; there may be more now.
+    pub before: Vec<i32>,
+}
+
+impl GenerationPlan {
+    /// A generation that is new, or as it was.
+    pub fn new(topology: &Arc<Topology>, generation: u32) -> Self {
+        Self {
+            topology: topology.clone(),
+            generation,
+            before: Vec::new(),
+        }
+    }
+}
+
 /// Checks a generation of a topology against topics and registry.
 ///
 /// # Errors
 /// All problems at once, or that Kafka or the registry is away.
-pub fn check(context: &DeployContext<'_>, topology: &Arc<Topology>, generation: u32) -> Result<Checked, DeployError> {
+pub fn check(context: &DeployContext<'_>, wanted: &GenerationPlan) -> Result<Checked, DeployError> {
+    let GenerationPlan {
+        topology, generation, ..
+    } = wanted;
+    let generation = *generation;
     let names = Names::new(&context.settings.app_id, &topology.name, generation);
     let mut problems = Vec::new();
-    let partitions = partitions::plan(context, topology, &names, &mut problems)?;
+    let partitions = partitions::plan(context, wanted, &names, &mut problems)?;
     let schemas = schemas::plan(context, topology, &mut problems)?;
     if !problems.is_empty() {
         problems.sort();
@@ -120,13 +146,10 @@ pub fn check(context: &DeployContext<'_>, topology: &Arc<Topology>, generation: 
 ///
 /// # Errors
 /// All problems of all topologies, or that Kafka or the registry is away.
-pub fn check_all(
-    context: &DeployContext<'_>,
-    topologies: &[(Arc<Topology>, u32)],
-) -> Result<Vec<Checked>, DeployError> {
+pub fn check_all(context: &DeployContext<'_>, topologies: &[GenerationPlan]) -> Result<Vec<Checked>, DeployError> {
     let (mut checked, mut problems) = (Vec::new(), Vec::new());
-    for (topology, generation) in topologies {
-        match check(context, topology, *generation) {
+    for wanted in topologies {
+        match check(context, wanted) {
             Ok(one) => checked.push(one),
             Err(DeployError::Problems(more)) => problems.extend(more),
             Err(away @ DeployError::Unavailable(_)) => return Err(away),
@@ -154,6 +177,12 @@ impl Checked {
         let new = topics::to_create(context.settings, topology, &self.names, &self.partitions);
         let log_error = |e| DeployError::log(&topology.name, e);
         context.log.admin().create_topics(&new).map_err(log_error)?;
+        if let Some(tasks) = self.partitions.more_tasks {
+            let admin = context.log.admin();
+            admin
+                .add_partitions(&self.names.tasks_topic(), tasks)
+                .map_err(log_error)?;
+        }
         let schemas = schemas::register(context, topology, self.schemas)?;
         let keyed_like = schemas::keyed_like(context, topology)?;
         let target = |name: String| topics::target(context.log.admin(), &name).map_err(log_error);
@@ -209,12 +238,8 @@ impl Checked {
 ///
 /// # Errors
 /// As [`check`] and [`Checked::apply`].
-pub fn deploy(
-    context: &DeployContext<'_>,
-    topology: &Arc<Topology>,
-    generation: u32,
-) -> Result<Deployment, DeployError> {
-    check(context, topology, generation)?.apply(context)
+pub fn deploy(context: &DeployContext<'_>, wanted: &GenerationPlan) -> Result<Deployment, DeployError> {
+    check(context, wanted)?.apply(context)
 }
 
 #[cfg(test)]

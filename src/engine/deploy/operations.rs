@@ -4,17 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::Names;
 use super::super::fingerprint::StatePlan;
 use super::super::threads::now;
+use super::super::{Names, Numbering};
 use super::control::{self, ControlReader, ControlRecord, OutputTopic, Replay, ReplayPhase, StreamOutputs, Wanted};
 use super::{DeployContext, DeployError, Problem};
 use crate::log::Admin;
 use crate::topology::{Op, Topology};
 use crate::types::{RelationKind, Timestamp, TopicPartition};
 
-/// How long running instances are waited for when a topology is undeployed: a dead one leaves its group after 10 s.
-const LEAVE_ROUNDS: usize = 300;
+/// How long running instances are waited for when a topology is undeployed. They leave the group when they hear of it; a dead one's session ends
+/// after 10 s, with `group.protocol=consumer` after the broker's `group.consumer.session.timeout.ms`, 45 s.
+const LEAVE_ROUNDS: usize = 600;
 const LEAVE_ROUND: Duration = Duration::from_millis(100);
 
 /// Writes a record, with the time; `None` forgets the topology. The offset of the record.
@@ -59,6 +60,18 @@ fn problem(name: &str, message: String, hint: &str) -> DeployError {
         message,
         hint: hint.into(),
     }])
+}
+
+/// A topology with the numbers that a generation's state has.
+///
+/// # Errors
+/// When it does not have all that the state was built by.
+pub fn numbered(numbering: &Numbering, topology: &Arc<Topology>) -> Result<Arc<Topology>, DeployError> {
+    let name = &topology.name;
+    numbering.apply(topology).map_err(|difference| {
+        let hint = format!("take the change back, or rebuild state and outputs with `millstream replay {name}`");
+        problem(name, format!("its SQL has changed: {difference}"), &hint)
+    })
 }
 
 /// Stops processing; state is kept and goes on answering.
@@ -303,6 +316,7 @@ pub fn begin_replay(
         outputs,
         phase: ReplayPhase::Building,
         fingerprint: plan.fingerprint(),
+        numbering: Numbering::of(topology),
     };
     let record = ControlRecord {
         wanted: Wanted::Running,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::super::Names;
 use super::super::deployment::InputTopic;
-use super::{DeployContext, DeployError, Problem};
+use super::{DeployContext, DeployError, GenerationPlan, Problem};
 use crate::log::TopicInfo;
 use crate::topology::{NodeId, Op, Relation, Source, SourceTopic, SubTopology, Topology};
 use crate::types::RelationKind;
@@ -20,6 +20,8 @@ pub(super) struct PartitionPlan {
     pub subs: Vec<i32>,
     /// Of topics by name, internal ones too; and whether they exist already.
     pub topics: BTreeMap<Arc<str>, (i32, bool)>,
+    /// How many partitions the tasks topic needs, where it is there and has fewer.
+    pub more_tasks: Option<i32>,
 }
 
 fn source(topology: &Topology, id: NodeId) -> Option<&Source> {
@@ -92,6 +94,8 @@ fn goes_back(topology: &Topology, source: NodeId) -> bool {
 struct Planner<'a> {
     topology: &'a Topology,
     names: &'a Names,
+    /// Of the sub-topologies that the generation has already.
+    before: &'a [i32],
     existing: BTreeMap<Arc<str>, TopicInfo>,
     subs: Vec<Option<i32>>,
     problems: &'a mut Vec<Problem>,
@@ -100,10 +104,11 @@ struct Planner<'a> {
 /// Plans, and adds what is wrong to `problems`.
 pub(super) fn plan(
     context: &DeployContext<'_>,
-    topology: &Topology,
+    generation: &GenerationPlan,
     names: &Names,
     problems: &mut Vec<Problem>,
 ) -> Result<PartitionPlan, DeployError> {
+    let topology: &Topology = &generation.topology;
     let mut wanted: BTreeSet<Arc<str>> = topology.relations.iter().map(|r| r.topic.name.clone()).collect();
     for node in &topology.nodes {
         match &node.op {
@@ -147,6 +152,7 @@ pub(super) fn plan(
     let mut planner = Planner {
         topology,
         names,
+        before: &generation.before,
         existing,
         subs: vec![None; topology.subs.len()],
         problems,
@@ -179,7 +185,9 @@ impl Planner<'_> {
         let mut plan = PartitionPlan {
             subs,
             topics: BTreeMap::new(),
+            more_tasks: None,
         };
+        plan.more_tasks = self.more_tasks(&plan);
         self.topics(&mut plan);
         self.check_internal(&plan);
         plan
@@ -365,9 +373,20 @@ impl Planner<'_> {
         add(self.names.tasks_topic().into(), tasks(&plan.subs));
     }
 
+    /// Sub-topologies that the generation did not have yet bring tasks, behind those that there are.
+    fn more_tasks(&self, plan: &PartitionPlan) -> Option<i32> {
+        let existing = self.existing.get(&*self.names.tasks_topic())?.partitions;
+        let (before, now) = (self.before, tasks(&plan.subs));
+        let added = !before.is_empty() && before.len() < plan.subs.len() && plan.subs.starts_with(before);
+        (added && (tasks(before)..now).contains(&existing)).then_some(now)
+    }
+
     /// Internal topics of an earlier start must have the partitions that they would get now.
     fn check_internal(&mut self, plan: &PartitionPlan) {
-        let mut wanted: Vec<(Arc<str>, i32)> = vec![(self.names.tasks_topic().into(), tasks(&plan.subs))];
+        let mut wanted: Vec<(Arc<str>, i32)> = Vec::new();
+        if plan.more_tasks.is_none() {
+            wanted.push((self.names.tasks_topic().into(), tasks(&plan.subs)));
+        }
         let stores = self.topology.stores.iter();
         wanted.extend(stores.map(|store| (self.names.changelog(&store.name).into(), plan.subs[store.sub])));
         for sub in &self.topology.subs {

@@ -135,9 +135,9 @@ fn topics_are_created_once_with_the_partitions_of_their_inputs() {
     log.create_topic("b", 3, &[]).unwrap();
     let topology = Arc::new(topology());
     let deployment = with_context(&log, |context| {
-        let first = deploy(context, &topology, 0).unwrap();
+        let first = deploy(context, &GenerationPlan::new(&topology, 0)).unwrap();
         assert_eq!(
-            deploy(context, &topology, 0).unwrap(),
+            deploy(context, &GenerationPlan::new(&topology, 0)).unwrap(),
             first,
             "deployment can be repeated"
         );
@@ -163,7 +163,7 @@ fn all_problems_are_told_at_once_and_nothing_is_created() {
     let mut other = topology();
     other.name = "other".into();
     other.relations[0].topic.name = "missing".into();
-    let topologies = [(Arc::new(topology()), 0), (Arc::new(other), 0)];
+    let topologies = [topology(), other].map(|topology| GenerationPlan::new(&Arc::new(topology), 0));
     let error = with_context(&log, |context| check_all(context, &topologies).err().unwrap());
     let text = error.to_string();
     assert!(
@@ -184,12 +184,18 @@ fn an_input_that_gained_partitions_needs_a_replay() {
     log.create_topic("a", 2, &[]).unwrap();
     log.create_topic("b", 2, &[]).unwrap();
     let topology = Arc::new(topology());
-    with_context(&log, |context| deploy(context, &topology, 0).unwrap());
+    with_context(&log, |context| {
+        deploy(context, &GenerationPlan::new(&topology, 0)).unwrap()
+    });
     log.add_partitions("a", 4).unwrap();
     log.add_partitions("b", 4).unwrap();
-    let error = with_context(&log, |context| check(context, &topology, 0).err().unwrap());
+    let error = with_context(&log, |context| {
+        check(context, &GenerationPlan::new(&topology, 0)).err().unwrap()
+    });
     assert!(error.to_string().contains("millstream replay t"), "{error}");
-    let next = with_context(&log, |context| deploy(context, &topology, 1).unwrap());
+    let next = with_context(&log, |context| {
+        deploy(context, &GenerationPlan::new(&topology, 1)).unwrap()
+    });
     assert_eq!(next.partitions(), [4, 4]);
     assert_eq!(next.names.tasks_topic(), "millstream.t.g1.tasks");
 }

@@ -165,6 +165,7 @@ pub fn sink_schemas(topology: &Topology, schemas: &Arc<dyn SchemaSource>) -> Res
         let registered = SinkSchemas {
             key: part(&node.schema.key, &sink.key_format, true)?,
             value: part(&node.schema.value, &sink.value_format, false)?,
+            max_bytes: None,
         };
         sinks.insert(node.id, registered);
     }

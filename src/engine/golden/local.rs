@@ -3,6 +3,8 @@
 //! For golden cases and the oracles of operators. It is *not* the simulation: there are no groups, transactions or faults beyond a crash between
 //! two steps of a commit; but the order of those steps, and recovery from the changelogs, are the worker's.
 
+mod recover;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use crate::formats::{FormatError, SchemaSource, unwindowed};
 use crate::log::{HeadersRef, partition_for_key};
 use crate::operators::{KeyRange, OpError, scan};
 use crate::state::memory::MemoryStores;
-use crate::state::{ChangelogPosition, SharedRows, StoreFactory, StorePosition, StoreResult};
+use crate::state::{ChangelogPosition, SharedRows, StorePosition};
 use crate::topology::{NodeId, Op, SourceTopic, SubId, Topology};
 use crate::types::{Headers, Row, Timestamp};
 
@@ -429,85 +431,6 @@ impl LocalRun {
                 return Ok(());
             }
         }
-    }
-
-    /// The transactions abort; tasks go on from the last commit. Not between [`Self::publish`] and [`Self::apply`].
-    pub fn abort(&mut self) {
-        for local in &mut self.tasks {
-            assert!(!local.published, "a committed transaction cannot abort");
-        }
-        for at in 0..self.tasks.len() {
-            if let Some(task) = &mut self.tasks[at].task {
-                task.abort();
-            }
-            self.rewind(at);
-        }
-    }
-
-    /// Input positions of the last commit: those in the store, which holds it.
-    fn rewind(&mut self, at: usize) {
-        let local = &mut self.tasks[at];
-        let stored = local
-            .task
-            .as_ref()
-            .and_then(|task| task.store().position().ok().flatten());
-        for input in &mut local.inputs {
-            let found = stored
-                .as_ref()
-                .and_then(|p| p.inputs.iter().find(|(topic, ..)| *topic == input.topic));
-            input.committed = found.map_or(0, |(_, _, offset)| *offset as usize);
-            input.next = input.committed;
-        }
-    }
-
-    /// The process dies and comes back: tasks reopen their stores and restore the tail of their changelogs.
-    ///
-    /// # Errors
-    /// The store, or a format.
-    pub fn crash(&mut self) -> Result<(), LocalError> {
-        for local in &mut self.tasks {
-            local.task = None;
-        }
-        self.globals.close();
-        self.stores.crash(|_, batches| batches);
-        self.open_all()
-    }
-
-    fn open_all(&mut self) -> Result<(), LocalError> {
-        self.globals.open(&self.stores, &self.names)?;
-        for at in 0..self.tasks.len() {
-            let local = &self.tasks[at];
-            let (sub, partition, published) = (local.sub, local.partition, local.published);
-            let store = self.stores.open(&self.names.store(sub, partition))?;
-            let mut task = Task::new(self.plans[sub].clone(), partition, store)?;
-            self.restore(&mut task, sub, partition)?;
-            if published {
-                let position = self.position(&self.tasks[at]);
-                task.apply_restored(&position)?;
-            }
-            let local = &mut self.tasks[at];
-            local.task = Some(task);
-            local.published = false;
-            self.rewind(at);
-        }
-        Ok(())
-    }
-
-    fn restore(&self, task: &mut Task, sub: SubId, partition: i32) -> StoreResult<()> {
-        let stored = task.store().position()?.unwrap_or_default();
-        for &store in &self.topology.subs[sub].stores {
-            let topic = self.output_topic(Dest::Changelog(store));
-            let from = stored.changelogs.iter().find(|position| position.topic == topic);
-            let from = from.map_or(0, |position| position.offset as usize);
-            for record in &self.records(&topic, partition)[from..] {
-                task.restore(
-                    store,
-                    record.key.as_deref().unwrap_or_default(),
-                    record.value.as_deref(),
-                );
-            }
-        }
-        Ok(())
     }
 
     /// The committed rows of a view, in the order of their encoded keys: key, row, timestamp.

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use super::super::deploy::control::{ControlRecord, ReplayPhase};
 use super::super::deploy::{self, DeployError, Problem, operations};
 use super::super::repair;
-use super::super::threads::Generation;
+use super::super::threads::{Generation, Stop};
 use super::super::worker::OutputMode;
-use super::super::{Names, ReplayProgress, TopologyStatus};
+use super::super::{Names, Numbering, ReplayProgress, TopologyStatus};
 use super::{Managed, Supervisor, start, stop_generation};
 use crate::log::{Admin, LogError};
 
@@ -76,7 +76,7 @@ impl Supervisor {
         } else if is_current || record.replay.as_ref().is_none_or(|replay| replay.fingerprint != own) {
             let reason = "another version of its SQL is deployed; restart this instance with the same files";
             if let Some(current) = &mut managed.current {
-                current.tell_to_stop(true);
+                current.tell_to_stop(Stop::Pause);
                 current.join();
                 current
                     .shared
@@ -91,7 +91,7 @@ impl Supervisor {
                     .as_ref()
                     .is_some_and(|building| number(building) != replay.generation);
                 if wrong {
-                    stop_generation(&mut managed.building, false);
+                    stop_generation(&mut managed.building, Stop::Remove);
                 }
                 if managed.building.is_none() {
                     managed.building = Some(self.build_generation(&managed.topology, replay)?);
@@ -101,7 +101,7 @@ impl Supervisor {
                 }
             }
             Some(_) | None => {
-                stop_generation(&mut managed.building, false);
+                stop_generation(&mut managed.building, Stop::Remove);
                 if let Some(current) = &managed.current {
                     *current.shared.published.replay.write() = None;
                 }
@@ -113,8 +113,15 @@ impl Supervisor {
 
     /// Starts the answering generation (again).
     fn restart(&mut self, managed: &mut Managed, record: &ControlRecord) -> Result<(), DeployError> {
-        stop_generation(&mut managed.current, false);
-        let deployed = deploy::deploy(&self.parts.context(), &managed.topology, record.generation);
+        stop_generation(&mut managed.current, Stop::Restart);
+        let deployed = operations::numbered(&record.numbering, &managed.topology).and_then(|topology| {
+            let wanted = deploy::GenerationPlan {
+                topology,
+                generation: record.generation,
+                before: record.partitions.clone(),
+            };
+            deploy::deploy(&self.parts.context(), &wanted)
+        });
         let deployment = match deployed {
             Ok(deployment) => std::sync::Arc::new(deployment),
             Err(DeployError::Problems(problems)) => {
@@ -148,7 +155,7 @@ impl Supervisor {
         building.shared.outputs.mute_streams.store(false, Relaxed);
         building.shared.outputs.mark_generation.store(false, Relaxed);
         self.shared.published.insert(building.shared.published.clone());
-        stop_generation(&mut managed.current, false);
+        stop_generation(&mut managed.current, Stop::Remove);
         managed.current = Some(building);
         tracing::info!(topology = name, generation, "the rebuilt state answers now");
     }
@@ -156,7 +163,7 @@ impl Supervisor {
     /// The old generation stops processing; what it has goes on answering.
     fn stand_still(&self, managed: &mut Managed) {
         if let Some(current) = managed.current.as_mut().filter(|current| current.is_running()) {
-            current.tell_to_stop(true);
+            current.tell_to_stop(Stop::HandOver);
             current.join();
         }
         if let Some(building) = &managed.building {
@@ -260,6 +267,7 @@ impl Supervisor {
                     fingerprint: managed.plan.fingerprint(),
                     explain: crate::topology::explain(&managed.topology, &deployment.names),
                     partitions: deployment.partitions(),
+                    numbering: Numbering::of(&deployment.topology),
                     outputs: operations::outputs_of(&managed.topology),
                     from: replay.from,
                     replay: None,

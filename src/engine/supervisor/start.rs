@@ -9,14 +9,17 @@ use super::super::deploy::{self, DeployContext, DeployError, Problem, operations
 use super::super::fingerprint::StatePlan;
 use super::super::threads::{Generation, stopwatch};
 use super::super::worker::{Globals, OutputMode, WorkerShared};
-use super::super::{Deployment, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
+use super::super::{Deployment, Numbering, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
 use super::{EngineParts, Managed, Shared, Supervisor};
 use crate::formats::FormatError;
 use crate::topology::Topology;
 
 /// What a topology is to be started as.
 struct Intent {
+    /// As the SQL says.
     topology: Arc<Topology>,
+    /// With the numbers of the state that exists.
+    numbered: Arc<Topology>,
     plan: StatePlan,
     record: Option<ControlRecord>,
     /// The generation that answers; `None` where only a replay of edited SQL is built.
@@ -62,8 +65,8 @@ pub(super) fn bring_up(
     for intent in &mut intents {
         give_up_unbuildable(&context, intent)?;
     }
-    let wanted: Vec<(Arc<Topology>, u32)> = (intents.iter())
-        .filter_map(|intent| Some((intent.topology.clone(), intent.current?)))
+    let wanted: Vec<deploy::GenerationPlan> = (intents.iter())
+        .filter_map(|intent| Some(intent.wanted(intent.current?)))
         .collect();
     tracing::debug!("the control topic is read");
     for intent in intents.iter().filter(|intent| intent.record.is_none()) {
@@ -104,7 +107,7 @@ fn give_up_unbuildable(context: &DeployContext<'_>, intent: &mut Intent) -> Resu
     let (Some(current), Some(_)) = (intent.current, &intent.replay) else {
         return Ok(());
     };
-    match deploy::check(context, &intent.topology, current) {
+    match deploy::check(context, &intent.wanted(current)) {
         Ok(_) => Ok(()),
         Err(DeployError::Problems(problems)) => {
             let reason = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
@@ -127,7 +130,17 @@ fn intend(topology: &Arc<Topology>, record: Option<ControlRecord>) -> Result<Int
     let replay = known
         .and_then(|record| record.replay.clone())
         .filter(|replay| replay.fingerprint == plan.fingerprint());
-    let differences = known.map_or_else(Vec::new, |record| plan.differences(&record.state));
+    let mut numbered = topology.clone();
+    let mut differences = Vec::new();
+    if let Some(record) = known {
+        let untouched = |store: &str| record.numbering.is_untouched(topology, store);
+        differences = plan.differences(&record.state, untouched);
+        match record.numbering.apply(topology) {
+            Ok(found) => numbered = found,
+            Err(difference) if !differences.contains(&difference) => differences.push(difference),
+            Err(_) => {}
+        }
+    }
     let current = match (known, differences.is_empty()) {
         (None, _) => Some(0),
         (Some(record), true) => Some(record.generation),
@@ -146,11 +159,23 @@ fn intend(topology: &Arc<Topology>, record: Option<ControlRecord>) -> Result<Int
     };
     Ok(Intent {
         topology: topology.clone(),
+        numbered,
         plan,
         record,
         current,
         replay,
     })
+}
+
+impl Intent {
+    fn wanted(&self, generation: u32) -> deploy::GenerationPlan {
+        let known = self.record.as_ref();
+        deploy::GenerationPlan {
+            topology: self.numbered.clone(),
+            generation,
+            before: known.map_or_else(Vec::new, |record| record.partitions.clone()),
+        }
+    }
 }
 
 impl Supervisor {
@@ -164,7 +189,7 @@ impl Supervisor {
             measured: None,
         };
         if let Some(generation) = intent.current {
-            let deployment = Arc::new(deploy::deploy(&self.parts.context(), &intent.topology, generation)?);
+            let deployment = Arc::new(deploy::deploy(&self.parts.context(), &intent.wanted(generation))?);
             tracing::debug!(topology = name, "topics and schemas are there");
             let from = intent.record.as_ref().and_then(|record| record.from);
             let mut record = ControlRecord {
@@ -173,6 +198,7 @@ impl Supervisor {
                 fingerprint: intent.plan.fingerprint(),
                 explain: crate::topology::explain(&intent.topology, &deployment.names),
                 partitions: deployment.partitions(),
+                numbering: Numbering::of(&deployment.topology),
                 outputs: operations::outputs_of(&intent.topology),
                 ..intent.record.clone().unwrap_or_default()
             };
@@ -212,7 +238,9 @@ impl Supervisor {
         topology: &Arc<Topology>,
         replay: &Replay,
     ) -> Result<Generation, DeployError> {
-        let deployment = Arc::new(deploy::deploy(&self.parts.context(), topology, replay.generation)?);
+        let topology = operations::numbered(&replay.numbering, topology)?;
+        let wanted = deploy::GenerationPlan::new(&topology, replay.generation);
+        let deployment = Arc::new(deploy::deploy(&self.parts.context(), &wanted)?);
         let outputs = OutputMode {
             mute_streams: replay.outputs == StreamOutputs::None && replay.phase == ReplayPhase::Building,
             mark_generation: true,

@@ -18,6 +18,8 @@ pub(super) struct SinkCodec {
     key: Box<dyn Serializer>,
     value: Box<dyn Serializer>,
     timestamp: Option<EventTime>,
+    /// What its topic takes.
+    pub max_bytes: usize,
 }
 
 impl SinkCodec {
@@ -30,6 +32,7 @@ impl SinkCodec {
             },
             value: formats::serializer(&sink.value_format, &schema.value, false, schemas.value)?,
             timestamp: EventTime::new(&sink.timestamp),
+            max_bytes: schemas.max_bytes.unwrap_or(usize::MAX),
         })
     }
 

@@ -33,6 +33,7 @@ impl Task {
             self.metrics = metrics;
             return Err(e);
         }
+        self.work.weighs = false;
         let mut frozen = std::mem::take(&mut self.outbox);
         self.outbox = std::mem::take(&mut self.spare);
         self.metrics.records_out += frozen.len() as u64;

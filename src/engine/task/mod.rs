@@ -11,6 +11,7 @@
 //!
 //! It is *not* the one that reads or sends: the worker does. *Invariant*: a task is a function; same state, records and `now`, same outputs.
 
+mod ahead;
 mod decode;
 mod encode;
 mod error;
@@ -19,12 +20,12 @@ mod flush;
 mod global;
 mod metrics;
 mod plan;
+mod reject;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use crate::engine::BadRecord;
 pub use crate::engine::outbox::{Dest, Outbox, OutboxMark, Outgoing};
 use crate::expr::EvalError;
 use crate::formats::FormatError;
@@ -33,7 +34,7 @@ use crate::operators::{Context, DropReason, Held, Operator, Side};
 use crate::state::buffer::Buffer;
 use crate::state::{Store, StorePosition, StoreResult, Write};
 use crate::topology::{NodeId, Op, StoreId};
-use crate::types::{Change, Row, Timestamp, Value};
+use crate::types::{Change, Timestamp, Value};
 
 pub use encode::MAX_DEAD_LETTER_BYTES;
 pub use error::{Reason, Stopped, TaskError};
@@ -42,8 +43,9 @@ pub use metrics::{Dropped, TaskMetrics};
 pub use plan::{FAN_OUT, SinkSchemas, TaskOptions, TaskPlan};
 
 use decode::SourceCodec;
-use encode::{SinkCodec, encode_dead_letter, encode_repartition};
+use encode::{SinkCodec, encode_repartition};
 use error::Failure;
+use reject::check_size;
 
 /// A record as the worker hands it over, borrowed from the client's memory.
 #[derive(Clone, Copy)]
@@ -77,16 +79,12 @@ enum Exit {
     Users(Vec<(usize, Side)>),
     /// To a sink's topic.
     Sink(Box<SinkCodec>),
-    /// To a repartition topic.
-    Repartition,
+    /// To a repartition topic that takes records of this many bytes.
+    Repartition(usize),
 }
 
 /// A spare outbox that has grown beyond this is given back to the system, in bytes: each task of a process may have had its burst.
 const KEPT_OUTBOX_BYTES: usize = 256 << 10;
-
-/// Looking ahead is worth it where at least one row in so many is not in memory; else it is left out the next so many times.
-const WORTH_LOOKING: usize = 8;
-const PASSED_OVER: u32 = 15;
 
 /// One sub-topology for one partition. See the module.
 pub struct Task {
@@ -111,6 +109,14 @@ pub struct Task {
     left: bool,
 }
 
+/// What is processed of a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    /// That the row which it replaces is gone.
+    OldRow,
+}
+
 /// A change on its way: the node and side that take it next.
 type Next = (usize, Side, Change);
 
@@ -126,6 +132,8 @@ struct Work {
     failed: Vec<EvalError>,
     /// See [`Context::irrevocable`]; then what fails on the way of a row, and the node where it did.
     irrevocable: bool,
+    /// Until the next flush: results larger than their topic takes are dead letters, instead of the worker's trouble.
+    weighs: bool,
     failures: Vec<(usize, Reason, String)>,
     /// The node at work, for errors.
     node: usize,
@@ -145,7 +153,7 @@ impl Task {
             }
             let exit = match plan.sink_codec(at)? {
                 Some(codec) => Exit::Sink(Box::new(codec)),
-                None if matches!(plan.node(at).op, Op::Repartition(_)) => Exit::Repartition,
+                None if matches!(plan.node(at).op, Op::Repartition(_)) => Exit::Repartition(plan.max_bytes(at)),
                 None => Exit::Users(node.users.clone()),
             };
             nodes.push(TaskNode {
@@ -184,9 +192,28 @@ impl Task {
     /// # Panics
     /// When `source` is no source of this sub-topology.
     pub fn process(&mut self, source: NodeId, record: &InputRecord<'_>, now: Timestamp) -> Result<(), TaskError> {
+        self.attempt(source, record, Part::Whole, now)?;
+        self.count_in(record);
+        Ok(())
+    }
+
+    fn count_in(&mut self, record: &InputRecord<'_>) {
+        self.metrics.records_in += 1;
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
+        self.metrics.bytes_in += len(record.key) + len(record.value);
+    }
+
+    /// Processes a record behind a savepoint.
+    fn attempt(
+        &mut self,
+        source: NodeId,
+        record: &InputRecord<'_>,
+        part: Part,
+        now: Timestamp,
+    ) -> Result<(), TaskError> {
         let mark = self.outbox.mark();
         self.buffer.begin();
-        let result = self.take_in(source, record, now);
+        let result = self.take_in(source, record, part, now);
         let position = Some((source, record.partition, record.offset));
         match result {
             Ok(()) => {
@@ -209,53 +236,21 @@ impl Task {
             }
         }
         self.left = true;
-        self.metrics.records_in += 1;
-        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
-        self.metrics.bytes_in += len(record.key) + len(record.value);
         Ok(())
     }
 
-    /// Reads the rows of records that come next in one go; `keys` are theirs. It changes nothing but what the records then cost.
-    ///
-    /// # Errors
-    /// The disk.
-    ///
-    /// # Panics
-    /// As [`Self::process`].
-    pub fn look_ahead(&mut self, sources: &[NodeId], keys: &[&[u8]]) -> StoreResult<()> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        if self.not_ahead > 0 {
-            self.not_ahead -= 1;
-            return Ok(());
-        }
-        let (mut read, mut missing) = (0, 0);
-        for source in sources {
-            let found = self.sources.iter_mut().find(|(id, ..)| id == source);
-            let (_, at, codec) = found.expect("a source of this sub-topology");
-            let stores = &self.plan.nodes[*at].keyed;
-            if stores.is_empty() {
-                continue;
-            }
-            let keys: Vec<Row> = keys.iter().filter_map(|key| codec.key(key)).collect();
-            for &store in stores {
-                missing += self.buffer.preload(store, &keys)?;
-                read += keys.len();
-            }
-        }
-        if missing * WORTH_LOOKING < read {
-            self.not_ahead = PASSED_OVER;
-        }
-        Ok(())
-    }
-
-    fn take_in(&mut self, source: NodeId, record: &InputRecord<'_>, now: Timestamp) -> Result<(), Failure> {
+    fn take_in(&mut self, source: NodeId, record: &InputRecord<'_>, part: Part, now: Timestamp) -> Result<(), Failure> {
         let found = self.sources.iter_mut().find(|(id, ..)| *id == source);
         let (_, at, codec) = found.expect("a source of this sub-topology");
         let at = *at;
         self.work.node = at;
-        let change = codec.decode(record)?;
+        let mut change = codec.decode(record)?;
+        if part == Part::OldRow {
+            change.new = None;
+            if change.old.is_none() {
+                return Ok(());
+            }
+        }
         self.work.irrevocable = codec.is_of_table_above();
         let result = self.run((at, 0, change), now);
         self.work.irrevocable = false;
@@ -293,7 +288,13 @@ impl Task {
         match &mut node.exit {
             Exit::Sink(codec) => {
                 for change in work.out.drain(..) {
-                    match codec.encode(node.id, &change, &mut self.outbox) {
+                    let mark = self.outbox.mark();
+                    let encoded = codec.encode(node.id, &change, &mut self.outbox);
+                    let checked = match work.weighs {
+                        true => encoded.and_then(|()| check_size(&mut self.outbox, mark, codec.max_bytes)),
+                        false => encoded,
+                    };
+                    match checked {
                         Err(Failure::Bad { reason, message }) if work.irrevocable => {
                             work.failures.push((at, reason, message));
                             codec.encode_delete(node.id, change, &mut self.outbox)?;
@@ -302,9 +303,21 @@ impl Task {
                     }
                 }
             }
-            Exit::Repartition => {
+            Exit::Repartition(max_bytes) => {
                 for change in work.out.drain(..) {
+                    let mark = self.outbox.mark();
                     encode_repartition(node.id, &change, &mut self.outbox);
+                    if work.weighs
+                        && let Err(Failure::Bad { reason, message }) = check_size(&mut self.outbox, mark, *max_bytes)
+                    {
+                        work.failures.push((at, reason, message));
+                        // a row that was as large has never been sent, so that it need not be taken back either
+                        let mark = self.outbox.mark();
+                        encode_repartition(node.id, &Change { new: None, ..change }, &mut self.outbox);
+                        if check_size(&mut self.outbox, mark, *max_bytes).is_err() {
+                            tracing::debug!(node = node.id, "nor can the row before it");
+                        }
+                    }
                 }
             }
             Exit::Users(users) => {
@@ -344,52 +357,6 @@ impl Task {
         for (node, reason) in self.work.drops.drain(..) {
             self.metrics.count_dropped(node, reason, position);
         }
-    }
-
-    /// What becomes of a record that failed and was taken back.
-    fn bad(&mut self, failure: Failure, at: usize, record: &InputRecord<'_>) -> Result<(), TaskError> {
-        match failure {
-            Failure::Retry(message) => Err(TaskError::Retry(message)),
-            Failure::Store(e) => Err(TaskError::Store(e)),
-            Failure::Bad { reason, message } => self.reject(at, record, reason, &message),
-        }
-    }
-
-    fn reject(&mut self, at: usize, record: &InputRecord<'_>, reason: Reason, message: &str) -> Result<(), TaskError> {
-        let node = self.plan.node(at);
-        match self.plan.options.bad_record {
-            BadRecord::DeadLetter => {
-                encode_dead_letter(record, &node.name, reason, message, &mut self.outbox);
-                self.metrics.count_dead_letter(reason);
-                Ok(())
-            }
-            BadRecord::Stop => Err(TaskError::Stop(Box::new(Stopped {
-                topic: record.topic.to_string(),
-                partition: record.partition,
-                offset: record.offset,
-                node: node.id,
-                node_name: node.name.to_string(),
-                reason,
-                message: message.to_string(),
-            }))),
-        }
-    }
-
-    /// Passes a record by that the worker has found to be bad (its results are larger than a topic takes), instead of [`Self::process`].
-    ///
-    /// # Errors
-    /// [`TaskError::Stop`] under that policy.
-    pub fn dead_letter(
-        &mut self,
-        source: NodeId,
-        record: &InputRecord<'_>,
-        reason: Reason,
-        message: &str,
-    ) -> Result<(), TaskError> {
-        let at = self.sources.iter().find(|(id, ..)| *id == source);
-        let at = at.expect("a source of this sub-topology").1;
-        self.metrics.records_in += 1;
-        self.reject(at, record, reason, message)
     }
 
     /// Moves what has been given out so far to the end of `to`, to be sent in the open transaction before the commit. On an abort the
@@ -442,6 +409,7 @@ impl Task {
             self.keep_spare(outbox);
         }
         self.clear_work();
+        self.work.weighs = false;
         self.restored.clear();
         self.restored_bytes = 0;
     }

@@ -42,13 +42,16 @@ impl Default for TaskOptions {
     }
 }
 
-/// The registered schemas that a sink writes with; `None` for formats without registry.
+/// What deployment knows of a node's topic: the registered schemas that a sink writes with (`None` for formats without registry), and how much
+/// the topic takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkSchemas {
     /// Of the keys.
     pub key: Option<RegisteredSchema>,
     /// Of the values.
     pub value: Option<RegisteredSchema>,
+    /// `max.message.bytes` of a sink's or repartition's topic, where it is known.
+    pub max_bytes: Option<usize>,
 }
 
 /// What the tasks of one sub-topology share. Made once, see the fields of [`super::Task`] for what is a task's own.
@@ -206,6 +209,12 @@ impl TaskPlan {
     /// The rows of global tables that its tasks read.
     pub fn globals(&self) -> &Arc<SharedRows> {
         &self.globals
+    }
+
+    /// What the topic of a node takes.
+    pub(super) fn max_bytes(&self, at: usize) -> usize {
+        let known = self.sinks.get(&self.nodes[at].id).and_then(|sink| sink.max_bytes);
+        known.unwrap_or(usize::MAX)
     }
 
     /// The sub-topology.

@@ -311,24 +311,25 @@ impl Worker {
                 .find_map(|slot| slot.last.map(|(part, offset)| (&slot.inputs[part].tp, offset)));
             last.map(|(tp, offset)| (tp.clone(), offset))
         });
+        let known = |tp: &TopicPartition, offset: i64| {
+            let condemned = self.condemned.as_ref();
+            condemned.filter(|condemned| condemned.tp == *tp && condemned.offset == offset)
+        };
         match single.flatten() {
-            Some((tp, offset))
-                if self
-                    .condemned
-                    .as_ref()
-                    .is_some_and(|c| c.tp == tp && c.offset == offset) =>
-            {
+            Some((tp, offset)) if known(&tp, offset).is_some_and(|condemned| condemned.again) => {
                 return Err(Trouble::Stop(format!(
-                    "not even the dead letter of {tp}@{offset} can be written: {reason}; check the settings of the dead-letter topic, max.message.bytes above all"
+                    "not even the dead letter of {tp}@{offset} can be written, nor what is left without it: {reason}; check the settings of the dead-letter topic, max.message.bytes above all"
                 )));
             }
             Some((tp, offset)) => {
-                tracing::warn!(%tp, offset, reason, "the results of a record cannot be sent: it goes to the dead-letter topic");
+                tracing::warn!(%tp, offset, reason, "the results of a record cannot be sent: they go to the dead-letter topic");
+                let again = known(&tp, offset).is_some();
                 self.condemned = Some(Condemned {
                     tp,
                     offset,
                     kind,
                     reason,
+                    again,
                 });
             }
             None => tracing::warn!(

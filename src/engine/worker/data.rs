@@ -312,7 +312,7 @@ fn give(route: Route, slot: &mut TaskSlot, parts: &Parts<'_>, pass: Pass<'_>, af
     };
     let condemned = pass.condemned.filter(|c| c.tp == tp && c.offset == parts.offset);
     let result = match condemned {
-        Some(condemned) => pass_by(slot, route.part, &record, condemned),
+        Some(condemned) => pass_by(slot, route.part, &record, condemned, pass.now),
         None => slot.take(route.part, &record, pass.now),
     };
     match result {
@@ -328,12 +328,22 @@ fn give(route: Route, slot: &mut TaskSlot, parts: &Parts<'_>, pass: Pass<'_>, af
     false
 }
 
-/// A record that made sending fail goes to the dead-letter topic instead of being processed.
-fn pass_by(slot: &mut TaskSlot, part: usize, record: &InputRecord<'_>, condemned: &Condemned) -> Result<(), TakeError> {
+/// A record that made sending fail goes to the dead-letter topic instead of being processed; one that cannot be rejected is processed as far as
+/// its results can be sent.
+fn pass_by(
+    slot: &mut TaskSlot,
+    part: usize,
+    record: &InputRecord<'_>,
+    condemned: &Condemned,
+    now: Timestamp,
+) -> Result<(), TakeError> {
     let Some(task) = &mut slot.task else { return Ok(()) };
     let source: NodeId = slot.inputs[part].sources[0];
-    task.dead_letter(source, record, condemned.kind, &condemned.reason)
-        .map_err(TakeError::Task)?;
+    let done = match task.must_take(source) && !condemned.again {
+        true => task.process_weighing(source, record, now),
+        false => task.dead_letter(source, record, (condemned.kind, &condemned.reason), now),
+    };
+    done.map_err(TakeError::Task)?;
     slot.inputs[part].next = record.offset + 1;
     slot.taken += 1;
     slot.last = Some((part, record.offset));

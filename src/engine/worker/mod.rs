@@ -11,6 +11,7 @@ mod commit;
 mod data;
 mod globals;
 mod life;
+mod outputs;
 mod recover;
 mod restore;
 mod router;
@@ -20,18 +21,19 @@ mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::deployment::Deployment;
 use super::queue::QueueLimits;
 use super::task::{Reason, TaskPlan};
+use super::threads::Stop;
 use super::{EngineSettings, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
 use crate::log::{Fetcher, FetcherConfig, Log, Membership, MembershipConfig, MembershipEvent, TransactionalProducer};
 use crate::types::{Timestamp, TopicPartition};
 
 pub use globals::Globals;
 use life::{Life, TaskLife};
+pub use outputs::{OutputMode, OutputSwitches};
 pub use router::GENERATION_HEADER;
 use router::Router;
 use slots::{Input, Routes, TaskSlot};
@@ -43,33 +45,6 @@ const MEMBERSHIP_MS: i64 = 100;
 const INIT_WAIT: Duration = Duration::from_millis(500);
 /// A stop that has not come to its end after this is cut short, in milliseconds: recovery makes up for it.
 const STOP_MS: i64 = 1_500;
-
-/// How a replay writes its outputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutputMode {
-    /// Stream outputs are not written: their readers have seen them already.
-    pub mute_streams: bool,
-    /// Records of table outputs say which generation made them, so that what an old one wrote in between can be told apart.
-    pub mark_generation: bool,
-}
-
-/// An [`OutputMode`] that can change while workers run.
-#[derive(Debug, Default)]
-pub struct OutputSwitches {
-    /// See [`OutputMode::mute_streams`].
-    pub mute_streams: AtomicBool,
-    /// See [`OutputMode::mark_generation`].
-    pub mark_generation: AtomicBool,
-}
-
-impl From<OutputMode> for OutputSwitches {
-    fn from(mode: OutputMode) -> Self {
-        Self {
-            mute_streams: AtomicBool::new(mode.mute_streams),
-            mark_generation: AtomicBool::new(mode.mark_generation),
-        }
-    }
-}
 
 /// What the workers of a topology's generation share.
 pub struct WorkerShared {
@@ -129,6 +104,8 @@ struct Condemned {
     offset: i64,
     kind: Reason,
     reason: String,
+    /// Sending failed again after it was condemned.
+    again: bool,
 }
 
 /// One worker. See the module.
@@ -164,6 +141,8 @@ pub struct Worker {
     next_purge: Timestamp,
     stop_at: Option<Timestamp>,
     keep_readers: bool,
+    /// Static members give up their places in the group.
+    leaves: bool,
     told_waiting: bool,
     _globals: globals::GlobalsUser,
 }
@@ -204,17 +183,19 @@ impl Worker {
             next_purge: 0,
             stop_at: None,
             keep_readers: false,
+            leaves: false,
             told_waiting: false,
             _globals: Globals::join(&shared),
             shared,
         }
     }
 
-    /// Asks it to commit, close and stop within two seconds. `keep_readers`: the stores stay open and visible (a pause).
-    pub fn request_stop(&mut self, now: Timestamp, keep_readers: bool) {
+    /// Asks it to commit, close and stop within two seconds.
+    pub fn request_stop(&mut self, now: Timestamp, stop: Stop) {
         if self.stop_at.is_none() {
             self.stop_at = Some(now + STOP_MS);
-            self.keep_readers = keep_readers;
+            self.keep_readers = stop.keeps_readers();
+            self.leaves = stop.leaves();
         }
     }
 
@@ -339,6 +320,8 @@ impl Worker {
         let shared = self.shared.clone();
         let names = &shared.deployment.names;
         let member = names.member(&shared.instance, self.index);
+        // A place that is taken again brings no rebalance, and nobody would get tasks that are new: it is another place where there are more.
+        let place = format!("{member}.{}", shared.deployment.tasks().len());
         if self.clients.is_none() {
             let fetcher = |buffer_bytes| {
                 shared.log.fetcher(&FetcherConfig {
@@ -354,7 +337,7 @@ impl Worker {
                 membership: shared.log.membership(&MembershipConfig {
                     group: names.group(),
                     tasks_topic: names.tasks_topic(),
-                    instance_id: Some(member),
+                    instance_id: Some(place),
                 })?,
             });
         }

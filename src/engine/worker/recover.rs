@@ -299,7 +299,10 @@ impl Worker {
             self.close_task(at, now);
         }
         if let Some(mut clients) = self.clients.take() {
-            clients.membership.close();
+            match self.leaves {
+                true => clients.membership.leave(),
+                false => clients.membership.close(),
+            }
         }
         self.life.become_(Life::Stopped);
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::deployment::{Deployment, TopicTarget};
+use super::super::outbox::record_bytes;
 use super::super::task::{Dest, Outgoing};
 use super::OutputSwitches;
 use super::trouble::Trouble;
@@ -14,9 +15,6 @@ use crate::formats::{self, Serializer};
 use crate::log::{LogError, OutRecord, TopicHandle, TransactionalProducer, partition_for_key};
 use crate::topology::{Op, StoreId};
 use crate::types::{Headers, RelationKind, WindowInfo, decode_key};
-
-/// What Kafka's record batch adds to a record's key and value at most, in bytes, headers aside.
-const RECORD_OVERHEAD_BYTES: usize = 128;
 
 struct Target {
     handle: TopicHandle,
@@ -149,12 +147,8 @@ impl Router {
                 &marked
             }
         };
-        let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-        let in_headers = headers.iter().flat_map(|headers| headers.iter());
-        let in_headers: usize = in_headers
-            .map(|(name, value)| name.len() + value.as_ref().map_or(0, |v| v.len()) + 8)
-            .sum();
-        if bytes + in_headers + RECORD_OVERHEAD_BYTES > target.max_bytes {
+        if record_bytes(record.key, record.value, headers) > target.max_bytes {
+            let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
             let topic = target.topic.clone();
             return Err(LogError::TooLarge { topic, bytes }.into());
         }

@@ -171,6 +171,11 @@ impl Partition {
         self.start
     }
 
+    /// Bytes of its batches.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Offset after the last record.
     pub fn high_watermark(&self) -> i64 {
         self.next

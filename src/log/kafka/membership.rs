@@ -18,12 +18,16 @@ use super::client::Client;
 use super::deadline::Deadline;
 use super::errors::{classify, classify_text};
 use super::raw::{self, Code, Event, NativeError, Partitions, Queue};
-use super::settings::{KafkaSettings, Role};
+use super::settings::{KafkaSettings, Role, has_consumer_protocol};
 use crate::log::{GroupMetadata, LogError, LogResult, Membership, MembershipConfig, MembershipEvent};
 use crate::types::TopicPartition;
 
 /// How long leaving the group may take before the client is torn down without it.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// How long the broker may take to hear that a static member gives its place up.
+const LEAVE_WAIT: Duration = Duration::from_millis(800);
+/// How long one look at the events of leaving waits for the next.
+const LEAVE_LOOK: Duration = Duration::from_millis(10);
 /// Events taken by one poll; more wait for the next.
 const EVENTS_A_POLL: usize = 64;
 
@@ -39,7 +43,11 @@ pub(super) struct KafkaMembership {
     group: String,
     events: Vec<MembershipEvent>,
     revocation: Option<Revocation>,
+    /// Revocations are taken without asking: the worker has closed all tasks.
+    leaving: bool,
     closed: bool,
+    /// The classic group protocol, rather than that of KIP-848.
+    classic: bool,
     queue: Queue,
     client: Client,
 }
@@ -76,7 +84,9 @@ impl KafkaMembership {
             group: config.group.clone(),
             events: Vec::new(),
             revocation: None,
+            leaving: false,
             closed: false,
+            classic: !has_consumer_protocol(&settings.for_role(Role::Membership, &[])),
             queue,
             client,
         })
@@ -106,10 +116,10 @@ impl KafkaMembership {
         }
         // SAFETY: a live client
         let lost = unsafe { sys::rd_kafka_assignment_lost(self.client.ptr()) } != 0;
-        if lost || tasks.is_empty() || self.closed {
+        if lost || tasks.is_empty() || self.leaving {
             self.revocation = None;
             self.unassign(&partitions)?;
-            if !tasks.is_empty() && !self.closed {
+            if !tasks.is_empty() && !self.leaving {
                 self.events.push(MembershipEvent::Lost(tasks));
             }
             return Ok(());
@@ -216,9 +226,7 @@ impl Membership for KafkaMembership {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        if let Some(revocation) = self.revocation.take() {
-            drop(self.unassign(&revocation.partitions));
-        }
+        self.let_go();
         // SAFETY: a live consumer and its queue; the rest of the closing happens by the events that follow
         let error = unsafe { sys::rd_kafka_consumer_close_queue(self.client.ptr(), self.queue.ptr()) };
         if let Err(error) = NativeError::take(error) {
@@ -228,11 +236,61 @@ impl Membership for KafkaMembership {
         let deadline = Deadline::after(CLOSE_WAIT);
         // SAFETY: a live consumer
         while unsafe { sys::rd_kafka_consumer_closed(self.client.ptr()) } == 0 && !deadline.passed() {
-            if let Some(event) = self.queue.poll(deadline.slice().min(Duration::from_millis(10)))
-                && let Err(error) = self.on_event(&event)
-            {
-                tracing::debug!(group = %self.group, %error, "leaving the group");
+            self.serve_leaving(deadline);
+        }
+    }
+
+    /// librdkafka lets a static member keep its place when the consumer is closed, but not when it unsubscribes. (With `group.protocol=consumer`
+    /// it keeps the place in any case; the broker's session time-out ends it.)
+    fn leave(&mut self) {
+        if self.closed {
+            return;
+        }
+        self.let_go();
+        // SAFETY: a live consumer
+        let code = unsafe { sys::rd_kafka_unsubscribe(self.client.ptr()) };
+        if code == raw::OK {
+            let deadline = Deadline::after(LEAVE_WAIT);
+            // the id is forgotten when the request to leave goes out; closing waits for its answer
+            while self.classic && self.has_member_id() && !deadline.passed() {
+                self.serve_leaving(deadline);
             }
+        } else {
+            tracing::debug!(group = %self.group, ?code, "the place in the group could not be given up");
+        }
+        self.close();
+    }
+}
+
+impl KafkaMembership {
+    /// All tasks are closed: whatever the group wants back it gets.
+    fn let_go(&mut self) {
+        self.leaving = true;
+        if let Some(revocation) = self.revocation.take()
+            && let Err(error) = self.unassign(&revocation.partitions)
+        {
+            tracing::debug!(group = %self.group, %error, "leaving the group");
+        }
+    }
+
+    fn serve_leaving(&mut self, deadline: Deadline) {
+        if let Some(event) = self.queue.poll(deadline.slice().min(LEAVE_LOOK))
+            && let Err(error) = self.on_event(&event)
+        {
+            tracing::debug!(group = %self.group, %error, "leaving the group");
+        }
+    }
+
+    fn has_member_id(&self) -> bool {
+        // SAFETY: a live consumer; the text is ours, and freed by the library that made it
+        unsafe {
+            let id = sys::rd_kafka_memberid(self.client.ptr());
+            if id.is_null() {
+                return false;
+            }
+            let joined = !raw::text(id).is_empty();
+            sys::rd_kafka_mem_free(self.client.ptr(), id.cast());
+            joined
         }
     }
 }

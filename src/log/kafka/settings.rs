@@ -201,12 +201,15 @@ fn is_ours(key: &str) -> bool {
     key.starts_with("oauthbearer.")
 }
 
+/// Whether a member's properties ask for KIP-848.
+pub(super) fn has_consumer_protocol(all: &[(String, String)]) -> bool {
+    all.iter()
+        .any(|(key, value)| key == "group.protocol" && value.eq_ignore_ascii_case("consumer"))
+}
+
 /// The two group protocols do not share their settings: with KIP-848 the broker owns the session, and librdkafka refuses ours.
 fn finish_membership(all: &mut Vec<(String, String)>) {
-    if all
-        .iter()
-        .any(|(key, value)| key == "group.protocol" && value.eq_ignore_ascii_case("consumer"))
-    {
+    if has_consumer_protocol(all) {
         all.retain(|(key, _)| {
             ![
                 "session.timeout.ms",

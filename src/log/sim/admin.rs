@@ -53,6 +53,13 @@ impl Admin for Access {
         })
     }
 
+    fn add_partitions(&self, topic: &str, total: i32) -> LogResult<()> {
+        self.call(Call::Write, topic, i64::from(total), |state| {
+            let made = state.core.create_partitions(topic, total, false);
+            made.map_err(|e| classify(e, topic))
+        })
+    }
+
     fn create_topics(&self, topics: &[NewTopic]) -> LogResult<()> {
         for topic in topics {
             self.call(Call::Write, &topic.name, i64::from(topic.partitions), |state| {

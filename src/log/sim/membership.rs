@@ -170,14 +170,23 @@ impl Membership for SimMembership {
     }
 
     fn close(&mut self) {
+        self.say_goodbye(self.config.instance_id.is_some());
+    }
+
+    fn leave(&mut self) {
+        self.say_goodbye(false);
+    }
+}
+
+impl SimMembership {
+    fn say_goodbye(&mut self, comes_back: bool) {
         if self.epoch == 0 {
             return;
         }
-        let is_static = self.config.instance_id.is_some();
         let beat = Heartbeat {
             group: self.config.group.clone(),
             member_id: self.member_id.clone(),
-            member_epoch: if is_static { LEAVE_STATIC_EPOCH } else { LEAVE_EPOCH },
+            member_epoch: if comes_back { LEAVE_STATIC_EPOCH } else { LEAVE_EPOCH },
             instance_id: self.config.instance_id.clone(),
             ..Heartbeat::default()
         };

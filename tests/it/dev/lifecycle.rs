@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::process::{Dev, TempDir, dev_command, millstream, wait_for};
+use super::process::{Dev, TempDir, dev_command, millstream};
+use crate::patience::eventually;
 
 fn counted(dev: &Dev) -> i64 {
     let rows = dev.try_query("SELECT count FROM rating_counts").unwrap_or_default();
@@ -18,18 +19,18 @@ fn the_sample_comes_alive_and_a_restart_resumes() {
     let data = TempDir::new("sample");
     let dev = Dev::start(&data.0, &[]);
     println!("addresses after {:?}", dev.ready_after);
-    wait_for("rated movies", || {
+    eventually("rated movies", || {
         dev.try_query("SELECT * FROM rated_movies LIMIT 5")
             .filter(|rows| rows.len() == 5)
     });
-    wait_for("orders by state", || {
+    eventually("orders by state", || {
         dev.try_query("SELECT * FROM orders_by_state")
             .filter(|rows| !rows.is_empty())
     });
     let before = counted(&dev);
     dev.stop();
     let dev = Dev::start(&data.0, &["--no-sample"]);
-    wait_for("the counts of before", || (counted(&dev) >= before).then_some(()));
+    eventually("the counts of before", || (counted(&dev) >= before).then_some(()));
     dev.stop();
 }
 
@@ -47,7 +48,7 @@ fn what_was_acknowledged_survives_kill_9() {
             written += 20;
         }
         if round == 2 {
-            wait_for("every rating to be counted once", || {
+            eventually("every rating to be counted once", || {
                 (counted(&dev) == written).then_some(())
             });
             assert_eq!(counted(&dev), written);
@@ -140,7 +141,7 @@ fn commands_answer_in_text_and_in_json() {
     let data = TempDir::new("commands");
     let dev = Dev::start(&data.0, &["--no-sample"]);
     dev.post("orders", &[json!({ "order_id": 1, "customer_id": 1, "product": "Lamp", "quantity": 1, "amount": "12345678901234.567", "state": "CREATED" })]);
-    wait_for("the order", || {
+    eventually("the order", || {
         dev.try_query("SELECT * FROM current_orders")
             .filter(|rows| rows.len() == 1)
     });

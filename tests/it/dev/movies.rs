@@ -10,7 +10,8 @@ use millstream::log::{Fetched, FetcherConfig, Log};
 use millstream::types::TopicPartition;
 use serde_json::json;
 
-use super::process::{Dev, TempDir, shared, wait_for};
+use super::process::{Dev, TempDir, shared};
+use crate::patience::eventually;
 
 /// The averages of all prefixes of every movie's ratings, in the file's order.
 fn prefix_averages(file: &Path) -> BTreeMap<i64, Vec<f64>> {
@@ -84,12 +85,12 @@ fn movie_job(workers: &str) {
     let expected = prefix_averages(&ratings);
     let titles = titles(&movies);
     let total: usize = expected.values().map(Vec::len).sum();
-    wait_for("all ratings to be counted", || {
+    eventually("all ratings to be counted", || {
         let rows = dev.try_query("SELECT id, count FROM rating_counts")?;
         let counted: i64 = rows.iter().filter_map(|row| row["COUNT"].as_i64()).sum();
         (counted == total as i64).then_some(())
     });
-    let rows = wait_for("all movies to be joined", || {
+    let rows = eventually("all movies to be joined", || {
         let rows = dev.try_query("SELECT * FROM rated_movies")?;
         let last =
             |row: &serde_json::Value| Some(row["RATING"].as_f64()? == *expected.get(&row["ID"].as_i64()?)?.last()?);
@@ -144,11 +145,11 @@ fn bad_lines_are_dead_letters() {
     );
     let lines = ["1::7::8", "no rating", "2::7::nine", "2::7::9"];
     dev.post("raw_ratings", &lines.map(|line| json!({ "line": line })));
-    let row = wait_for("the rated movie", || {
+    let row = eventually("the rated movie", || {
         dev.try_query("SELECT rating FROM rated_movies WHERE id = 7")
             .filter(|rows| rows.len() == 1)
     });
-    wait_for("the average of both good lines", || {
+    eventually("the average of both good lines", || {
         (dev.query("SELECT rating FROM rated_movies WHERE id = 7")[0]["RATING"] == json!(8.5)).then_some(())
     });
     assert_eq!(row.len(), 1);
@@ -175,7 +176,7 @@ fn bad_lines_are_dead_letters() {
             .expect("assigned");
     }
     let mut letters: Vec<(String, String)> = Vec::new();
-    wait_for("three dead letters", || {
+    eventually("three dead letters", || {
         let mut sink = |fetched: Fetched<'_>| {
             if let Fetched::Record(record) = fetched {
                 let headers = record.headers.to_headers();

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::process::{Dev, TempDir, digits, wait_for};
+use super::process::{Dev, TempDir, digits};
+use crate::patience::eventually;
 
 fn order(id: i64, customer: i64, amount: &str, state: &str) -> Value {
     json!({ "order_id": id, "customer_id": customer, "product": "Lamp", "quantity": 2, "amount": amount, "state": state })
@@ -46,7 +47,7 @@ fn orders_change_and_counts_follow() {
         ],
     );
     let state = |name: &str, count: i64, sum: &str| (name.to_owned(), count, sum.to_owned());
-    wait_for("three created orders", || {
+    eventually("three created orders", || {
         (by_state(&dev) == [state("CREATED", 3, "9007199254740.425")]).then_some(())
     });
 
@@ -62,15 +63,15 @@ fn orders_change_and_counts_follow() {
         state("CREATED", 1, "0.100"),
         state("VALIDATED", 1, "9007199254740.125"),
     ];
-    wait_for("counts that left their old states", || {
+    eventually("counts that left their old states", || {
         (by_state(&dev) == expected).then_some(())
     });
     dev.post("orders", &[order(11, 1, "0.100", "VALIDATED")]);
-    wait_for("an emptied state to go", || {
+    eventually("an emptied state to go", || {
         by_state(&dev).iter().all(|(name, ..)| name != "CREATED").then_some(())
     });
 
-    let customers = wait_for("customers with their totals", || {
+    let customers = eventually("customers with their totals", || {
         let rows = dev.try_query("SELECT * FROM customer_orders ORDER BY customer_id")?;
         (rows.len() == 2 && rows[0]["ORDERS"] == json!(2)).then_some(rows)
     });
@@ -84,7 +85,7 @@ fn orders_change_and_counts_follow() {
         "payments",
         &[json!({ "order_id": 11, "payment_id": 5, "amount": "0.100", "method": "card" })],
     );
-    let paid = wait_for("the payment to be joined", || {
+    let paid = eventually("the payment to be joined", || {
         let rows = dev.try_query("SELECT * FROM paid_orders WHERE order_id = 11")?;
         rows.first().filter(|row| row["METHOD"] == json!("card")).cloned()
     });
@@ -95,7 +96,7 @@ fn orders_change_and_counts_follow() {
         (&json!("CANCELLED"), &Value::Null)
     );
 
-    let newest = wait_for("the orders of a customer", || {
+    let newest = eventually("the orders of a customer", || {
         let rows = dev
             .try_query("SELECT order_id, state FROM orders_of_customer WHERE customer_id = 1 ORDER BY order_id DESC")?;
         (rows.len() == 2).then_some(rows)
@@ -104,6 +105,22 @@ fn orders_change_and_counts_follow() {
     assert_eq!(ids, [Some(11), Some(10)]);
     let (status, page) = dev.http("/v1/views/orders_of_customer/rows?prefix=1&order=desc&limit=1", None);
     assert_eq!((status, &page["rows"][0]["ORDER_ID"]), (200, &json!(11)), "{page}");
+
+    // An order that is deleted leaves, and so does one that goes to another customer.
+    let (status, answer) = dev.http(
+        "/v1/streams/orders",
+        Some(&json!({ "key": { "order_id": 11 }, "value": null })),
+    );
+    assert_eq!(status, 200, "{answer}");
+    dev.post("orders", &[order(10, 2, "1.000", "VALIDATED")]);
+    eventually("the orders to leave", || {
+        let rows = dev.try_query("SELECT customer_id, order_id FROM orders_of_customer ORDER BY order_id")?;
+        let ids: Vec<_> = rows
+            .iter()
+            .map(|row| (row["CUSTOMER_ID"].as_i64(), row["ORDER_ID"].as_i64()))
+            .collect();
+        (ids == [(Some(2), Some(10)), (Some(2), Some(12))]).then_some(())
+    });
 
     // What a schema does not allow is refused before it is written.
     let (status, answer) = dev.http(

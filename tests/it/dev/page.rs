@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::process::{Dev, TempDir, wait_for};
+use super::process::{Dev, TempDir};
+use crate::patience::eventually;
 
 /// ChromeDriver on a free port, with one session.
 struct Browser {
@@ -131,14 +132,14 @@ fn the_page_shows_a_view_and_its_changes() {
     // choosing a view in the list is what a person does
     let choose = "const s = document.getElementById('views'); const o = s && [...s.options].find(o => o.text.startsWith('CUSTOMERS ')); \
                   if (!o) return false; s.value = o.value; s.dispatchEvent(new Event('change')); return true;";
-    wait_for("the list of views", || {
+    eventually("the list of views", || {
         let chosen = browser.in_session("/execute/sync", &json!({"script": choose, "args": []}));
         (chosen == true).then_some(())
     });
-    wait_for("the row", || {
+    eventually("the row", || {
         let text = browser.text();
         (text.contains("Ada of the page") && text.contains("gold")).then_some(())
     });
     dev.post("customers", &[customer("platinum")]);
-    wait_for("the change", || browser.text().contains("platinum").then_some(()));
+    eventually("the change", || browser.text().contains("platinum").then_some(()));
 }

@@ -9,10 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// The longest wait for anything. Machines that run tests are slow, and other tests run beside.
-pub const PATIENCE: Duration = Duration::from_secs(180);
-/// Between two looks at something that has to become true.
-const LOOK: Duration = Duration::from_millis(50);
+use crate::patience::PATIENCE;
 
 /// The program without settings of the machine.
 pub fn millstream() -> Command {
@@ -276,18 +273,6 @@ pub fn dev_command(data: &Path, arguments: &[&str]) -> Command {
         .stdin(Stdio::null())
         .stderr(log);
     command
-}
-
-/// Looks again and again until there is something.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(LOOK);
-    }
 }
 
 /// A JSON number exactly as it was written.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 
-use super::process::{Dev, TempDir, digits, shared, wait_for};
+use super::process::{Dev, TempDir, digits, shared};
+use crate::patience::eventually;
 
 /// Lines, pieces and thousandths of a customer.
 type Totals = BTreeMap<String, (i64, i64, i64)>;
@@ -59,7 +60,7 @@ fn totals_of_customers_are_exact() {
     let expected = from_file(&file);
     let lines: i64 = expected.values().map(|(lines, ..)| lines).sum();
     assert_eq!((lines, expected["unknown"].0), (541_909, 135_080));
-    let rows = wait_for("all lines to be counted", || {
+    let rows = eventually("all lines to be counted", || {
         let rows = dev.try_query("SELECT * FROM retail_totals")?;
         let counted: i64 = rows.iter().filter_map(|row| row["LINES"].as_i64()).sum();
         (counted == lines).then_some(rows)

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::process::{Dev, Starting, TempDir, ask, dev_command, millstream, root, wait_for};
+use super::process::{Dev, Starting, TempDir, ask, dev_command, millstream, root};
+use crate::patience::eventually;
 
 fn free_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -60,7 +61,7 @@ fn it_waits_for_kafka_and_the_registry_and_goes_on_by_itself() {
     let (kafka, registry, http) = (free_port(), free_port(), free_port());
     let starting = Starting::new(&data.0, run_command(&data.0, &kafka, &registry, &http));
     let log = data.0.join("log");
-    wait_for("a word that the registry is away", || {
+    eventually("a word that the registry is away", || {
         std::fs::read_to_string(&log)
             .ok()
             .filter(|text| text.contains("is away"))
@@ -94,16 +95,16 @@ fn it_waits_for_kafka_and_the_registry_and_goes_on_by_itself() {
             .and_then(|rows| rows.first()?["SUM"].as_f64())
     };
     run.post("ratings", &[rating(3.0), rating(4.0)]);
-    wait_for("both ratings", || (sum() == Some(7.0)).then_some(()));
+    eventually("both ratings", || (sum() == Some(7.0)).then_some(()));
 
     // Kafka and the registry die and come back; nothing is lost, and nothing has to be done.
     first.signal(libc::SIGKILL);
     let second = ground(&ground_data.0, &kafka, &registry);
     let body = json!({ "value": rating(5.0) });
-    wait_for("a rating to be taken", || {
+    eventually("a rating to be taken", || {
         (run.http("/v1/streams/ratings", Some(&body)).0 == 200).then_some(())
     });
-    wait_for("it to be counted", || sum().filter(|sum| *sum >= 12.0));
+    eventually("it to be counted", || sum().filter(|sum| *sum >= 12.0));
     run.stop();
     second.stop();
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::process::{Dev, TempDir, wait_for};
+use super::process::{Dev, TempDir, ask};
+use crate::patience::eventually;
 
 fn done(output: &std::process::Output) -> String {
     let text = format!(
@@ -35,15 +36,15 @@ fn a_paused_topology_answers_and_goes_on_when_told() {
     let data = TempDir::new("pause");
     let dev = Dev::start(&data.0, &["--no-sample"]);
     rate(&dev, 5);
-    wait_for("five ratings", || (counted(&dev) == Some(5)).then_some(()));
+    eventually("five ratings", || (counted(&dev) == Some(5)).then_some(()));
     done(&dev.steer(&["pause", "ratings"]));
-    wait_for("the pause", || {
+    eventually("the pause", || {
         (status(&dev, "ratings") == json!("paused")).then_some(())
     });
     rate(&dev, 5);
     assert_eq!(counted(&dev), Some(5));
     done(&dev.steer(&["resume", "ratings"]));
-    wait_for("ten ratings", || (counted(&dev) == Some(10)).then_some(()));
+    eventually("ten ratings", || (counted(&dev) == Some(10)).then_some(()));
     let unknown = dev.steer(&["pause", "rating"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(
@@ -58,7 +59,7 @@ fn a_replay_rebuilds_the_same_views() {
     let data = TempDir::new("replay");
     let dev = Dev::start(&data.0, &["--no-sample"]);
     rate(&dev, 30);
-    wait_for("thirty ratings", || (counted(&dev) == Some(30)).then_some(()));
+    eventually("thirty ratings", || (counted(&dev) == Some(30)).then_some(()));
     let before = dev.query("SELECT * FROM average_ratings ORDER BY id");
     let refused = dev.steer(&["replay", "ratings", "--url", &dev.http]);
     assert_eq!(refused.status.code(), Some(2));
@@ -68,10 +69,10 @@ fn a_replay_rebuilds_the_same_views() {
     );
     let text = done(&dev.steer(&["replay", "ratings", "--outputs", "none", "--url", &dev.http]));
     assert!(text.contains("generation 1"), "{text}");
-    wait_for("the new generation", || (counted(&dev) == Some(30)).then_some(()));
+    eventually("the new generation", || (counted(&dev) == Some(30)).then_some(()));
     assert_eq!(dev.query("SELECT * FROM average_ratings ORDER BY id"), before);
     rate(&dev, 3);
-    wait_for("it to go on", || (counted(&dev) == Some(33)).then_some(()));
+    eventually("it to go on", || (counted(&dev) == Some(33)).then_some(()));
     dev.stop();
 }
 
@@ -80,14 +81,26 @@ fn an_undeployed_topology_is_gone() {
     let data = TempDir::new("undeploy");
     let dev = Dev::start(&data.0, &["--no-sample"]);
     rate(&dev, 4);
-    wait_for("four ratings", || (counted(&dev) == Some(4)).then_some(()));
-    let text = done(&dev.steer(&["undeploy", "ratings", "--outputs", "--schema-registry", &dev.registry]));
+    eventually("four ratings", || (counted(&dev) == Some(4)).then_some(()));
+    // the first of the registries is away: the discard port
+    let registries = format!("http://127.0.0.1:9,{}", dev.registry);
+    let text = done(&dev.steer(&["undeploy", "ratings", "--outputs", "--schema-registry", &registries]));
     assert!(text.contains("rated-movies"), "{text}");
-    wait_for("its views to go", || {
+    assert!(
+        text.contains("deleted subjects") && text.contains("rated-movies-value"),
+        "{text}"
+    );
+    let (_, subjects) = ask(
+        dev.registry.strip_prefix("http://").expect("an address"),
+        "/subjects",
+        None,
+    );
+    assert!(!subjects.to_string().contains("rated-movies-value"), "{subjects}");
+    eventually("its views to go", || {
         dev.try_query("SELECT * FROM rating_counts").is_none().then_some(())
     });
     assert_eq!(dev.http("/v1/topologies/ratings", None).0, 404);
-    wait_for("the others to be there", || {
+    eventually("the others to be there", || {
         dev.try_query("SELECT * FROM orders_by_state")
     });
     dev.stop();

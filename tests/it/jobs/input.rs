@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -72,29 +72,35 @@ impl Input {
 }
 
 /// The thread that sends.
-pub struct Load(JoinHandle<()>);
+pub struct Load {
+    /// Its end is the thread's.
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
 
 impl Load {
     /// Creates the input topics, sends movies and customers, then a few records of every kind each tick until it is stopped.
-    pub fn start(cluster: &Cluster, input: &Arc<Input>, stop: &Arc<AtomicBool>) -> Self {
+    pub fn start(cluster: &Cluster, input: &Arc<Input>) -> Self {
         create_topics(cluster);
         let mut sender = Sender::new(cluster);
         sender.fixtures();
-        let (input, stop) = (input.clone(), stop.clone());
+        let input = input.clone();
+        let (stop, stopped) = channel();
         let run = move || {
             let mut tick = 0;
-            while !stop.load(Ordering::Relaxed) {
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                 sender.tick(tick, &mut input.0.lock());
                 tick += 1;
-                std::thread::sleep(TICK);
             }
         };
-        Self(std::thread::spawn(run))
+        let thread = std::thread::spawn(run);
+        Self { stop, thread }
     }
 
-    /// Waits for its end.
-    pub fn join(self) {
-        self.0.join().expect("the load runs");
+    /// Stops it.
+    pub fn stop(self) {
+        drop(self.stop);
+        self.thread.join().expect("the load runs");
     }
 }
 

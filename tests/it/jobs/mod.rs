@@ -13,12 +13,12 @@ mod input;
 mod process;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use self::cluster::Cluster;
 use self::input::{Input, Load};
 use self::process::{Killed, Millstream};
+use crate::patience::within;
 
 /// How long the last run may take to catch up and agree with the input.
 const CATCH_UP: Duration = Duration::from_secs(180);
@@ -54,8 +54,7 @@ fn jobs_survive_kill_minus_nine() {
         .unwrap_or(20usize);
     let cluster = Cluster::new(&address);
     let input = Arc::new(Input::default());
-    let stop = Arc::new(AtomicBool::new(false));
-    let load = Load::start(&cluster, &input, &stop);
+    let load = Load::start(&cluster, &input);
 
     let mut lives = Vec::new();
     for life in 0..kills {
@@ -71,8 +70,7 @@ fn jobs_survive_kill_minus_nine() {
             last.rebuilt
         );
     }
-    stop.store(true, Ordering::Relaxed);
-    load.join();
+    load.stop();
 
     let mut last = Millstream::start(&cluster, None);
     let differences = settle(&cluster, &input, &mut last);
@@ -117,7 +115,7 @@ fn live_and_die(cluster: &Cluster, life: usize) -> Life {
         Some(name) if process.dies_within(FAILPOINT_WAIT) => Killed::At(name),
         _ => {
             // now and then before it has even joined its groups
-            std::thread::sleep(Duration::from_millis(300 + random % 6000));
+            process.must_live_for(Duration::from_millis(300 + random % 6000));
             process.kill();
             Killed::Anywhere
         }
@@ -133,15 +131,13 @@ fn live_and_die(cluster: &Cluster, life: usize) -> Life {
 
 /// Waits until the outputs are what the input says; what differs when the time is over.
 fn settle(cluster: &Cluster, input: &Input, process: &mut Millstream) -> Vec<String> {
-    let end = Instant::now() + CATCH_UP;
-    loop {
+    let mut differences = Vec::new();
+    within(CATCH_UP, || {
         process.must_live();
-        let differences = check::differences(cluster, input);
-        if differences.is_empty() || Instant::now() > end {
-            return differences;
-        }
-        std::thread::sleep(Duration::from_secs(1));
-    }
+        differences = check::differences(cluster, input);
+        differences.is_empty().then_some(())
+    });
+    differences
 }
 
 /// Lives whose changelog records may be replayed: one is killed before its first flush now and then, two in a row hardly.

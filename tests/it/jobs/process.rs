@@ -7,15 +7,15 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::cluster::Cluster;
+use crate::patience::within;
 
 /// How long a start may take until the process says where it listens.
 const READY: Duration = Duration::from_secs(60);
 /// How long a clean stop may take.
 const STOP: Duration = Duration::from_secs(10);
-const STEP: Duration = Duration::from_millis(20);
 const LOG_TAIL: usize = 40;
 
 /// How a life ended.
@@ -85,36 +85,36 @@ impl Millstream {
             log,
         };
         if waits {
-            let end = Instant::now() + READY;
-            while !std::fs::read_to_string(&urls).is_ok_and(|text| text.contains("http")) {
+            let ready = within(READY, || {
                 process.must_live();
-                assert!(
-                    Instant::now() < end,
-                    "not ready after {READY:?}:\n{}",
-                    process.log_tail()
-                );
-                std::thread::sleep(STEP);
-            }
+                let said = std::fs::read_to_string(&urls);
+                said.is_ok_and(|text| text.contains("http")).then_some(())
+            });
+            assert!(ready.is_some(), "not ready after {READY:?}:\n{}", process.log_tail());
         }
         process
     }
 
     /// Whether it dies by itself in time, by the signal of a fail point.
     pub fn dies_within(&mut self, limit: Duration) -> bool {
-        let end = Instant::now() + limit;
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                assert_eq!(
-                    status.signal(),
-                    Some(libc::SIGKILL),
-                    "it ended by itself: {status}\n{}",
-                    self.log_tail()
-                );
-                return true;
-            }
-            std::thread::sleep(STEP);
+        let Some(status) = within(limit, || self.child.try_wait().expect("a child")) else {
+            return false;
+        };
+        assert_eq!(
+            status.signal(),
+            Some(libc::SIGKILL),
+            "it ended by itself: {status}\n{}",
+            self.log_tail()
+        );
+        true
+    }
+
+    /// # Panics
+    /// When it ends by itself before the time is over.
+    pub fn must_live_for(&mut self, time: Duration) {
+        if let Some(status) = within(time, || self.child.try_wait().expect("a child")) {
+            panic!("millstream ended with {status}:\n{}", self.log_tail());
         }
-        false
     }
 
     /// `kill -9`.
@@ -128,25 +128,16 @@ impl Millstream {
     pub fn stop(mut self) {
         // SAFETY: a signal to our own child, which has not been waited for
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
-        let end = Instant::now() + STOP;
-        loop {
-            match self.child.try_wait().expect("a child") {
-                Some(status) => {
-                    assert!(status.success(), "ended with {status}:\n{}", self.log_tail());
-                    return;
-                }
-                None => assert!(Instant::now() < end, "not stopped after {STOP:?}:\n{}", self.log_tail()),
-            }
-            std::thread::sleep(STEP);
-        }
+        let Some(status) = within(STOP, || self.child.try_wait().expect("a child")) else {
+            panic!("not stopped after {STOP:?}:\n{}", self.log_tail());
+        };
+        assert!(status.success(), "ended with {status}:\n{}", self.log_tail());
     }
 
     /// # Panics
     /// When it has ended by itself.
     pub fn must_live(&mut self) {
-        if let Some(status) = self.child.try_wait().expect("a child") {
-            panic!("millstream ended with {status}:\n{}", self.log_tail());
-        }
+        self.must_live_for(Duration::ZERO);
     }
 
     fn events(&self) -> impl Iterator<Item = serde_json::Value> {

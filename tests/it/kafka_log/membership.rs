@@ -1,6 +1,10 @@
 //! Groups: members that share tasks, and a broker that is away.
 
 use super::*;
+use crate::patience::within;
+
+/// Long enough for what must not happen to happen.
+const A_WHILE: Duration = Duration::from_millis(200);
 
 /// A member with what it has been told.
 struct Worker {
@@ -50,16 +54,15 @@ impl Worker {
 }
 
 fn poll_until(workers: &mut [&mut Worker], what: &str, done: impl Fn(&[&mut Worker]) -> bool) {
-    let end = Instant::now() + LONG;
-    while !done(workers) {
-        assert!(
-            Instant::now() < end,
-            "{what}: {:?}",
-            workers.iter().map(|w| (&w.owned, &w.revoked)).collect::<Vec<_>>()
-        );
+    let found = within(LONG, || {
         workers.iter_mut().for_each(|worker| worker.poll());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        done(workers).then_some(())
+    });
+    assert!(
+        found.is_some(),
+        "{what}: {:?}",
+        workers.iter().map(|w| (&w.owned, &w.revoked)).collect::<Vec<_>>()
+    );
 }
 
 /// Tasks move only after their release, and a worker that has lost them cannot commit.
@@ -74,12 +77,12 @@ fn members_share_tasks(properties: &[(&str, &str)]) {
 
     let mut b = Worker::join(&logs[1], &group, &tasks, None);
     poll_until(&mut [&mut a, &mut b], "two are asked back", |w| w[0].revoked.len() == 2);
-    for _ in 0..20 {
+    let moved = within(A_WHILE, || {
         a.poll();
         b.poll();
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert!(b.owned.is_empty(), "a task moved before it was released");
+        (!b.owned.is_empty()).then_some(())
+    });
+    assert!(moved.is_none(), "a task moved before it was released");
     // what is not released yet may still be committed
     let tp = TopicPartition::new(input.as_str(), a.revoked[0]);
     let mut producer = setup.transactions("a");

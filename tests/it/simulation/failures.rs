@@ -39,12 +39,20 @@ fn movie(world: &World, movie: i64, title: &str) {
     append(world, MOVIES, movie, &[title.into(), 1_i64.into()]);
 }
 
-/// A topology that has processed two ratings of movie 1.
-fn settled(seed: u64) -> World {
-    let settings = EngineSettings {
+/// Commits soon.
+fn quick() -> EngineSettings {
+    EngineSettings {
         commit_interval: Duration::from_millis(20),
         ..EngineSettings::default()
-    };
+    }
+}
+
+/// A topology that has processed two ratings of movie 1.
+fn settled(seed: u64) -> World {
+    settled_as(seed, quick())
+}
+
+fn settled_as(seed: u64, settings: EngineSettings) -> World {
     let mut world = World::new(seed, plan::topology(), settings, 1);
     world.log.create_topic(RATINGS, 1, &[]).unwrap();
     world.log.create_topic(MOVIES, 1, &[]).unwrap();
@@ -141,9 +149,15 @@ fn a_damaged_store_is_built_anew() {
     super::check_stores(&world);
 }
 
-#[test]
-fn idle_inputs_are_committed_again_every_day() {
-    let mut world = settled(5);
+/// Commits of a topology with nothing to do: in two seconds, and in the day after them.
+fn idle_commits(idle_commit_interval: Duration) -> (u64, u64) {
+    let mut world = settled_as(
+        5,
+        EngineSettings {
+            idle_commit_interval,
+            ..quick()
+        },
+    );
     let commits = |world: &World| {
         let published = world.published().next().unwrap().clone();
         published.metrics.commit_time.count()
@@ -153,7 +167,7 @@ fn idle_inputs_are_committed_again_every_day() {
         world.step();
         world.log.advance(20);
     }
-    assert_eq!(commits(&world), before, "nothing to commit");
+    let soon = commits(&world);
     for _ in 0..25 {
         world.log.advance(3_600_000);
         // The members are gone by then; they come back and go on.
@@ -162,7 +176,17 @@ fn idle_inputs_are_committed_again_every_day() {
             world.log.advance(20);
         }
     }
-    assert!(commits(&world) > before, "committed again");
+    (soon - before, commits(&world) - soon)
+}
+
+#[test]
+fn idle_inputs_are_committed_again_every_day() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let (soon, later) = idle_commits(day);
+    assert_eq!(soon, 0, "nothing to commit");
+    assert!(later > 0, "committed again");
+    // it is that, and not the coming and going of members, that commits
+    assert_eq!(idle_commits(day * 1_000), (0, 0));
 }
 
 /// Reason and place of each dead letter.
@@ -251,6 +275,54 @@ fn the_record_whose_results_are_too_large_is_found_and_put_aside() {
     assert!(letters[0].0.starts_with("too-large"), "{letters:?}");
     assert_eq!(letters[0].1, format!("{MOVIES}@4"));
     super::check_stores(&world);
+}
+
+/// The record between the tasks of a table carries two rows: one that must go from its group in any case, and one that may be too large.
+#[test]
+fn a_row_too_large_for_its_new_group_leaves_the_old_one() {
+    let sql = "sql\n  CREATE TABLE words (id BIGINT PRIMARY KEY, kind STRING, word STRING) WITH (KAFKA_TOPIC = 'words', \
+               KEY_FORMAT = 'KAFKA', VALUE_FORMAT = 'JSON', PARTITIONS = 1);\n  CREATE TABLE longest WITH (KAFKA_TOPIC = 'longest', \
+               VALUE_FORMAT = 'JSON') AS SELECT kind, COUNT(*) AS n, MAX(word) AS word FROM words GROUP BY kind;\nend\n";
+    let schemas: Arc<dyn SchemaSource> = Arc::new(MemoryRegistry::new());
+    let topology = crate::golden::compile_case("groups", &Case::parse(sql).unwrap(), &schemas).unwrap();
+    let mut world = World::with_schemas(9, topology, EngineSettings::default(), 1, schemas);
+    let limit = [("max.message.bytes", "600"), ("cleanup.policy", "compact")];
+    world.log.create_topic("longest", 1, &limit).unwrap();
+    let say = |world: &World, id: i64, kind: &str, word: &str| {
+        let value = json!({"KIND": kind, "WORD": word}).to_string();
+        let words = TopicPartition::new("words", 0);
+        let log = &world.log;
+        log.append(&words, Some(&id.to_be_bytes()), Some(value.as_bytes()), log.now())
+            .unwrap();
+    };
+    world.settle();
+    say(&world, 1, "short", "a");
+    say(&world, 2, "short", "b");
+    say(&world, 3, "long", "c");
+    world.settle();
+    say(&world, 2, "long", &"long ".repeat(200));
+    world.settle();
+    let rows = |world: &World| {
+        let mut rows = BTreeMap::new();
+        for record in world.records("longest") {
+            let text = |bytes: Option<Vec<u8>>| bytes.map(|bytes| String::from_utf8(bytes).unwrap());
+            rows.insert(text(record.key).unwrap(), text(record.value));
+        }
+        rows.retain(|_, value| value.is_some());
+        rows
+    };
+    let left = BTreeMap::from([("short".to_owned(), Some(r#"{"N":1,"WORD":"a"}"#.to_owned()))]);
+    assert_eq!(rows(&world), left);
+    let found = letters(&world);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].0.starts_with("too-large"), "{found:?}");
+    super::check_stores(&world);
+    // the group has the row, only its result could not be written: what comes next is right
+    say(&world, 2, "long", "b");
+    say(&world, 1, "long", "d");
+    world.settle();
+    let left = BTreeMap::from([("long".to_owned(), Some(r#"{"N":3,"WORD":"d"}"#.to_owned()))]);
+    assert_eq!(rows(&world), left);
 }
 
 /// A registry that can be away.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millstream::engine::deploy::{DeployContext, DeployError, deploy};
+use millstream::engine::deploy::{DeployContext, DeployError, GenerationPlan, deploy};
+use millstream::engine::threads::Stop;
 use millstream::engine::worker::{Activity, Globals, OutputMode, Worker, WorkerShared};
 use millstream::engine::{Deployment, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskStatus};
 use millstream::formats::{MemoryRegistry, SchemaSource};
@@ -148,7 +149,7 @@ impl World {
             schemas: &self.schemas,
             settings: &self.settings,
         };
-        let deployment = match deploy(&context, &self.topology, 0) {
+        let deployment = match deploy(&context, &GenerationPlan::new(&self.topology, 0)) {
             Ok(deployment) => Arc::new(deployment),
             Err(DeployError::Unavailable(_)) => return,
             Err(DeployError::Problems(_)) if access.is_dead() => return,
@@ -212,7 +213,7 @@ impl World {
             return;
         };
         for worker in &mut alive.workers {
-            worker.request_stop(now, false);
+            worker.request_stop(now, Stop::Restart);
         }
         for _ in 0..200 {
             self.log.advance(10);

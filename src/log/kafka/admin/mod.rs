@@ -163,6 +163,10 @@ impl Admin for KafkaAdmin {
         self.create(topics)
     }
 
+    fn add_partitions(&self, topic: &str, total: i32) -> LogResult<()> {
+        self.grow(topic, total)
+    }
+
     fn delete_topics(&self, names: &[&str]) -> LogResult<()> {
         self.delete(names)
     }

@@ -59,6 +59,37 @@ impl Drop for NewTopics {
     }
 }
 
+/// More partitions of a topic.
+pub(super) struct NewPartitions(*mut sys::rd_kafka_NewPartitions_t);
+
+impl NewPartitions {
+    pub(super) fn new(topic: &str, total: i32) -> LogResult<Self> {
+        let name = c_string(topic)?;
+        let mut message = [0 as c_char; ERROR_TEXT_BYTES];
+        let count = usize::try_from(total).unwrap_or(0);
+        // SAFETY: the name is copied; the buffer's length is its own
+        let request =
+            unsafe { sys::rd_kafka_NewPartitions_new(name.as_ptr(), count, message.as_mut_ptr(), message.len()) };
+        if request.is_null() {
+            // SAFETY: librdkafka ends its message with NUL
+            let why = unsafe { raw::text(message.as_ptr()) };
+            return Err(LogError::Fatal(format!("adding partitions to topic {topic}: {why}")));
+        }
+        Ok(Self(request))
+    }
+
+    pub(super) fn pointer(&mut self) -> *mut *mut sys::rd_kafka_NewPartitions_t {
+        &mut self.0
+    }
+}
+
+impl Drop for NewPartitions {
+    fn drop(&mut self) {
+        // SAFETY: ours
+        unsafe { sys::rd_kafka_NewPartitions_destroy(self.0) };
+    }
+}
+
 /// Topics to delete.
 #[derive(Default)]
 pub(super) struct DeletedTopics(Vec<*mut sys::rd_kafka_DeleteTopic_t>);

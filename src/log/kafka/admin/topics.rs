@@ -9,7 +9,7 @@ use sys::rd_kafka_admin_op_t as Op;
 use super::super::deadline::Deadline;
 use super::super::errors::{classify, classify_text};
 use super::super::raw::{self, Code, NativeError, c_string, millis};
-use super::requests::{DeletedTopics, NewTopics};
+use super::requests::{DeletedTopics, NewPartitions, NewTopics};
 use super::{CALL, KafkaAdmin, PAUSE, results};
 use crate::log::{LogError, LogResult, NewTopic, TopicInfo};
 
@@ -169,6 +169,31 @@ impl KafkaAdmin {
         let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
         self.wait_for(&names, "creating topics", |topic| {
             topic.as_ref().is_some_and(|topic| topic.usable)
+        })
+    }
+
+    pub(super) fn grow(&self, topic: &str, total: i32) -> LogResult<()> {
+        let what = format!("adding partitions to topic {topic}");
+        let deadline = Deadline::after(CALL);
+        let mut request = NewPartitions::new(topic, total)?;
+        let options = self.options(Op::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, deadline);
+        let event = self.call(&what, &options, deadline, |rk, options, queue| {
+            // SAFETY: the call copies the request
+            unsafe { sys::rd_kafka_CreatePartitions(rk, request.pointer(), 1, options, queue) };
+        })?;
+        // SAFETY: the event's kind is that of the call; the result lives as long as it
+        let result = unsafe { sys::rd_kafka_event_CreatePartitions_result(event.ptr()) };
+        let answers = results!(rd_kafka_CreatePartitions_result_topics, result);
+        // another instance may have been faster
+        check_topics(
+            answers,
+            "adding partitions to",
+            Code::RD_KAFKA_RESP_ERR_INVALID_PARTITIONS,
+        )?;
+        self.wait_for(&[topic], &what, |topic| {
+            topic
+                .as_ref()
+                .is_some_and(|topic| topic.usable && topic.info.partitions >= total)
         })
     }
 
