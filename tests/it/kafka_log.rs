@@ -135,6 +135,7 @@ fn read(fetcher: &mut dyn Fetcher, mut done: impl FnMut(&[String], usize) -> boo
                 values.push(String::from_utf8(record.value.unwrap_or(b"-").to_vec()).expect("text"))
             }
             Fetched::End { .. } => ends += 1,
+            Fetched::Ahead { .. } => {}
         };
         fetcher.poll(1000, STEP, &mut sink).expect("poll");
     }
@@ -245,6 +246,7 @@ fn a_transaction_is_seen_when_it_is_committed_and_not_when_it_is_aborted() {
                 ));
             }
             Fetched::End { slot } => ended = slot == 5,
+            Fetched::Ahead { .. } => {}
         };
         fetcher.poll(100, STEP, &mut sink).expect("poll");
     }

@@ -59,6 +59,7 @@ fn published(kafka: &str) -> Vec<(i64, f64)> {
     while ended.contains(&false) {
         let mut sink = |fetched: Fetched<'_>| match fetched {
             Fetched::End { slot } => ended[slot as usize] = true,
+            Fetched::Ahead { .. } => {}
             Fetched::Record(record) => {
                 let (key, value) = (record.key.expect("a key"), record.value.expect("a value"));
                 let movie = i64::from_be_bytes(key.try_into().expect("a BIGINT"));

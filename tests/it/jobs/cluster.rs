@@ -150,6 +150,7 @@ impl Cluster {
                     value: record.value.map(<[u8]>::to_vec),
                 }),
                 Fetched::End { slot } => drop(open.remove(&slot)),
+                Fetched::Ahead { .. } => {}
             };
             fetcher
                 .poll(10_000, Duration::from_millis(50), &mut sink)
