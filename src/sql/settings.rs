@@ -110,7 +110,7 @@ pub const SETTINGS: &[SettingDoc] = &[
         SELF_JOINS,
         Takes::OneOf(["allow", "refuse"]),
         "allow",
-        "Whether a relation may be joined with itself; ksqlDB refuses it.",
+        "Whether a table may be joined with itself; ksqlDB refuses it.",
     ),
 ];
 

@@ -224,7 +224,10 @@ fn constructors(e: BoxedStrategy<Expression>) -> BoxedStrategy<ExpressionKind> {
         proptest::collection::vec((name(), e.clone()), 0..3).prop_map(Struct),
         (list(1), proptest::collection::vec((e.clone(), any::<bool>()), 1..3))
             .prop_map(|(partition_by, order_by)| { RowNumber { partition_by, order_by } }),
-        (name(), proptest::collection::vec(argument, 0..3)).prop_map(|(name, args)| Call(name, args)),
+        (name(), proptest::collection::vec(argument, 0..3))
+            .prop_filter("ROW_NUMBER() wants OVER", |(name, args)| &*name.text != "ROW_NUMBER"
+                || !args.is_empty())
+            .prop_map(|(name, args)| Call(name, args)),
         (name(), list(1), proptest::option::of(e.clone())).prop_map(move |(name, args, filter)| Aggregate {
             name,
             distinct: true,
