@@ -8,6 +8,8 @@ mod corpus;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod dev;
 mod engine;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod globals;
 mod golden;
 mod http;
 #[cfg(all(feature = "kafka", feature = "rocksdb", feature = "failpoints"))]

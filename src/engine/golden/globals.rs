@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::local::Partitions;
+use super::local::{LocalRecord, Partitions};
 use crate::engine::Names;
 use crate::engine::task::{GlobalRows, InputRecord, TaskError};
 use crate::log::HeadersRef;
@@ -52,6 +52,14 @@ impl LocalGlobals {
     pub fn close(&mut self) {
         self.rows.reset(true);
         self.store = None;
+    }
+
+    /// Dead letters of what was read, given to `write`.
+    pub fn dead_letters(&mut self, mut write: impl FnMut(LocalRecord)) {
+        for (letter, _) in self.rows.dead_letters() {
+            write(LocalRecord::new(&letter));
+        }
+        self.rows.dead_letters_written();
     }
 
     /// Reads what is new.

@@ -33,6 +33,17 @@ pub struct LocalRecord {
     pub headers: Headers,
 }
 
+impl LocalRecord {
+    pub(super) fn new(record: &Outgoing<'_>) -> Self {
+        Self {
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            timestamp: record.timestamp,
+            headers: record.headers.clone(),
+        }
+    }
+}
+
 pub(super) type Partitions = Vec<Vec<LocalRecord>>;
 
 struct Input {
@@ -262,6 +273,11 @@ impl LocalRun {
     /// What a task answers.
     pub fn process_some(&mut self, limit: usize) -> Result<usize, LocalError> {
         self.globals.read(&self.topics, self.now)?;
+        let mut letters = Vec::new();
+        self.globals.dead_letters(|letter| letters.push(letter));
+        for letter in letters {
+            self.append(&self.names.dead_letters(), 0, letter);
+        }
         let mut processed = 0;
         for at in 0..self.tasks.len() {
             for _ in 0..limit {
@@ -366,13 +382,7 @@ impl LocalRun {
             }
             (Dest::Sink(_) | Dest::Repartition(_), None) => from % self.partitions,
         };
-        let record = LocalRecord {
-            key: record.key.map(<[u8]>::to_vec),
-            value: record.value.map(<[u8]>::to_vec),
-            timestamp: record.timestamp,
-            headers: record.headers.clone(),
-        };
-        self.append(&topic, partition, record);
+        self.append(&topic, partition, LocalRecord::new(record));
     }
 
     /// Puts what was published into the stores.

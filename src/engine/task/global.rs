@@ -1,6 +1,7 @@
 //! Records of global tables into rows of the store that all tasks of a process read.
 //!
-//! It is *not* the one that reads topics or knows positions: the worker does, and golden cases do. *Invariant*: rows and position reach the store in one batch.
+//! It is *not* the one that reads topics or knows positions: the worker does, and golden cases do. *Invariants*: rows and position reach the store in one batch;
+//! dead letters of records below a position are written before the position is.
 
 use std::sync::Arc;
 
@@ -10,9 +11,10 @@ use crate::state::{SharedRows, Store, StorePosition, StoreResult, Write, encode_
 use crate::topology::{StoreId, Topology};
 use crate::types::{RelationKind, Value};
 
-use super::InputRecord;
 use super::decode::SourceCodec;
+use super::encode::encode_dead_letter;
 use super::error::{Failure, Reason, Stopped, TaskError};
+use super::{InputRecord, Outbox, Outgoing};
 
 /// A global table's decoder and its name.
 struct Table {
@@ -27,7 +29,9 @@ pub struct GlobalRows {
     shown: Arc<SharedRows>,
     pending: Vec<Write>,
     pending_bytes: usize,
-    passed_over: u64,
+    letters: Outbox,
+    /// Why, of each of them.
+    reasons: Vec<Reason>,
 }
 
 impl GlobalRows {
@@ -53,7 +57,8 @@ impl GlobalRows {
             shown,
             pending: Vec::new(),
             pending_bytes: 0,
-            passed_over: 0,
+            letters: Outbox::new(),
+            reasons: Vec::new(),
         })
     }
 
@@ -83,7 +88,7 @@ impl GlobalRows {
                     reason,
                     message,
                 };
-                return self.bad(stopped);
+                return self.bad(record, stopped);
             }
         };
         let mut key = Vec::new();
@@ -98,16 +103,32 @@ impl GlobalRows {
         Ok(())
     }
 
-    /// A dead letter needs the transaction of a task, and every process reads the record: it is said in the log of each, and counted.
-    fn bad(&mut self, stopped: Stopped) -> Result<(), TaskError> {
+    fn bad(&mut self, record: &InputRecord<'_>, stopped: Stopped) -> Result<(), TaskError> {
         match self.bad_record {
             BadRecord::Stop => Err(TaskError::Stop(stopped.into())),
             BadRecord::DeadLetter => {
-                self.passed_over += 1;
-                tracing::error!(record = %stopped, "a record of a global table is passed over");
+                let Stopped {
+                    node_name,
+                    reason,
+                    message,
+                    ..
+                } = stopped;
+                encode_dead_letter(record, &node_name, reason, &message, &mut self.letters);
+                self.reasons.push(reason);
                 Ok(())
             }
         }
+    }
+
+    /// Dead letters of what was taken in, with the reason of each; to be written before [`Self::apply`].
+    pub fn dead_letters(&self) -> impl ExactSizeIterator<Item = (Outgoing<'_>, Reason)> {
+        self.letters.iter().zip(self.reasons.iter().copied())
+    }
+
+    /// The dead letters are written.
+    pub fn dead_letters_written(&mut self) {
+        self.letters.clear();
+        self.reasons.clear();
     }
 
     /// Puts what was taken in into the store, with how far that goes, and shows it.
@@ -131,6 +152,7 @@ impl GlobalRows {
 
     /// Forgets what was not applied; with `hide`, readers see nothing any more.
     pub fn reset(&mut self, hide: bool) {
+        self.dead_letters_written();
         self.pending.clear();
         self.pending_bytes = 0;
         if hide {
@@ -138,13 +160,8 @@ impl GlobalRows {
         }
     }
 
-    /// Bytes that wait for [`Self::apply`].
+    /// Bytes that wait for [`Self::apply`], dead letters among them.
     pub fn pending_bytes(&self) -> usize {
-        self.pending_bytes
-    }
-
-    /// Bad records that were passed over.
-    pub fn passed_over(&self) -> u64 {
-        self.passed_over
+        self.pending_bytes + self.letters.bytes()
     }
 }

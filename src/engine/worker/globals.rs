@@ -9,7 +9,8 @@
 //! One store a process, since its tasks read it and none writes it: a copy a worker would take the space again and give nothing, and its workers take turns in reading
 //! the topics, whoever comes by (`try_lock`), so that no thread is needed. No task runs before all is loaded to the ends that were there at the start.
 //! There are no changelogs and no committed offsets: the topics are the log, and the position is in the store, in one batch with the rows; after a crash the tail
-//! is read again. A store of another plan or another topic, or older than the tombstones, is built anew.
+//! is read again. A store of another plan or another topic, or older than the tombstones, is built anew. Bad records go to the dead-letter topic
+//! at least once ([`super::letters`]).
 //!
 //! *Invariant*: once loaded, what tasks see never goes back, until the process ends.
 
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use super::super::task::{GlobalRows, InputRecord, TaskPlan};
 use super::super::{BadRecord, fingerprint};
 use super::WorkerShared;
+use super::letters::Letters;
 use super::trouble::{Backoff, Trouble};
 use crate::formats::{FormatError, SchemaSource};
 use crate::log::{Fetched, Fetcher, FetcherConfig};
@@ -51,6 +53,7 @@ pub struct Globals {
 
 struct Loader {
     rows: GlobalRows,
+    letters: Letters,
     /// The topic of each global table.
     topics: Vec<Arc<str>>,
     fingerprint: String,
@@ -110,6 +113,7 @@ impl Globals {
             users: AtomicUsize::new(0),
             loader: Mutex::new(Loader {
                 rows: GlobalRows::new(topology, bad_record, schemas, shown)?,
+                letters: Letters::default(),
                 topics: topology.globals.iter().map(topic).collect(),
                 fingerprint: fingerprint::of_globals(topology),
                 open: None,
@@ -128,9 +132,12 @@ impl Globals {
         self.loaded.load(SeqCst)
     }
 
-    /// How far a partition of a global table has been read.
+    /// How far a partition of a global table has been read; `None` while something of it is still to be written.
     pub fn position(&self, tp: &TopicPartition) -> Option<i64> {
         let loader = self.loader.lock();
+        if loader.rows.pending_bytes() > 0 {
+            return None;
+        }
         let parts = loader.open.iter().flat_map(|open| &open.parts);
         parts.filter(|part| part.tp == *tp).map(|part| part.next).min()
     }
@@ -222,7 +229,7 @@ impl Loader {
             self.next_partitions = now + PARTITIONS_MS;
             self.look_for_partitions(shared, now)?;
         }
-        let moved = self.read(now)?;
+        let moved = self.read(shared, now)?;
         self.flush(shared, now)?;
         Ok(moved)
     }
@@ -348,12 +355,26 @@ impl Loader {
         Ok(())
     }
 
-    fn read(&mut self, now: Timestamp) -> Result<bool, Trouble> {
+    /// Reads what is there, and applies it where there is enough of it.
+    fn read(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<bool, Trouble> {
+        let (given, moved) = match self.letters.are_under_way() {
+            true => (0, false),
+            false => self.take_in()?,
+        };
+        let waits = moved || self.rows.pending_bytes() > 0;
+        if waits && (given < STEP_RECORDS || self.rows.pending_bytes() >= BATCH_BYTES) {
+            self.apply(shared, now)?;
+        }
+        Ok(moved)
+    }
+
+    /// Takes in what the fetcher has; how many records that was, and whether anything has moved.
+    fn take_in(&mut self) -> Result<(usize, bool), Trouble> {
         let (rows, Some(open)) = (&mut self.rows, &mut self.open) else {
-            return Ok(false);
+            return Ok((0, false));
         };
         let Open { fetcher, parts, .. } = open;
-        let Some(fetcher) = fetcher else { return Ok(false) };
+        let Some(fetcher) = fetcher else { return Ok((0, false)) };
         let mut failed = None;
         let given = fetcher.poll(STEP_RECORDS, Duration::ZERO, &mut |fetched| {
             let Fetched::Record(record) = fetched else { return };
@@ -381,24 +402,31 @@ impl Loader {
             moved |= position > part.next && part.next < part.target;
             part.next = position;
         }
-        let waits = moved || rows.pending_bytes() > 0;
-        if waits && (given < STEP_RECORDS || rows.pending_bytes() >= BATCH_BYTES) {
-            let position = StorePosition {
-                changelogs: open.ids.clone(),
-                inputs: (open.parts.iter())
-                    .map(|part| (part.tp.topic.clone(), part.tp.partition, part.next))
-                    .collect(),
-                applied_at: now,
-                fingerprint: self.fingerprint.clone(),
-            };
-            rows.apply(open.store.as_mut(), &position)?;
-            open.unflushed = true;
+        Ok((given, moved))
+    }
+
+    /// Writes what was taken in: dead letters first, then rows with the position.
+    fn apply(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<(), Trouble> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if !self.letters.write(&mut self.rows, shared)? {
+            return Ok(());
         }
-        Ok(moved)
+        let position = StorePosition {
+            changelogs: open.ids.clone(),
+            inputs: (open.parts.iter())
+                .map(|part| (part.tp.topic.clone(), part.tp.partition, part.next))
+                .collect(),
+            applied_at: now,
+            fingerprint: self.fingerprint.clone(),
+        };
+        self.rows.apply(open.store.as_mut(), &position)?;
+        open.unflushed = true;
+        Ok(())
     }
 
     /// Gives the store back; what was not applied is read again.
     fn close(&mut self, shared: &WorkerShared, now: Timestamp) {
+        self.letters.reset();
         self.rows.reset(false);
         if let Some(open) = self.open.take() {
             shared.stores.put(&open.path, open.store, now);
@@ -407,6 +435,7 @@ impl Loader {
 
     /// Closes the store itself; its path.
     fn drop_store(&mut self, shared: &WorkerShared) -> Option<String> {
+        self.letters.reset();
         self.rows.reset(true);
         let Open { path, store, .. } = self.open.take()?;
         drop(store);

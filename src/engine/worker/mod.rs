@@ -10,6 +10,7 @@
 mod commit;
 mod data;
 mod globals;
+mod letters;
 mod life;
 mod outputs;
 mod recover;
