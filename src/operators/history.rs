@@ -42,7 +42,7 @@ impl Versions {
         Self { history, rows, clock }
     }
 
-    /// Puts a row or deletion into its place. The change of the newest row, if it is one.
+    /// Puts a row or deletion into its place. The change of the newest row, if it is one: the deletion of what was not there, too.
     pub(super) fn put(&self, change: Change, ctx: &mut Context<'_>) -> StoreResult<Option<Change>> {
         let mut reading = self.clock.read(ctx)?;
         if change.timestamp < horizon(reading.stream_time, &self.history) {
@@ -71,7 +71,7 @@ impl Versions {
         };
         self.expire(&mut ends, ctx)?;
         self.clock.keep(&reading, ctx);
-        Ok(changed.filter(|change| change.old.is_some() || change.new.is_some()))
+        Ok(changed)
     }
 
     /// The row that was the newest moves to the history.

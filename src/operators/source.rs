@@ -48,10 +48,9 @@ impl Source {
                     change.old = ctx.buffer.put(slot, change.new.clone(), change.timestamp);
                 }
                 Keeps::History(versions) => {
-                    let Some(changed) = versions.put(change, ctx)? else {
-                        return Ok(());
-                    };
-                    change = changed;
+                    let changed = versions.put(change, ctx)?;
+                    ctx.out.extend(changed);
+                    return Ok(());
                 }
             }
             if change.old.is_none() && change.new.is_none() {

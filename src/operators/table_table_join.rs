@@ -68,7 +68,8 @@ impl TableTableJoin {
         }
         let keys = ctx.buffer.pending(self.mode.pending).to_vec();
         for store in [self.plan.left.stores(), self.plan.right.stores()].concat() {
-            ctx.buffer.preload(store, &keys)?;
+            // each is looked at in this flush, whatever it takes
+            ctx.buffer.preload(store, &keys, usize::MAX)?;
         }
         let mut changes: Vec<Change> = Vec::new();
         for key in &keys {

@@ -25,6 +25,8 @@ impl Task {
             self.not_ahead -= 1;
             return Ok(());
         }
+        // until their turn comes they are not evicted
+        let most_bytes = self.plan.options.cache_bytes / 2;
         let (mut read, mut missing) = (0, 0);
         for source in sources {
             let found = self.sources.iter_mut().find(|(id, ..)| id == source);
@@ -35,7 +37,7 @@ impl Task {
             }
             let keys: Vec<Row> = keys.iter().filter_map(|key| codec.key(key)).collect();
             for &store in stores {
-                missing += self.buffer.preload(store, &keys)?;
+                missing += self.buffer.preload(store, &keys, most_bytes)?;
                 read += keys.len();
             }
         }

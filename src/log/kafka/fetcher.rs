@@ -132,19 +132,17 @@ impl KafkaFetcher {
         Some(slot)
     }
 
-    /// Tells the keys of the records that are about to be handed out.
-    fn tell_ahead(&mut self, batch: &Batch, sink: &mut dyn FnMut(Fetched<'_>)) {
-        for run in batch.waiting().chunk_by(|a, b| a.place() == b.place()) {
-            if run.len() < WORTH_TELLING {
-                continue;
-            }
-            let Some(slot) = self.slot_of(&run[0]) else { continue };
-            let given = |state: &Slot| !state.paused && state.aside.is_empty();
-            if self.slots.get(&slot).is_some_and(given) {
-                let records = run.iter().filter(|message| message.code() == raw::OK);
-                let keys: Vec<&[u8]> = records.filter_map(Message::key).collect();
-                sink(Fetched::Ahead { slot, keys: &keys });
-            }
+    /// Tells the keys of the records of one partition that are about to be handed out.
+    fn tell_ahead(&mut self, run: &[Message], sink: &mut dyn FnMut(Fetched<'_>)) {
+        if run.len() < WORTH_TELLING {
+            return;
+        }
+        let Some(slot) = self.slot_of(&run[0]) else { return };
+        let given = |state: &Slot| !state.paused && state.aside.is_empty();
+        if self.slots.get(&slot).is_some_and(given) {
+            let records = run.iter().filter(|message| message.code() == raw::OK);
+            let keys: Vec<&[u8]> = records.filter_map(Message::key).collect();
+            sink(Fetched::Ahead { slot, keys: &keys });
         }
     }
 
@@ -326,13 +324,16 @@ impl Fetcher for KafkaFetcher {
         };
         let mut batch = std::mem::replace(&mut self.batch, Batch::empty());
         batch.fill(&self.queue, max.saturating_sub(given), wait);
-        self.tell_ahead(&batch, sink);
         let mut failed = None;
-        for message in &mut batch {
-            match self.give(message, sink) {
-                Ok(records) => given += records,
-                // the records behind it are of other partitions, and are not fetched again
-                Err(error) => drop(failed.get_or_insert(error)),
+        while let Some(run) = batch.waiting().chunk_by(|a, b| a.place() == b.place()).next() {
+            let len = run.len();
+            self.tell_ahead(run, sink);
+            for message in batch.by_ref().take(len) {
+                match self.give(message, sink) {
+                    Ok(records) => given += records,
+                    // the records behind it are of other partitions, and are not fetched again
+                    Err(error) => drop(failed.get_or_insert(error)),
+                }
             }
         }
         self.batch = batch;

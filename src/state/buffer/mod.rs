@@ -76,14 +76,20 @@ pub struct Buffer {
     frozen_bytes: usize,
     total_bytes: usize,
     cache_bytes: usize,
+    /// Entries loaded since the last [`Self::begin`].
+    loaded: usize,
     undo: Vec<Undo>,
     undo_values: Vec<Value>,
     key_scratch: Vec<u8>,
     value_scratch: Vec<u8>,
 }
 
-/// Entries looked at for eviction before each record: a few times what a record loads, so that the bound holds, and no pause.
+/// Entries looked at for eviction before each record: at least so many, and so many for each that was loaded, so that the bound holds whatever a
+/// record loads.
 const EVICTION_STEPS: usize = 16;
+const STEPS_A_LOAD: usize = 4;
+/// Rows that are read in one call: the bound on the bytes of a preload is kept to so many rows.
+const PRELOADED: usize = 128;
 
 impl Buffer {
     /// An empty buffer over a store. Decoded rows take up to about `cache_bytes`; uncommitted ones are never evicted, see [`Self::buffered_bytes`].
@@ -106,6 +112,7 @@ impl Buffer {
             frozen_bytes: 0,
             total_bytes: 0,
             cache_bytes,
+            loaded: 0,
             undo: Vec::new(),
             undo_values: Vec::new(),
             key_scratch: Vec::new(),
@@ -127,8 +134,9 @@ impl Buffer {
     pub fn begin(&mut self) {
         self.undo.clear();
         self.undo_values.clear();
+        let steps = EVICTION_STEPS.max(STEPS_A_LOAD * std::mem::take(&mut self.loaded));
         if self.total_bytes > self.cache_bytes && self.total_bytes > self.filling_bytes + self.frozen_bytes {
-            self.evict();
+            self.evict(steps);
         }
     }
 
@@ -146,12 +154,13 @@ impl Buffer {
         let (row, timestamp) = stored_row(found.then_some(&self.value_scratch[..]))?;
         let (index, bytes) = table.insert((key.clone(), hash), row, timestamp, 0);
         self.total_bytes += bytes;
+        self.loaded += 1;
         Ok(Slot { store, index })
     }
 
     /// Reads the rows of many keys that will be loaded soon: in the store's order, which reads a block once for all keys in it. How many
-    /// were not in memory.
-    pub fn preload(&mut self, store: u16, keys: &[Row]) -> StoreResult<usize> {
+    /// were read because they were not in memory; it ends early when they take `most_bytes`.
+    pub fn preload(&mut self, store: u16, keys: &[Row], most_bytes: usize) -> StoreResult<usize> {
         let table = table_of(&mut self.tables, store);
         let round = table.next_round();
         let missing = keys.iter().filter(|key| !table.contains(key));
@@ -165,14 +174,22 @@ impl Buffer {
         missing.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         missing.dedup_by(|(a, _), (b, _)| a == b);
         let (full, keys): (Vec<Vec<u8>>, Vec<&Row>) = missing.into_iter().unzip();
-        let total_bytes = &mut self.total_bytes;
-        self.store.get_many(&full, &mut |at, value| {
-            let (row, timestamp) = stored_row(value)?;
-            let key = keys[at];
-            *total_bytes += table.insert((key.clone(), table::hash(key)), row, timestamp, round).1;
-            Ok(())
-        })?;
-        Ok(keys.len())
+        let (mut bytes, mut read) = (0, 0);
+        for (full, keys) in full.chunks(PRELOADED).zip(keys.chunks(PRELOADED)) {
+            if bytes >= most_bytes {
+                break;
+            }
+            self.store.get_many(full, &mut |at, value| {
+                let (row, timestamp) = stored_row(value)?;
+                let key = keys[at];
+                bytes += table.insert((key.clone(), table::hash(key)), row, timestamp, round).1;
+                Ok(())
+            })?;
+            read += keys.len();
+        }
+        self.total_bytes += bytes;
+        self.loaded += read;
+        Ok(read)
     }
 
     /// The newest row.
@@ -436,11 +453,11 @@ impl Buffer {
         self.store.apply(writes, position)
     }
 
-    fn evict(&mut self) {
+    fn evict(&mut self, steps: usize) {
         let committed = self.committed;
         let cleanest = self.tables.iter_mut().flatten().max_by_key(|table| table.clean());
         let Some(table) = cleanest else { return };
-        for _ in 0..EVICTION_STEPS {
+        for _ in 0..steps {
             if self.total_bytes <= self.cache_bytes {
                 break;
             }

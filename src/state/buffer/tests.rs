@@ -150,6 +150,44 @@ fn clean_rows_are_evicted_and_dirty_ones_stay() {
     assert_eq!((0..100).filter_map(|n| read(&mut buffer, n)).sum::<i64>(), 99 * 50);
 }
 
+#[test]
+fn the_cache_keeps_its_bound_whatever_a_record_loads() {
+    let mut buffer = buffer(100_000);
+    for record in 0..2_000 {
+        buffer.begin();
+        for n in 0..60 {
+            write(&mut buffer, record * 60 + n, Some(n));
+        }
+        if record % 100 == 99 {
+            commit(&mut buffer);
+        }
+    }
+    let most = 4 * 100 * 60 * 300;
+    assert!(
+        buffer.total_bytes() < most,
+        "{} bytes of clean rows",
+        buffer.total_bytes()
+    );
+}
+
+#[test]
+fn what_is_read_ahead_is_bounded() {
+    let mut buffer = buffer(1 << 20);
+    for n in 0..10_000 {
+        buffer.begin();
+        write(&mut buffer, n, Some(n));
+        if n % 1_000 == 999 {
+            commit(&mut buffer);
+        }
+    }
+    (0..10_000).for_each(|_| buffer.begin());
+    let before = buffer.total_bytes();
+    let keys: Vec<Row> = (0..10_000).map(key).collect();
+    let read = buffer.preload(STORE, &keys, 50_000).unwrap();
+    assert!(read > 0 && read < 1_000, "{read} rows");
+    assert!(buffer.total_bytes() < before + 100_000);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Write(i64, Option<i64>),
@@ -249,8 +287,8 @@ impl Model {
             Step::Preload(keys) => {
                 buffer.begin();
                 let keys: Vec<Row> = keys.iter().map(|n| key(*n)).collect();
-                buffer.preload(STORE, &keys).unwrap();
-                assert_eq!(buffer.preload(STORE, &keys).unwrap(), 0, "read twice");
+                buffer.preload(STORE, &keys, usize::MAX).unwrap();
+                assert_eq!(buffer.preload(STORE, &keys, usize::MAX).unwrap(), 0, "read twice");
             }
             Step::Freeze if self.frozen.is_none() => {
                 self.frozen = Some((self.newest.clone(), freeze(buffer)));
