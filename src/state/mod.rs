@@ -60,6 +60,14 @@ pub struct StorePosition {
     pub fingerprint: String,
 }
 
+impl StorePosition {
+    /// The next offset to read of an input.
+    pub fn input(&self, topic: &str, partition: i32) -> Option<i64> {
+        let same = |(known, p, _): &&(Arc<str>, i32, i64)| **known == *topic && *p == partition;
+        self.inputs.iter().find(same).map(|(.., offset)| *offset)
+    }
+}
+
 /// Position in one changelog.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ChangelogPosition {

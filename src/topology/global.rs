@@ -1,6 +1,8 @@
 //! Global tables, as data: tables that every process holds whole, so that a record may be joined with them by any key.
 
-use super::{JoinKind, Source, StoreId, TablePlan};
+use std::sync::Arc;
+
+use super::{JoinKind, Source, SourceTopic, StoreId, TablePlan, Topology};
 use crate::expr::Expr;
 use crate::types::RelationSchema;
 
@@ -32,5 +34,20 @@ impl GlobalJoin {
     /// The global table's index in [`super::Topology::globals`].
     pub fn table(&self) -> usize {
         self.right.stores().first().copied().map_or(0, usize::from)
+    }
+}
+
+impl Topology {
+    /// The topic of each global table, in their order.
+    pub fn global_topics(&self) -> Vec<Arc<str>> {
+        let topic = |global: &GlobalTable| {
+            let name = match &global.source.topic {
+                SourceTopic::External(name) => name,
+                SourceTopic::Repartition(_) => &global.source.relation,
+            };
+            let relation = self.relation(name);
+            relation.map_or_else(|| name.clone(), |relation| relation.topic.name.clone())
+        };
+        self.globals.iter().map(topic).collect()
     }
 }

@@ -23,14 +23,9 @@ pub(super) struct LocalGlobals {
 
 impl LocalGlobals {
     pub fn new(topology: &Topology, rows: GlobalRows) -> Self {
-        let topic = |global: &crate::topology::GlobalTable| {
-            let name = &global.source.relation;
-            let relation = topology.relation(name);
-            relation.map_or_else(|| name.clone(), |relation| relation.topic.name.clone())
-        };
         Self {
             rows,
-            topics: topology.globals.iter().map(topic).collect(),
+            topics: topology.global_topics(),
             store: None,
         }
     }
@@ -70,7 +65,7 @@ impl LocalGlobals {
         for (table, topic) in self.topics.iter().enumerate() {
             let partitions = topics.get(topic).into_iter().flatten();
             for (partition, records) in partitions.enumerate() {
-                let from = reached(&position, topic, partition as i32);
+                let from = position.input(topic, partition as i32).unwrap_or(0) as usize;
                 for (offset, record) in records.iter().enumerate().skip(from) {
                     let input = InputRecord {
                         topic,
@@ -99,15 +94,8 @@ impl LocalGlobals {
                 ..position
             };
             self.rows.apply(store.as_mut(), &position)?;
+            self.rows.show(store.as_ref())?;
         }
         Ok(())
     }
-}
-
-fn reached(position: &StorePosition, topic: &Arc<str>, partition: i32) -> usize {
-    let found = position
-        .inputs
-        .iter()
-        .find(|(known, p, _)| known == topic && *p == partition);
-    found.map_or(0, |(.., offset)| *offset as usize)
 }

@@ -62,7 +62,7 @@ impl GlobalRows {
         })
     }
 
-    /// Takes a record of a global table in; readers see it after [`Self::apply`].
+    /// Takes a record of a global table in; readers see it after [`Self::apply`] and [`Self::show`].
     ///
     /// # Errors
     /// [`TaskError::Retry`]: the registry is away, the record is to be given again. [`TaskError::Stop`] under that policy for bad records.
@@ -131,14 +131,13 @@ impl GlobalRows {
         self.reasons.clear();
     }
 
-    /// Puts what was taken in into the store, with how far that goes, and shows it.
+    /// Puts what was taken in into the store, with how far that goes. It is not shown by itself: it may be a part of a store that is built anew.
     ///
     /// # Errors
     /// The disk; the records are then to be read again.
     pub fn apply(&mut self, store: &mut dyn Store, position: &StorePosition) -> StoreResult<()> {
         self.pending_bytes = 0;
-        store.apply(&mut self.pending.drain(..), position)?;
-        self.show(store)
+        store.apply(&mut self.pending.drain(..), position)
     }
 
     /// Shows what the store holds.

@@ -62,7 +62,8 @@ pub(super) struct Commit {
 impl Worker {
     /// Begins a commit where one is due.
     pub(super) fn begin_commit(&mut self, now: Timestamp) {
-        if self.commit.is_some() || self.router.is_none() {
+        // rows that were held back may look the global tables up
+        if self.commit.is_some() || self.router.is_none() || !self.shared.globals.is_loaded() {
             return;
         }
         let everything = now >= self.next_idle_commit;

@@ -9,10 +9,12 @@
 //! One store a process, since its tasks read it and none writes it: a copy a worker would take the space again and give nothing, and its workers take turns in reading
 //! the topics, whoever comes by (`try_lock`), so that no thread is needed. No task runs before all is loaded to the ends that were there at the start.
 //! There are no changelogs and no committed offsets: the topics are the log, and the position is in the store, in one batch with the rows; after a crash the tail
-//! is read again. A store of another plan or another topic, or older than the tombstones, is built anew. Bad records go to the dead-letter topic
-//! at least once ([`super::letters`]).
+//! is read again. A store of another plan or another topic, or older than the tombstones, is built anew; until that is loaded, tasks see what they saw before.
+//! Bad records go to the dead-letter topic at least once ([`super::letters`]).
 //!
-//! *Invariant*: once loaded, what tasks see never goes back, until the process ends.
+//! *Invariant*: once loaded, what tasks see never goes back, until the process ends; where a disk fails, they wait.
+
+mod stale;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -26,10 +28,11 @@ use super::WorkerShared;
 use super::letters::Letters;
 use super::trouble::{Backoff, Trouble};
 use crate::formats::{FormatError, SchemaSource};
-use crate::log::{Fetched, Fetcher, FetcherConfig};
+use crate::log::{Fetched, Fetcher, FetcherConfig, LogError};
 use crate::state::{ChangelogPosition, SharedRows, Store, StorePosition};
-use crate::topology::{SourceTopic, Topology};
+use crate::topology::Topology;
 use crate::types::{Timestamp, TopicPartition};
+use stale::{is_same, stale};
 
 /// Records taken from the fetcher at a time.
 const STEP_RECORDS: usize = 4_000;
@@ -37,8 +40,10 @@ const STEP_RECORDS: usize = 4_000;
 const BATCH_BYTES: usize = 1 << 20;
 /// Where nothing was there, the topics are looked at again after this, in milliseconds.
 const POLL_MS: i64 = 5;
-/// Topics are asked for new partitions this often, in milliseconds.
-const PARTITIONS_MS: i64 = 60_000;
+/// Topics are looked at this often, in milliseconds: they may have more partitions, or be other ones.
+const TOPICS_MS: i64 = 60_000;
+/// A store that has nothing to read says this often, in milliseconds, that it has missed nothing: much less than tombstones are kept.
+const CONFIRM_MS: i64 = 3_600_000;
 /// A store that is still in use is asked for again after this, in milliseconds.
 const STORE_RETRY_MS: i64 = 20;
 /// Kafka's default of `delete.retention.ms`: how long a compacted topic keeps tombstones.
@@ -60,12 +65,15 @@ struct Loader {
     open: Option<Open>,
     backoff: Backoff,
     next: Timestamp,
-    next_partitions: Timestamp,
+    next_topics: Timestamp,
+    next_confirm: Timestamp,
     next_flush: Timestamp,
+    /// When a worker came by last.
+    seen: Timestamp,
     /// What was loaded at the start is on the disk.
     flushed: bool,
-    /// The store was cleared: nothing is loaded before its ends are reached again.
-    anew: bool,
+    /// The store has at least what readers see: they see each batch at once. A store that is being loaded has not.
+    shows: bool,
 }
 
 struct Open {
@@ -101,28 +109,23 @@ impl Globals {
         let shown = plans
             .first()
             .map_or_else(|| Arc::new(SharedRows::default()), |plan| plan.globals().clone());
-        let topic = |global: &crate::topology::GlobalTable| match &global.source.topic {
-            SourceTopic::External(name) => {
-                let relation = topology.relation(name);
-                relation.map_or_else(|| name.clone(), |relation| relation.topic.name.clone())
-            }
-            SourceTopic::Repartition(_) => global.source.relation.clone(),
-        };
         Ok(Arc::new(Self {
             loaded: AtomicBool::new(topology.globals.is_empty()),
             users: AtomicUsize::new(0),
             loader: Mutex::new(Loader {
                 rows: GlobalRows::new(topology, bad_record, schemas, shown)?,
                 letters: Letters::default(),
-                topics: topology.globals.iter().map(topic).collect(),
+                topics: topology.global_topics(),
                 fingerprint: fingerprint::of_globals(topology),
                 open: None,
                 backoff: Backoff::default(),
                 next: 0,
-                next_partitions: 0,
+                next_topics: 0,
+                next_confirm: 0,
                 next_flush: 0,
+                seen: 0,
                 flushed: false,
-                anew: false,
+                shows: false,
             }),
         }))
     }
@@ -147,6 +150,7 @@ impl Globals {
         let Some(mut loader) = self.loader.try_lock() else {
             return Ok(false);
         };
+        loader.seen = now;
         if loader.topics.is_empty() || now < loader.next {
             return Ok(false);
         }
@@ -156,11 +160,7 @@ impl Globals {
                 if !busy {
                     loader.next = loader.next.max(now + POLL_MS);
                 }
-                if std::mem::take(&mut loader.anew) {
-                    self.loaded.store(false, SeqCst);
-                }
-                if !self.is_loaded() && loader.is_at_ends() {
-                    self.loaded.store(true, SeqCst);
+                if loader.shows && !self.loaded.swap(true, SeqCst) {
                     tracing::info!(
                         topology = &*shared.deployment.topology.name,
                         "the global tables are loaded"
@@ -205,8 +205,9 @@ impl Drop for GlobalsUser {
         if globals.users.fetch_sub(1, SeqCst) == 1 {
             let mut loader = globals.loader.lock();
             globals.loaded.store(loader.topics.is_empty(), SeqCst);
-            loader.rows.reset(true);
-            loader.close(&self.0, 0);
+            loader.hide();
+            let now = loader.seen;
+            loader.close(&self.0, now);
         }
     }
 }
@@ -225,13 +226,46 @@ impl Loader {
             self.open_fetcher(shared, now)?;
             return Ok(true);
         }
-        if now >= self.next_partitions {
-            self.next_partitions = now + PARTITIONS_MS;
-            self.look_for_partitions(shared, now)?;
+        if now >= self.next_topics {
+            self.next_topics = now + TOPICS_MS;
+            self.look_at_topics(shared, now)?;
         }
         let moved = self.read(shared, now)?;
+        if self.is_at_ends() {
+            if !std::mem::replace(&mut self.shows, true) {
+                self.show()?;
+            }
+            if now >= self.next_confirm {
+                self.next_confirm = now + CONFIRM_MS;
+                self.confirm(shared, now)?;
+            }
+        }
         self.flush(shared, now)?;
         Ok(moved)
+    }
+
+    /// Shows what the store holds, unless it holds less than what is seen already.
+    fn show(&self) -> Result<(), Trouble> {
+        match self.open.as_ref().filter(|_| self.shows) {
+            Some(open) => Ok(self.rows.show(open.store.as_ref())?),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing is to be seen before all is loaded again.
+    fn hide(&mut self) {
+        self.shows = false;
+        self.rows.reset(true);
+    }
+
+    /// Where the topics have nothing more, the store has missed nothing by now: its position says so, although no record moves it.
+    fn confirm(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<(), Trouble> {
+        for part in self.open.iter().flat_map(|open| &open.parts) {
+            if shared.log.admin().stable_end(&part.tp)? > part.next {
+                return Ok(());
+            }
+        }
+        self.apply(shared, now)
     }
 
     /// Flushes the store now and then, and once all is loaded, so that a crash leaves a small tail to read again.
@@ -252,14 +286,7 @@ impl Loader {
     /// False while the store is in use elsewhere.
     fn open_store(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<bool, Trouble> {
         let path = shared.deployment.names.globals();
-        let taken = match shared.stores.take(&path) {
-            Err(error) if error.is_corrupt() => {
-                shared.rebuild_damaged(&path, &error)?;
-                shared.stores.take(&path)?
-            }
-            taken => taken?,
-        };
-        let Some(store) = taken else {
+        let Some(store) = shared.take_store(&path)? else {
             self.next = now + STORE_RETRY_MS;
             return Ok(false);
         };
@@ -316,13 +343,14 @@ impl Loader {
             Some(None) => {
                 let stored = stored.unwrap_or_default();
                 for part in &mut open.parts {
-                    part.next = stored_offset(&stored, &part.tp).unwrap_or(part.next);
+                    part.next = stored.input(&part.tp.topic, part.tp.partition).unwrap_or(part.next);
                 }
             }
             Some(Some(reason)) => {
                 tracing::warn!(path = open.path, reason, "the global tables are read anew");
+                // snapshots of what it held stay as they are
                 open.store.clear()?;
-                self.anew = true;
+                self.shows = false;
             }
             None => {}
         }
@@ -334,22 +362,22 @@ impl Loader {
             fetcher.assign(slot as u32, &part.tp, part.next)?;
         }
         open.fetcher = Some(fetcher);
-        self.next_partitions = now + PARTITIONS_MS;
+        self.next_topics = now + TOPICS_MS;
         self.rows.reset(false);
-        if self.is_at_ends()
-            && let Some(open) = &self.open
-        {
-            self.rows.show(open.store.as_ref())?;
-        }
         Ok(())
     }
 
-    /// A topic that has more partitions than are read is opened anew.
-    fn look_for_partitions(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<(), Trouble> {
+    /// A topic that is another one by now, or has more partitions than are read, is opened anew.
+    fn look_at_topics(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<(), Trouble> {
         let names: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
         let infos = shared.log.admin().topics(&names)?;
         let there: usize = infos.iter().flatten().map(|info| info.partitions.max(0) as usize).sum();
-        if self.open.as_ref().is_some_and(|open| open.parts.len() != there) {
+        let as_known = |open: &Open| {
+            let mut pairs = infos.iter().zip(&open.ids);
+            let same = pairs.all(|(info, known)| info.as_ref().is_some_and(|info| is_same(&info.id, &known.topic_id)));
+            same && open.parts.len() == there
+        };
+        if self.open.as_ref().is_some_and(|open| !as_known(open)) {
             self.close(shared, now);
         }
         Ok(())
@@ -391,6 +419,11 @@ impl Loader {
                 headers: record.headers,
             };
             failed = rows.take(part.table, &input).err();
+        });
+        let given = given.map_err(|error| match error {
+            // whether its records or the whole topic are gone is seen when it is opened again
+            LogError::OutOfRange { .. } => Trouble::Recover(error.to_string()),
+            other => other.into(),
         })?;
         if let Some(error) = failed {
             return Err(error.into());
@@ -421,14 +454,19 @@ impl Loader {
         };
         self.rows.apply(open.store.as_mut(), &position)?;
         open.unflushed = true;
-        Ok(())
+        self.show()
     }
 
     /// Gives the store back; what was not applied is read again.
     fn close(&mut self, shared: &WorkerShared, now: Timestamp) {
         self.letters.reset();
         self.rows.reset(false);
-        if let Some(open) = self.open.take() {
+        if let Some(mut open) = self.open.take() {
+            if open.unflushed
+                && let Err(error) = open.store.flush()
+            {
+                tracing::warn!(path = open.path, %error, "the global tables were not flushed; the next start reads more again");
+            }
             shared.stores.put(&open.path, open.store, now);
         }
     }
@@ -436,42 +474,10 @@ impl Loader {
     /// Closes the store itself; its path.
     fn drop_store(&mut self, shared: &WorkerShared) -> Option<String> {
         self.letters.reset();
-        self.rows.reset(true);
+        self.hide();
         let Open { path, store, .. } = self.open.take()?;
         drop(store);
         shared.stores.forget(&path);
         Some(path)
     }
-}
-
-fn stored_offset(stored: &StorePosition, tp: &TopicPartition) -> Option<i64> {
-    let found = stored
-        .inputs
-        .iter()
-        .find(|(topic, p, _)| *topic == tp.topic && *p == tp.partition);
-    found.map(|(.., offset)| *offset)
-}
-
-/// Why a store cannot be read on; `None`: it can.
-fn stale(
-    stored: &StorePosition,
-    open: &Open,
-    lows: &[i64],
-    (fingerprint, now, retention_ms): (&str, Timestamp, i64),
-) -> Option<String> {
-    if stored.fingerprint != fingerprint {
-        return Some("their columns or formats have changed".into());
-    }
-    let known = |id: &&ChangelogPosition| stored.changelogs.iter().any(|other| other == *id);
-    if let Some(other) = open.ids.iter().find(|id| !known(id)) {
-        return Some(format!("{} was made anew", other.topic));
-    }
-    if now - stored.applied_at > retention_ms {
-        return Some("deletions since the last start may be gone already".into());
-    }
-    let outside = open.parts.iter().zip(lows).find(|(part, low)| {
-        let offset = stored_offset(stored, &part.tp);
-        offset.is_some_and(|offset| offset < **low || offset > part.target)
-    });
-    outside.map(|(part, _)| format!("the records after the last one read of {} are gone", part.tp))
 }

@@ -114,11 +114,7 @@ pub(super) fn starts(
     has_state: bool,
 ) -> Result<Vec<Start>, String> {
     let (group, topology) = names;
-    let reflected = |tp: &TopicPartition| {
-        let same =
-            |(topic, partition, _): &&(std::sync::Arc<str>, i32, i64)| *topic == tp.topic && *partition == tp.partition;
-        position.inputs.iter().find(same).map(|(_, _, offset)| *offset)
-    };
+    let reflected = |tp: &TopicPartition| position.input(&tp.topic, tp.partition);
     let repair = |tp: &TopicPartition, offset: Option<i64>| {
         let to = offset.map_or("OFFSET".into(), |offset| offset.to_string());
         format!(

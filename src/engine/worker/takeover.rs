@@ -227,6 +227,17 @@ impl WorkerShared {
         tracing::warn!(path, %error, "the store is damaged; it is deleted and built anew from its changelogs");
         Ok(self.stores.delete(path)?)
     }
+
+    /// Opens a store, an empty one in the place of a damaged one; `None` while another worker of this process has it.
+    pub(super) fn take_store(&self, path: &str) -> Result<Option<Box<dyn Store>>, Trouble> {
+        match self.stores.take(path) {
+            Err(error) if error.is_corrupt() => {
+                self.rebuild_damaged(path, &error)?;
+                Ok(self.stores.take(path)?)
+            }
+            taken => Ok(taken?),
+        }
+    }
 }
 
 /// Opens a task's store; false while another worker of this process has it.
@@ -237,14 +248,7 @@ fn open_store(shared: &WorkerShared, slot: &mut TaskSlot) -> Result<bool, Troubl
         Box::new(MemoryStore::detached())
     } else {
         let path = shared.deployment.store_path(slot.id);
-        let taken = match shared.stores.take(&path) {
-            Err(error) if error.is_corrupt() => {
-                shared.rebuild_damaged(&path, &error)?;
-                shared.stores.take(&path)?
-            }
-            taken => taken?,
-        };
-        match taken {
+        match shared.take_store(&path)? {
             Some(store) => store,
             None => return Ok(false),
         }

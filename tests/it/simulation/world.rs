@@ -192,9 +192,10 @@ impl World {
     fn crashed(&mut self, at: usize) {
         self.crashes += 1;
         let process = &mut self.processes[at];
-        process.alive = None;
         let rng = &mut self.rng;
         process.disk.stores.crash(|_, batches| rng.below(batches + 1));
+        // only now: what it closes in good order is not written any more
+        process.alive = None;
         process.starts_at = self.log.now() + self.rng.below(12_000) as i64;
     }
 
@@ -223,7 +224,7 @@ impl World {
                 .iter_mut()
                 .all(|worker| worker.step(now, Duration::ZERO) == Activity::Stopped);
             if alive.log.is_dead() {
-                drop(alive);
+                self.processes[at].alive = Some(alive);
                 return self.crashed(at);
             }
             if stopped {
@@ -342,6 +343,11 @@ impl World {
     /// The disk of a process is lost.
     pub fn lose_disk(&mut self, at: usize) {
         self.processes[at].disk = Arc::new(Disk::new());
+    }
+
+    /// What a stopped process has not flushed is gone.
+    pub fn crash_disk(&mut self, at: usize) {
+        self.processes[at].disk.stores.crash(|_, _| 0);
     }
 
     /// The files of a store are damaged.
