@@ -18,6 +18,7 @@
 //!
 //! It is *not* shared between threads; readers see the store alone. *Invariant*: no byte of it reaches the store before [`Buffer::committed`].
 
+mod load;
 mod scan;
 mod table;
 #[cfg(test)]
@@ -28,7 +29,7 @@ use crate::types::{Row, SqlType, Timestamp, Value};
 
 use self::table::{Entry, Table};
 use self::undo::{Undo, Was};
-use super::{Store, StoreError, StorePosition, StoreResult, Write, decode_stored, encode_full_key, encode_stored};
+use super::{Store, StorePosition, StoreResult, Write, encode_stored};
 
 /// A store that the buffer serves.
 #[derive(Clone, Debug)]
@@ -88,8 +89,6 @@ pub struct Buffer {
 /// record loads.
 const EVICTION_STEPS: usize = 16;
 const STEPS_A_LOAD: usize = 4;
-/// Rows that are read in one call: the bound on the bytes of a preload is kept to so many rows.
-const PRELOADED: usize = 128;
 
 impl Buffer {
     /// An empty buffer over a store. Decoded rows take up to about `cache_bytes`; uncommitted ones are never evicted, see [`Self::buffered_bytes`].
@@ -138,58 +137,6 @@ impl Buffer {
         if self.total_bytes > self.cache_bytes && self.total_bytes > self.filling_bytes + self.frozen_bytes {
             self.evict(steps);
         }
-    }
-
-    /// Makes a key's row available, from memory or from the store.
-    pub fn load(&mut self, store: u16, key: &Row) -> StoreResult<Slot> {
-        let table = table_of(&mut self.tables, store);
-        let hash = match table.use_entry(key) {
-            Ok(index) => return Ok(Slot { store, index }),
-            Err(hash) => hash,
-        };
-        self.key_scratch.clear();
-        encode_full_key(store, key, &mut self.key_scratch);
-        self.value_scratch.clear();
-        let found = self.store.get(&self.key_scratch, &mut self.value_scratch)?;
-        let (row, timestamp) = stored_row(found.then_some(&self.value_scratch[..]))?;
-        let (index, bytes) = table.insert((key.clone(), hash), row, timestamp, 0);
-        self.total_bytes += bytes;
-        self.loaded += 1;
-        Ok(Slot { store, index })
-    }
-
-    /// Reads the rows of many keys that will be loaded soon: in the store's order, which reads a block once for all keys in it. How many
-    /// were read because they were not in memory; it ends early when they take `most_bytes`.
-    pub fn preload(&mut self, store: u16, keys: &[Row], most_bytes: usize) -> StoreResult<usize> {
-        let table = table_of(&mut self.tables, store);
-        let round = table.next_round();
-        let missing = keys.iter().filter(|key| !table.contains(key));
-        let mut missing: Vec<(Vec<u8>, &Row)> = missing
-            .map(|key| {
-                let mut full = Vec::new();
-                encode_full_key(store, key, &mut full);
-                (full, key)
-            })
-            .collect();
-        missing.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        missing.dedup_by(|(a, _), (b, _)| a == b);
-        let (full, keys): (Vec<Vec<u8>>, Vec<&Row>) = missing.into_iter().unzip();
-        let (mut bytes, mut read) = (0, 0);
-        for (full, keys) in full.chunks(PRELOADED).zip(keys.chunks(PRELOADED)) {
-            if bytes >= most_bytes {
-                break;
-            }
-            self.store.get_many(full, &mut |at, value| {
-                let (row, timestamp) = stored_row(value)?;
-                let key = keys[at];
-                bytes += table.insert((key.clone(), table::hash(key)), row, timestamp, round).1;
-                Ok(())
-            })?;
-            read += keys.len();
-        }
-        self.total_bytes += bytes;
-        self.loaded += read;
-        Ok(read)
     }
 
     /// The newest row.
@@ -487,15 +434,6 @@ fn table_of(tables: &mut [Option<Table>], store: u16) -> &mut Table {
     tables[usize::from(store)]
         .as_mut()
         .expect("a store of this sub-topology")
-}
-
-/// A stored value's row and timestamp.
-fn stored_row(value: Option<&[u8]>) -> StoreResult<(Option<Row>, Timestamp)> {
-    match value.map(decode_stored) {
-        Some(Ok((row, timestamp))) => Ok((Some(row), timestamp)),
-        Some(Err(e)) => Err(StoreError::undecodable(&e)),
-        None => Ok((None, Timestamp::MIN)),
-    }
 }
 
 /// The encoded key.
