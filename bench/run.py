@@ -238,12 +238,12 @@ def report(results):
     text = f"""# Benchmarks
 
 The ratings job, exactly-once, commits every {COMMIT_MS} ms on both sides: ratings counted and summed a movie, averaged, joined with the movies, written to a topic.
-Kafka Streams runs the same job (`bench/peer`) with `-Xmx512m`, one thread; Millstream with one worker; Apache Kafka 4.3.1 on the same machine. Medians of {RUNS} runs of
+Kafka Streams runs the same job (`bench/peer`) with `-Xmx512m`, one thread; Millstream with one worker; Apache Kafka 4.3.1 on the same machine. {f'Medians of {RUNS} runs' if RUNS > 1 else 'One run'} of
 {RECORDS:,} Avro ratings over 6 partitions; after each of our runs every average is compared with the one computed from the ratings.
 
     make bench
 
-Machine: {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}. Millstream {run('git', 'describe', '--always').strip()}, {time.strftime('%Y-%m-%d')}.
+Machine: {os.cpu_count()} cores, {platform.machine()}, {platform.system()}. Millstream {run('git', 'describe', '--always').strip()}, {time.strftime('%Y-%m-%d')}.
 Runs minutes apart differ by a quarter on shared machines: compare ratios, not single figures.
 
 {table(results)}
