@@ -72,6 +72,16 @@ fn unit(signatures: &[&'static Signature], arg: &Expression) -> Option<&'static 
     UNITS.iter().find(known).map(|(unit, _)| *unit)
 }
 
+/// The bare word in the place of a unit of time that is none.
+fn no_unit<'a>(signatures: &[&'static Signature], arg: &'a Expression) -> Option<&'a str> {
+    let wanted = signatures.iter().all(|s| s.params.first() == Some(&Ty::Unit));
+    match &arg.kind {
+        ExpressionKind::Column(None, name) if wanted => Some(&name.text),
+        ExpressionKind::Literal(Literal::String(word)) if wanted => Some(word),
+        _ => None,
+    }
+}
+
 impl Checker<'_> {
     /// A call of a function.
     pub(super) fn resolved_call(
@@ -93,6 +103,10 @@ impl Checker<'_> {
                     sql_type: None,
                     span: arg.span,
                 }));
+            } else if let (Some(word), 0) = (no_unit(signatures, arg), given.len()) {
+                let known: Vec<String> = UNITS.iter().map(|(unit, _)| format!("{unit}S")).collect();
+                let problem = Problem::new(arg.span, format!("{word} is no unit of time"));
+                return Err(problem.hint(format!("there are {}", known.join(", "))));
             } else {
                 let value = self.check(arg)?;
                 given.push(Arg::Value(value.sql_type.clone()));

@@ -76,16 +76,16 @@ impl Outline<'_> {
                 told(format!("dropped again with {}", into.text))
             }
             StatementKind::InsertSelect { into, .. } => told(self.writers(&into.text)),
-            StatementKind::InsertValues { into, .. } if self.relation(&into.text).is_none() => {
+            StatementKind::InsertValues { into, .. } if !self.live.contains(&statement.span.start) => {
                 told(format!("dropped again with {}", into.text))
             }
             StatementKind::InsertValues { into, .. } => told(format!(
                 "a record of topic {}, written once, when the file is first deployed",
                 self.topic(&into.text)
             )),
-            StatementKind::Drop { kind, name, .. } => match self.made_before(at, name) {
+            StatementKind::Drop { name, .. } => match self.made_before(at, name) {
                 Some(line) => told(format!("takes line {line} back: nothing of it is deployed")),
-                None => idle(format!("there is no {kind} {} before it: nothing to do", name.text)),
+                None => idle("nothing above makes it: nothing to do"),
             },
             StatementKind::Alter { name, .. } => match self.made_before(at, name) {
                 Some(line) => told(format!("adds columns to the declaration of line {line}")),
@@ -111,7 +111,7 @@ impl Outline<'_> {
                 None => told("holds for the statements below"),
             },
             StatementKind::Unset(name) => match without_effect(name) {
-                Some(_) => idle(format!("'{name}' has no effect anyway")),
+                Some(_) => idle("no effect, as SET has none"),
                 None => told("holds no longer, for the statements below"),
             },
             StatementKind::Assert(assert) => {

@@ -2,6 +2,7 @@
 
 mod functions;
 mod lookups;
+mod scripts;
 mod windows;
 mod write_topic;
 

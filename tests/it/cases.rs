@@ -38,7 +38,8 @@ fn our_cases_pass() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let found = find(&[folder]).expect("readable");
     let reports = found.into_iter().flat_map(|file| file.jobs).map(|job| job.run().0);
-    let failed = reports.filter(|report| !report.ok);
+    // of ours a refusal is for the reason that the case names, too
+    let failed = reports.filter(|report| !report.ok || report.message_matches == Some(false));
     let told: Vec<String> = failed
         .map(|report| format!("{}: {}", report.name, report.error.unwrap_or_default()))
         .collect();

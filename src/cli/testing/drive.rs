@@ -68,7 +68,8 @@ pub fn run(case: &JsonCase) -> CaseReport {
         }
     }
     let names = case.properties.iter().map(|(name, _)| name.as_str());
-    report.notes = names.filter_map(sql::settings::without_effect).collect();
+    let notes = names.filter_map(|name| Some(format!("SET '{name}': {}", sql::settings::without_effect(name)?)));
+    report.notes = notes.collect();
     report
 }
 

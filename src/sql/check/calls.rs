@@ -3,7 +3,7 @@
 use super::{Checked, Checker, is_aggregate};
 use crate::expr::functions;
 use crate::expr::{AGGREGATES, AggregateCall, Expr, TABLE_FUNCTIONS, TableCall, TableFunction};
-use crate::sql::ast::{Expression, Name};
+use crate::sql::ast::{Expression, ExpressionKind, Literal, Name};
 use crate::sql::diagnostic::{Problem, Span};
 use crate::types::SqlType;
 
@@ -47,7 +47,20 @@ impl Checker<'_> {
             }
             return Err(problem.nearest(&name.text, known));
         }
-        self.resolved_call(&signatures, args, span)
+        let called = self.resolved_call(&signatures, args, span);
+        // a + b of texts is written a || b, which the parser makes a call of
+        let operator = &*name.text == "CONCAT" && name.span.end - name.span.start == "||".len();
+        match called {
+            Err(problem) if operator && problem.message.starts_with("function CONCAT ") => {
+                let problem = Problem::new(span, "|| puts STRINGs or BYTES together, both sides of the same type");
+                let other = args
+                    .iter()
+                    .find(|a| !matches!(a.kind, ExpressionKind::Literal(Literal::String(_))));
+                let other = other.map_or(String::new(), ToString::to_string);
+                Err(problem.hint(format!("CAST({other} AS STRING) makes a STRING")))
+            }
+            called => called,
+        }
     }
 
     pub(super) fn aggregate(

@@ -5,6 +5,7 @@
 //!
 //! *Invariant*: no text makes it panic or overflow the stack: nesting and the length of operator chains are bounded.
 
+mod constructor;
 mod expression;
 mod over;
 mod query;
@@ -279,17 +280,21 @@ impl<'a> Parser<'a> {
             Kind::End => "the end of the text".into(),
         };
         let problem = Problem::new(self.span(), format!("expected {what}, found {found}"));
-        match self.mistaken() {
+        match self.mistaken(what) {
             Some(hint) => problem.hint(hint),
             None => problem.nearest(&found.to_uppercase(), keywords(what)),
         }
     }
 
     /// What habits of other dialects and slips of the pen look like.
-    fn mistaken(&self) -> Option<String> {
+    fn mistaken(&self, what: &str) -> Option<String> {
         let before = |n: usize| self.at.checked_sub(n).map(|at| &self.tokens[at]);
         let symbol_before = |symbol: &str| matches!(before(1), Some(l) if l.kind == Kind::Symbol(symbol.into()));
         match self.peek() {
+            Kind::Quoted(text) if ["a constant", "quotes"].iter().any(|text| what.ends_with(text)) => {
+                let text = text.replace('\'', "''");
+                Some(format!("a text stands in single quotes: '{text}'"))
+            }
             Kind::Symbol(s) if s == "::" => Some("CAST(value AS type) makes another type of it".into()),
             Kind::Symbol(s) if s == "=" && symbol_before("=") => Some("equality is written '='".into()),
             Kind::Symbol(s) if s.starts_with(|c: char| c.is_ascii_digit()) => {
@@ -392,7 +397,9 @@ impl<'a> Parser<'a> {
                     matches!(self.ahead(1), Kind::Number(_)) || matches!(self.ahead(1), Kind::Symbol(s) if s == "(");
                 let qualifies = word.eq_ignore_ascii_case("QUALIFY") && opens;
                 let using = word.eq_ignore_ascii_case("USING") && matches!(self.ahead(1), Kind::Symbol(s) if s == "(");
-                let clause = using || qualifies || (soft && matches!(self.ahead(1), Kind::Word(_) | Kind::String(_)));
+                let clause = using
+                    || qualifies
+                    || (soft && matches!(self.ahead(1), Kind::Word(_) | Kind::String(_) | Kind::Quoted(_)));
                 !is_reserved(word) && !clause
             }
             _ => false,

@@ -134,7 +134,19 @@ pub(super) fn check_formats(
             "the format {format} cannot hold the {what} ({}): {why}",
             listed.join(", ")
         );
-        problems.push(Problem::new(span, message).hint(format!("set {}_FORMAT to JSON or AVRO", what.to_uppercase())));
+        problems.push(Problem::new(span, message).hint(instead(what, columns, format)));
+    }
+}
+
+/// What to do about columns that the format of keys or values cannot hold.
+fn instead(what: &str, columns: &[Column], format: Format) -> String {
+    let others = [Format::Json, Format::Avro].into_iter();
+    let others = others.filter(|other| *other != format && other.unfit(columns).is_none());
+    let others: Vec<_> = others.map(|other| other.to_string()).collect();
+    match others.is_empty() {
+        // the one thing that neither of them holds
+        true => "make the keys of the MAP STRING".into(),
+        false => format!("set {}_FORMAT to {}", what.to_uppercase(), others.join(" or ")),
     }
 }
 

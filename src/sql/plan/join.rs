@@ -4,7 +4,7 @@
 //! absent has its key as value columns, too, which are NULL then; which of several such columns is the key is decided when all joins are
 //! planned (`join_keys`).
 
-use super::join_on::{Equality, On};
+use super::join_on::{Equality, On, check_types};
 use super::join_window::join_window;
 use super::output::{key_columns, rekeyed};
 use super::query::{JoinedKey, Pipe};
@@ -76,6 +76,8 @@ impl Planner<'_> {
             (RelationKind::Stream, RelationKind::Table) => self.stream_table(at, left, right, on, join.kind),
             (RelationKind::Table, RelationKind::Table) => self.tables(left, right, on, join)?,
         };
+        // last: a kind of join that there is not cannot be mended by other types
+        sides.on.key.iter().try_for_each(check_types)?;
         self.joined(at, sides, join).map(Some)
     }
 

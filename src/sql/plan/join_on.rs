@@ -69,7 +69,6 @@ impl Planner<'_> {
         } else {
             self.by_stream_keys(left, right, equalities, residual)
         };
-        on.key.iter().try_for_each(check_types)?;
         Ok(on)
     }
 
@@ -234,7 +233,7 @@ pub(super) fn key_name(scope: &Scope, key: usize) -> String {
 }
 
 /// As in ksqlDB, keys of different types never meet: an INTEGER's bytes are not those of a BIGINT.
-fn check_types(equality: &Equality) -> Result<(), Problem> {
+pub(super) fn check_types(equality: &Equality) -> Result<(), Problem> {
     let (left, right) = (equality.left.type_or_string(), equality.right.type_or_string());
     if left == right {
         return Ok(());

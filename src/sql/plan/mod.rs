@@ -88,6 +88,8 @@ pub(super) struct Planner<'a> {
     known: BTreeMap<Arc<str>, Known>,
     /// Targets of INSERT INTO anywhere in the file, and how many were planned.
     inserts: BTreeMap<Arc<str>, usize>,
+    /// Properties that hold before the first statement.
+    given: Vec<(String, String)>,
     properties: Vec<(String, String)>,
     /// The query being planned joins and names ROWTIME: its relations offer theirs as a column.
     times_for: Option<String>,
@@ -104,6 +106,7 @@ impl<'a> Planner<'a> {
             builder: Builder::new(name),
             known: BTreeMap::new(),
             inserts: BTreeMap::new(),
+            given: Vec::new(),
             properties: Vec::new(),
             times_for: None,
             problems: Vec::new(),
@@ -130,8 +133,22 @@ impl<'a> Planner<'a> {
 
     /// Properties that the file finds set.
     pub fn with_properties(mut self, properties: &[(String, String)]) -> Self {
+        self.given.extend_from_slice(properties);
         self.properties.extend_from_slice(properties);
         self
+    }
+
+    /// What is set where a statement is written. CREATE OR REPLACE may be planned further up than that: see [`script`].
+    fn properties_at(&self, span: Span, all: &[Statement]) -> Vec<(String, String)> {
+        let mut properties = self.given.clone();
+        for statement in all.iter().filter(|s| s.span.start < span.start) {
+            match &statement.kind {
+                StatementKind::Set(name, value) => put(&mut properties, name, value),
+                StatementKind::Unset(name) => properties.retain(|(known, _)| !known.eq_ignore_ascii_case(name)),
+                _ => {}
+            }
+        }
+        properties
     }
 
     /// Plans all statements.
@@ -167,6 +184,19 @@ impl<'a> Planner<'a> {
     }
 
     fn statement(&mut self, statement: &Statement, all: &[Statement]) {
+        match &statement.kind {
+            StatementKind::Create(create) if create.or_replace => {
+                let its_own = self.properties_at(statement.span, all);
+                let here = std::mem::replace(&mut self.properties, its_own);
+                self.planned(statement, all);
+                self.properties = here;
+            }
+            _ => self.planned(statement, all),
+        }
+    }
+
+    /// Plans a statement with the properties that are set.
+    fn planned(&mut self, statement: &Statement, all: &[Statement]) {
         let is = |name: &str, wanted: &str| self.property(name).is_some_and(|v| v.eq_ignore_ascii_case(wanted));
         let semantics = Semantics {
             null_on_error: is(EXPRESSION_ERRORS, "null"),
@@ -187,10 +217,7 @@ impl<'a> Planner<'a> {
             StatementKind::CreateType { .. } | StatementKind::DropType { .. } => Ok(()),
             StatementKind::Define(..) | StatementKind::Undefine(_) => Ok(()),
             StatementKind::Set(name, value) => self.set(name, value, statement.span),
-            StatementKind::Unset(name) => {
-                self.properties.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-                Ok(())
-            }
+            StatementKind::Unset(name) => self.unset(name, statement.span),
             StatementKind::Query(_) => Err(Problem::new(
                 statement.span,
                 "a query in a file needs a place for its result",
@@ -200,17 +227,23 @@ impl<'a> Planner<'a> {
         if let Err(problem) = result {
             self.problems.push(problem);
         }
-        if let Some(query) = statement.query() {
-            self.problems[before..]
-                .iter_mut()
-                .for_each(|problem| name_of_result(query, problem));
+        for problem in &mut self.problems[before..] {
+            quoted_text(&self.file.text, problem);
+            if let Some(query) = statement.query() {
+                name_of_result(query, problem);
+            }
         }
     }
 
     fn set(&mut self, name: &str, value: &str, span: Span) -> Result<(), Problem> {
         settings::check(name, value, span)?;
+        put(&mut self.properties, name, value);
+        Ok(())
+    }
+
+    fn unset(&mut self, name: &str, span: Span) -> Result<(), Problem> {
+        settings::check_name(name, span)?;
         self.properties.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-        self.properties.push((name.into(), value.into()));
         Ok(())
     }
 
@@ -322,6 +355,23 @@ impl<'a> Planner<'a> {
                 self.builder.view(relation, node);
             }
         }
+    }
+}
+
+fn put(properties: &mut Vec<(String, String)>, name: &str, value: &str) {
+    properties.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+    properties.push((name.into(), value.into()));
+}
+
+/// A column that is missing may be a text in the quotes of names.
+fn quoted_text(file: &str, problem: &mut Problem) {
+    let written = file.get(problem.span.start..problem.span.end).unwrap_or_default();
+    let inner = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    if let Some(inner) = inner
+        && problem.message.starts_with("there is no column ")
+    {
+        let text = inner.replace("\"\"", "\"").replace('\'', "''");
+        problem.hint = Some(format!("double quotes make a name, single quotes a text: '{text}'"));
     }
 }
 

@@ -16,7 +16,7 @@ use crate::sql::diagnostic::{Problem, Span};
 use crate::sql::properties::{self, With};
 use crate::sql::scope::{Scope, ScopeColumn, ScopeRelation};
 use crate::topology::{NodeRef, Relation};
-use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType, WindowInfo};
+use crate::types::{Column, Format, RelationKind, RelationSchema, SerdeSpec, SqlType, Value, WindowInfo};
 
 /// How far a query has been planned: a node, and what can be named there.
 #[derive(Clone)]
@@ -77,6 +77,8 @@ impl Planner<'_> {
             .topic
             .as_ref()
             .map_or(name.text.clone(), |t| t.value.as_str().into());
+        let place = with.topic.as_ref().map_or(name.span, |t| t.span);
+        self.refuse_loop((&topic, place), query)?;
         let window = self.builder.window(output.node);
         let relation = Relation {
             name: name.text.clone(),
@@ -171,6 +173,8 @@ impl Planner<'_> {
             let message = format!("{} is a SOURCE STREAM: nothing can be inserted", into.text);
             return Err(Problem::new(into.span, message).hint("declare it without SOURCE"));
         }
+        let topic = self.builder.relation_of(relation).topic.name.clone();
+        self.refuse_loop((&topic, into.span), query)?;
         let number = self.inserts.get_mut(&into.text).map_or(1, |n| {
             *n += 1;
             *n
@@ -205,13 +209,30 @@ impl Planner<'_> {
             return Err(Problem::new(query.span, message));
         }
         let mut target = self.builder.relation_of(relation).schema.clone();
-        let Some(values) = fitting(&output.schema, &target) else {
+        let late = declaration(all, &into.text).map_or(0, |create| added_below(create, query.span));
+        let Some(values) = fitting(&output.schema, &target, late) else {
             let message = format!("the query gives ({}), but {} has ({target})", output.schema, into.text);
             return Err(Problem::new(query.span, message).hint("select the same columns in the same order"));
         };
         target.key = self.builder.schema(output.node).key.clone();
         let node = self.builder.project(&name, "fit", output.node, target, values);
         self.builder.sink(&name, node, relation);
+        Ok(())
+    }
+
+    /// A query that reads the topic that it writes would never come to an end.
+    fn refuse_loop(&self, (topic, place): (&str, Span), query: &Query) -> Result<(), Problem> {
+        let read = std::iter::once(&query.from).chain(query.joins.iter().map(|join| &join.right));
+        for source in read {
+            let relation = self.known.get(&source.name.text).and_then(|known| known.relation);
+            if relation.is_some_and(|relation| &*self.builder.relation_of(relation).topic.name == topic) {
+                let message = format!(
+                    "the query writes topic {topic}, which it reads as {}: it would read its own results, over and over",
+                    source.name.text
+                );
+                return Err(Problem::new(place, message).hint("write to a stream or table with another KAFKA_TOPIC"));
+            }
+        }
         Ok(())
     }
 
@@ -366,17 +387,29 @@ fn wrong_kind(wanted: RelationKind, made: RelationKind, query: &Query, span: Spa
     }
 }
 
-/// What turns rows of one schema into another with the same names; `None` if they differ in more than the width of numbers.
-fn fitting(from: &RelationSchema, to: &RelationSchema) -> Option<Vec<Expr>> {
-    let same_names = from.columns().map(|c| &c.name).eq(to.columns().map(|c| &c.name));
-    if !same_names || from.key_types() != to.key_types() || from.value.len() != to.value.len() {
+/// How many of a relation's columns the statements below a place may have added: ALTER, and CREATE OR REPLACE.
+fn added_below(create: &Create, place: Span) -> usize {
+    match &create.columns {
+        Some(columns) => columns.iter().filter(|c| c.span.start > place.start).count(),
+        None if create.name.span.start > place.start => usize::MAX,
+        None => 0,
+    }
+}
+
+/// What turns rows of one schema into another with the same names; `None` if they differ in more than the width of numbers, and in the last
+/// `late` columns, which are NULL where they are missing.
+fn fitting(from: &RelationSchema, to: &RelationSchema, late: usize) -> Option<Vec<Expr>> {
+    let missing = to.value.len().checked_sub(from.value.len())?;
+    let names = |schema: &RelationSchema| schema.columns().map(|c| c.name.clone()).collect::<Vec<_>>();
+    if missing > late || !names(to).starts_with(&names(from)) || from.key_types() != to.key_types() {
         return None;
     }
-    let pairs = from.value.iter().zip(&to.value).enumerate();
-    pairs
-        .map(|(i, (a, b))| {
-            crate::expr::widens(&a.sql_type, &b.sql_type)?;
-            Some(convert(Expr::Value(i), &b.sql_type, Some(&a.sql_type)))
-        })
-        .collect()
+    let value = |(i, to): (usize, &Column)| match from.value.get(i) {
+        Some(given) => {
+            crate::expr::widens(&given.sql_type, &to.sql_type)?;
+            Some(convert(Expr::Value(i), &to.sql_type, Some(&given.sql_type)))
+        }
+        None => Some(convert(Expr::Literal(Value::Null), &to.sql_type, None)),
+    };
+    to.value.iter().enumerate().map(value).collect()
 }
