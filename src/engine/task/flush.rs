@@ -57,33 +57,51 @@ impl Task {
         }
         let mut busy = false;
         for i in 0..self.leaving.len() {
-            let at = self.leaving[i];
             let mark = self.outbox.mark();
             self.buffer.begin();
-            let ctx = &mut context(&mut self.buffer, &mut self.work, now);
-            let done = self.nodes[at].operator.go_on(ctx).map_err(Failure::Store);
-            let carried = done.and_then(|more| {
-                let next = self.carry_on(at)?;
-                self.run_rest(next, now)?;
-                Ok(more)
-            });
-            match carried {
+            // the rows are taken, and no record could be found and put aside for what a piece sends
+            let weighs = std::mem::replace(&mut self.work.weighs, true);
+            self.work.irrevocable = true;
+            let done = self.do_piece(self.leaving[i], now);
+            self.work.irrevocable = false;
+            self.work.weighs = weighs;
+            match done {
                 Ok(more) => busy |= more,
-                Err(failure) => {
+                Err(error) => {
                     self.buffer.rollback();
                     self.outbox.truncate(mark);
-                    let node = self.clear_work();
-                    let nothing = HeldRow {
-                        key: Row::empty(),
-                        value: None,
-                        timestamp: now,
-                    };
-                    self.bad_row(failure, node, &nothing)?;
+                    self.clear_work();
+                    return Err(error);
                 }
             }
         }
         self.left = busy;
         Ok(busy)
+    }
+
+    /// A piece of what a node has left to do. A failure that leaves nothing to go on with stops the topology: the piece would be tried again for ever.
+    fn do_piece(&mut self, at: usize, now: Timestamp) -> Result<bool, TaskError> {
+        let ctx = &mut context(&mut self.buffer, &mut self.work, now);
+        let more = self.nodes[at].operator.go_on(ctx).map_err(TaskError::Store)?;
+        let carried = self.carry_on(at).and_then(|next| self.run_rest(next, now));
+        self.count_drops(None);
+        let nothing = HeldRow {
+            key: Row::empty(),
+            value: None,
+            timestamp: now,
+        };
+        match carried {
+            Ok(()) => self.bad_rows(&nothing)?,
+            Err(Failure::Bad { reason, message }) => {
+                let node = self.work.node;
+                return Err(self.with_record(node, &nothing, |task, record| {
+                    task.stopped(node, record, reason, &message)
+                }));
+            }
+            Err(Failure::Retry(text)) => return Err(TaskError::Retry(text)),
+            Err(Failure::Store(error)) => return Err(TaskError::Store(error)),
+        }
+        Ok(more)
     }
 
     fn flush(&mut self, now: Timestamp) -> Result<(), TaskError> {
@@ -119,11 +137,7 @@ impl Task {
             self.count_drops(None);
             match forwarded {
                 // branches that could compute the row have it, the others have deleted it
-                Ok(()) => {
-                    for (node, reason, message) in std::mem::take(&mut self.work.failures) {
-                        self.bad_row(Failure::Bad { reason, message }, node, &row)?;
-                    }
-                }
+                Ok(()) => self.bad_rows(&row)?,
                 Err(failure) => {
                     self.buffer.rollback_to(savepoint);
                     self.outbox.truncate(mark);
@@ -148,8 +162,21 @@ impl Task {
         }
     }
 
+    /// What failed on the way of a row that was forwarded otherwise.
+    fn bad_rows(&mut self, row: &HeldRow) -> Result<(), TaskError> {
+        for (node, reason, message) in std::mem::take(&mut self.work.failures) {
+            self.bad_row(Failure::Bad { reason, message }, node, row)?;
+        }
+        Ok(())
+    }
+
     /// What becomes of a held-back row that could not be forwarded: its letter holds key and row in our own codecs.
     fn bad_row(&mut self, failure: Failure, at: usize, row: &HeldRow) -> Result<(), TaskError> {
+        self.with_record(at, row, |task, record| task.bad(failure, at, record))
+    }
+
+    /// Hands a row on as if it were a record of its node's.
+    fn with_record<R>(&mut self, at: usize, row: &HeldRow, run: impl FnOnce(&mut Self, &InputRecord<'_>) -> R) -> R {
         let (mut key, mut value) = (Vec::new(), Vec::new());
         encode_key(&row.key, &mut key);
         if let Some(row) = &row.value {
@@ -165,7 +192,7 @@ impl Task {
             value: row.value.is_some().then_some(&value[..]),
             headers: HeadersRef::None,
         };
-        self.bad(failure, at, &record)
+        run(self, &record)
     }
 }
 

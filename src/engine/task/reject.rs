@@ -31,16 +31,22 @@ impl Task {
                 self.metrics.count_dead_letter(reason);
                 Ok(())
             }
-            BadRecord::Stop => Err(TaskError::Stop(Box::new(Stopped {
-                topic: record.topic.to_string(),
-                partition: record.partition,
-                offset: record.offset,
-                node: node.id,
-                node_name: node.name.to_string(),
-                reason,
-                message: message.to_string(),
-            }))),
+            BadRecord::Stop => Err(self.stopped(at, record, reason, message)),
         }
+    }
+
+    /// The topology stops at this record.
+    pub(super) fn stopped(&self, at: usize, record: &InputRecord<'_>, reason: Reason, message: &str) -> TaskError {
+        let node = self.plan.node(at);
+        TaskError::Stop(Box::new(Stopped {
+            topic: record.topic.to_string(),
+            partition: record.partition,
+            offset: record.offset,
+            node: node.id,
+            node_name: node.name.to_string(),
+            reason,
+            message: message.to_string(),
+        }))
     }
 
     /// Whether a source's records cannot be rejected: their rows are part of a table above this task.

@@ -77,7 +77,7 @@ impl Worker {
             .sum();
         let waited = |since: Option<Timestamp>, ms: i64| since.is_some_and(|since| now - since >= ms);
         let interval_ms = settings.commit_interval.as_millis() as i64;
-        let asked = self.life == Life::Stopping || self.isolate > 0 || self.is_closing();
+        let asked = self.life == Life::Stopping || self.is_isolating() || self.is_closing();
         let due = (self.dirty_since.is_some() && (asked || buffered >= self.buffer_bytes))
             || waited(self.dirty_since, interval_ms)
             || waited(self.moved_since, interval_ms.max(MARKERS_COMMIT_MS))
@@ -282,10 +282,7 @@ impl Worker {
             slot.publish_positions();
         }
         self.send_failures = 0;
-        self.isolate = self.isolate.saturating_sub(1);
-        if self.isolate == 0 {
-            self.condemned = None;
-        }
+        self.end_isolation();
         let took = (shared.stopwatch)().saturating_sub(commit.started);
         shared.published.note_commit(took);
         self.backoff.reset();
@@ -297,16 +294,10 @@ impl Worker {
     /// topic; among others, the records of this transaction are processed again one at a time.
     pub(super) fn isolate_poison(&mut self, kind: Reason, reason: String) -> Result<(), Trouble> {
         let taken: Vec<&TaskSlot> = self.tasks.iter().flatten().filter(|slot| slot.committing).collect();
-        let moved = |slot: &&TaskSlot| {
-            let ahead = slot
-                .inputs
-                .iter()
-                .map(|input| (input.next - input.committed.max(0)).max(0))
-                .sum::<i64>();
-            ahead.max(1)
-        };
-        let records: i64 = taken.iter().map(moved).sum();
-        let single = (self.isolate > 0).then(|| {
+        let moved = taken.iter().flat_map(|slot| &slot.inputs);
+        let moved = moved.filter(|input| input.next > input.committed.max(0));
+        let until: Vec<(TopicPartition, i64)> = moved.map(|input| (input.tp.clone(), input.next)).collect();
+        let single = self.is_isolating().then(|| {
             let last = taken
                 .iter()
                 .find_map(|slot| slot.last.map(|(part, offset)| (&slot.inputs[part].tp, offset)));
@@ -334,13 +325,29 @@ impl Worker {
                 });
             }
             None => tracing::warn!(
-                records,
                 reason,
                 "looking for the record whose results cannot be sent, one a transaction"
             ),
         }
-        self.isolate = self.isolate.max(records.unsigned_abs() as usize + 1);
+        for (tp, until) in until {
+            let known = self.isolated.entry(tp).or_insert(until);
+            *known = until.max(*known);
+        }
         Ok(())
+    }
+
+    /// Records come together again once those of the transaction that failed are committed; what became of partitions that others have now is theirs to
+    /// find out.
+    pub(super) fn end_isolation(&mut self) {
+        if self.isolated.is_empty() {
+            return;
+        }
+        let inputs = || self.tasks.iter().flatten().flat_map(|slot| &slot.inputs);
+        self.isolated
+            .retain(|tp, until| inputs().any(|input| input.tp == *tp && input.committed < *until));
+        if self.isolated.is_empty() {
+            self.condemned = None;
+        }
     }
 
     /// Purges repartition topics behind the commit, now and then.

@@ -40,17 +40,29 @@ impl Worker {
     /// Fetches and processes; true when there was something. Waits up to `wait` where nothing is there.
     pub(super) fn advance_data(&mut self, now: Timestamp, wait: Duration) -> Result<bool, Trouble> {
         self.resume_stalled(now)?;
-        let max = if self.isolate > 0 { 1 } else { STEP_RECORDS };
-        let mut busy = self.drain_queues(now, max)?;
-        if busy && self.isolate > 0 {
+        self.end_isolation();
+        if self.is_isolating() {
+            return self.advance_one(now, wait);
+        }
+        let mut busy = self.drain_queues(now, STEP_RECORDS)?;
+        busy |= self.go_on(now)?;
+        busy |= self.fetch(now, if busy { Duration::ZERO } else { wait }, STEP_RECORDS)?;
+        busy |= self.drain_queues(now, STEP_RECORDS)?;
+        Ok(busy)
+    }
+
+    /// While a record is looked for whose results cannot be sent: one record, or else a piece of what records have left to do. A piece has a transaction of
+    /// its own, so that no record is taken for the culprit of what the piece sends.
+    fn advance_one(&mut self, now: Timestamp, wait: Duration) -> Result<bool, Trouble> {
+        if self.drain_queues(now, 1)? {
             return Ok(true);
         }
-        if self.isolate == 0 {
-            busy |= self.go_on(now)?;
+        let mut busy = self.fetch(now, wait, 1)?;
+        if !self.is_dirty() {
+            busy |= self.drain_queues(now, 1)?;
         }
-        busy |= self.fetch(now, if busy { Duration::ZERO } else { wait }, max)?;
-        if self.isolate == 0 || !self.is_dirty() {
-            busy |= self.drain_queues(now, max)?;
+        if !busy && !self.is_dirty() {
+            busy = self.go_on(now)?;
         }
         Ok(busy)
     }
@@ -63,6 +75,9 @@ impl Worker {
                 continue;
             };
             if task.go_on(now)? {
+                if slot.taken == 0 {
+                    slot.last = None;
+                }
                 slot.taken += 1;
                 busy = true;
             }

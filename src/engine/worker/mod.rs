@@ -133,8 +133,8 @@ pub struct Worker {
     next_idle_commit: Timestamp,
     next_store_flush: Timestamp,
     buffer_bytes: usize,
-    /// Records that are still to be processed one a transaction.
-    isolate: usize,
+    /// Sending failed: records before these offsets are processed one a transaction.
+    isolated: BTreeMap<TopicPartition, i64>,
     condemned: Option<Condemned>,
     /// Transactions in a row that failed while records were sent.
     send_failures: u32,
@@ -177,7 +177,7 @@ impl Worker {
             next_idle_commit: now + ms(settings.idle_commit_interval),
             next_store_flush: now + ms(settings.store_flush_interval),
             buffer_bytes: settings.buffer_bytes / settings.workers.max(1),
-            isolate: 0,
+            isolated: BTreeMap::new(),
             condemned: None,
             send_failures: 0,
             purge: BTreeMap::new(),
@@ -300,7 +300,7 @@ impl Worker {
         if self.shared.paused || !self.shared.globals.is_loaded() {
             return false;
         }
-        if self.isolate > 0 && (self.commit.is_some() || self.is_dirty()) {
+        if self.is_isolating() && (self.commit.is_some() || self.is_dirty()) {
             return false;
         }
         if self.commit.is_none() {
@@ -429,6 +429,10 @@ impl Worker {
             Some(free) => *free = Some(slot),
             None => self.tasks.push(Some(slot)),
         }
+    }
+
+    fn is_isolating(&self) -> bool {
+        !self.isolated.is_empty()
     }
 
     fn is_closing(&self) -> bool {

@@ -9,6 +9,8 @@
 //!
 //! What is told is the newest right row, not the one of the change. When the row changes again meanwhile, the round goes on where it is and then comes around to this place:
 //! every subscriber hears of the newest row, and none waits because the row keeps changing.
+//!
+//! Where more rows have subscribers to be told than go on side by side, they take turns: the empty key holds the foreign key that was served last.
 
 use crate::state::StoreResult;
 use crate::topology;
@@ -132,12 +134,23 @@ impl Answer {
 
     /// Tells some more of those that are still to be told; whether there was anybody.
     pub(in crate::operators) fn go_on(&self, ctx: &mut Context<'_>) -> StoreResult<bool> {
-        let mut rounds = Vec::new();
-        ctx.buffer
-            .scan(self.plan.fan_outs, &[], None, &mut |key, row, timestamp| {
-                rounds.push((key.clone(), Round::of(row), timestamp));
-                rounds.len() < ROUNDS_AT_ONCE
-            })?;
+        let turn = ctx.buffer.load(self.plan.fan_outs, &Row::empty())?;
+        let served = ctx.buffer.row(turn).and_then(|row| Round::of(row).told);
+        let rounds = self.rounds(served.as_deref(), ctx)?;
+        if rounds.len() == ROUNDS_AT_ONCE
+            && let Some((key, _, timestamp)) = rounds.last()
+        {
+            let mut told = Vec::new();
+            encode_key(key, &mut told);
+            let turn_of = Round {
+                told: Some(told),
+                ..Round::default()
+            };
+            ctx.buffer.put(turn, Some(turn_of.row()), *timestamp);
+        } else if served.is_some() {
+            // all are served each time
+            ctx.buffer.put(turn, None, ctx.now);
+        }
         let each = self.chunk.div_ceil(rounds.len().max(1));
         let busy = !rounds.is_empty();
         for (key, round, timestamp) in rounds {
@@ -149,6 +162,23 @@ impl Answer {
             self.tell(&key, round, &right, each, ctx)?;
         }
         Ok(busy)
+    }
+
+    /// The rounds that go on now: those behind the key served last, and around from the first key.
+    fn rounds(&self, served: Option<&[u8]>, ctx: &Context<'_>) -> StoreResult<Vec<(Row, Round, Timestamp)>> {
+        let mut rounds = Vec::new();
+        let first = after([]);
+        let behind = served.map_or_else(|| first.clone(), after);
+        for (from, to) in [(&behind, None), (&first, Some(&behind[..]))] {
+            if rounds.len() < ROUNDS_AT_ONCE {
+                ctx.buffer
+                    .scan(self.plan.fan_outs, from, to, &mut |key, row, timestamp| {
+                        rounds.push((key.clone(), Round::of(row), timestamp));
+                        rounds.len() < ROUNDS_AT_ONCE
+                    })?;
+            }
+        }
+        Ok(rounds)
     }
 
     /// Answers up to `most` subscribers of a right row and keeps how far that is; the row of a finished round is deleted.

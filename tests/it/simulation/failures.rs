@@ -190,7 +190,7 @@ fn idle_inputs_are_committed_again_every_day() {
 }
 
 /// Reason and place of each dead letter.
-fn letters(world: &World) -> Vec<(String, String)> {
+pub(super) fn letters(world: &World) -> Vec<(String, String)> {
     let letters = world.records(&world.deployment().names.dead_letters());
     let shown = letters.iter().map(|letter| {
         let text = |name: &str| {

@@ -2,6 +2,7 @@
 //! outputs must be those that an oracle computes from the inputs, whatever the seed.
 
 mod failures;
+mod fan_outs;
 mod globals;
 mod golden;
 pub mod plan;

@@ -9,6 +9,11 @@ const CHUNK: usize = 20;
 
 /// `l` has so many rows that all ask for row 1 of `r`; the topic of the answers.
 fn many() -> (Local, String) {
+    asking_for(|_| 1)
+}
+
+/// As [`many`], where each row asks for a row of its own choice.
+fn asking_for(row: impl Fn(i64) -> i64) -> (Local, String) {
     let mut made = Made::new();
     let (l, r) = (made.table("l"), made.table("r"));
     let width = made.0.schema(l).value.len();
@@ -28,7 +33,7 @@ fn many() -> (Local, String) {
     };
     let mut run = made.run(two, &["L", "R"], options, 1);
     for key in 0..SUBSCRIBERS {
-        run.send("l", key, Some(&[1, key]), key);
+        run.send("l", key, Some(&[row(key), key]), key);
     }
     run.0.settle().unwrap();
     (
@@ -89,4 +94,39 @@ fn a_crash_goes_on_behind_the_last_one_told_and_a_later_change_comes_around() {
     assert_eq!(all, SUBSCRIBERS as usize + told);
     let rows = final_rows(&run, "out");
     assert!(rows.iter().all(|(key, row)| *row == [Some(*key), None]), "{rows:?}");
+}
+
+#[test]
+fn rows_that_keep_changing_do_not_keep_those_behind_them_from_their_turn() {
+    const ROWS: i64 = 20;
+    /// As many as go on side by side.
+    const BUSY: i64 = 16;
+    let (mut run, _) = asking_for(|key| key % ROWS);
+    for row in 0..ROWS {
+        run.send("r", row, Some(&[0, 1]), 1000);
+    }
+    run.0.settle().unwrap();
+    let told = |run: &Local| {
+        let rows = final_rows(run, "out");
+        rows.iter()
+            .filter(|(key, row)| *key % ROWS >= BUSY && row[1] == Some(2))
+            .count()
+    };
+    (BUSY..ROWS).for_each(|row| run.send("r", row, Some(&[0, 2]), 1001));
+    for time in 1002..1102 {
+        // changes come before what is left of those before them
+        (0..BUSY).for_each(|row| run.send("r", row, Some(&[0, time]), time));
+        run.0.process_some(1 + ROWS as usize * 2).unwrap();
+        run.commit();
+    }
+    assert_eq!(
+        told(&run),
+        (ROWS - BUSY) as usize * SUBSCRIBERS as usize / ROWS as usize
+    );
+    run.0.settle().unwrap();
+    let rows = final_rows(&run, "out");
+    assert!(
+        rows.iter()
+            .all(|(key, row)| row[1] == Some(if *key % ROWS < BUSY { 1101 } else { 2 }))
+    );
 }
