@@ -18,8 +18,9 @@ use millstream::topology::Topology;
 use millstream::types::TopicPartition;
 
 use crate::broker::TestBroker;
+use crate::patience::{self, PATIENCE};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait of one call.
 const STEP: Duration = Duration::from_millis(20);
 const COUNTRIES: i64 = 120;
 const ORDER_PARTITIONS: i32 = 3;
@@ -207,47 +208,32 @@ impl Test {
     fn check(&self, engine: &Engine) {
         let expected = self.expected.iter().map(|(id, name)| (*id, vec![name.clone()]));
         let expected: BTreeMap<_, _> = expected.collect();
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let results = self.results();
-            if results.len() >= expected.len() {
-                let wrong = results.iter().filter(|(id, names)| expected.get(id) != Some(names));
-                assert_eq!(wrong.collect::<Vec<_>>(), vec![], "wrong results");
-                return;
-            }
-            assert!(
-                Instant::now() < end,
+        let all = || Some(self.results()).filter(|results| results.len() >= expected.len());
+        let Some(results) = patience::within(PATIENCE, all) else {
+            panic!(
                 "{} of {} orders have results; {:?}, {:?}",
-                results.len(),
+                self.results().len(),
                 expected.len(),
                 engine.startup(),
                 status(engine)
             );
-            std::thread::sleep(STEP);
-        }
+        };
+        let wrong = results.iter().filter(|(id, names)| expected.get(id) != Some(names));
+        assert_eq!(wrong.collect::<Vec<_>>(), vec![], "wrong results");
     }
 
     /// Orders from there until one sees the change: what it saw before is not seen again after it.
     #[track_caller]
     fn until_seen(&mut self, code: &str, before: Option<String>) {
         let after = self.countries.get(code).cloned();
-        let end = Instant::now() + PATIENCE;
-        loop {
+        patience::until("the change to be seen", || {
             let id = self.order(code);
             self.flush();
-            let seen = loop {
-                if let Some(names) = self.results().remove(&id) {
-                    break names[0].clone();
-                }
-                assert!(Instant::now() < end, "order {id} has no result");
-                std::thread::sleep(STEP);
-            };
+            let seen = patience::eventually("the order's result", || self.results().remove(&id))[0].clone();
             assert!(seen == after || seen == before, "{code}: {seen:?}");
             self.expected.insert(id, seen.clone());
-            if seen == after {
-                return;
-            }
-        }
+            seen == after
+        });
     }
 }
 
@@ -358,14 +344,10 @@ fn each_order_sees_the_global_table_of_its_moment_across_restarts() {
 
     // and where bad records are to stop it, they do
     let engine = test.start("third", BadRecord::Stop);
-    let end = Instant::now() + PATIENCE;
-    let reason = loop {
-        if let Some(TopologyStatus::Stopped(reason)) = status(&engine) {
-            break reason;
-        }
-        assert!(Instant::now() < end, "it does not stop: {:?}", status(&engine));
-        std::thread::sleep(STEP);
-    };
+    let reason = patience::eventually("its stop", || match status(&engine) {
+        Some(TopologyStatus::Stopped(reason)) => Some(reason),
+        _ => None,
+    });
     assert!(reason.contains(&countries), "{reason}");
     engine.stop();
 }

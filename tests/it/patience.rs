@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use millstream::engine::threads;
 use millstream::log::sim::SimLog;
 
-/// The longest wait for anything. Machines that run tests are slow, and other tests run beside.
+/// The longest wait for anything: many times what it takes when all tests run at once.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at something that has to become true.
 const LOOK: Duration = Duration::from_millis(10);

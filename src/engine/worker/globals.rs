@@ -70,6 +70,8 @@ struct Loader {
     next_flush: Timestamp,
     /// When a worker came by last.
     seen: Timestamp,
+    /// Why the topology has to stop: nobody reads on behind a record that stopped it, or the next start would not see it.
+    failed: Option<String>,
     /// What was loaded at the start is on the disk.
     flushed: bool,
     /// The store has at least what readers see: they see each batch at once. A store that is being loaded has not.
@@ -124,6 +126,7 @@ impl Globals {
                 next_confirm: 0,
                 next_flush: 0,
                 seen: 0,
+                failed: None,
                 flushed: false,
                 shows: false,
             }),
@@ -151,6 +154,9 @@ impl Globals {
             return Ok(false);
         };
         loader.seen = now;
+        if let Some(reason) = &loader.failed {
+            return Err(Trouble::Stop(reason.clone()));
+        }
         if loader.topics.is_empty() || now < loader.next {
             return Ok(false);
         }
@@ -168,7 +174,10 @@ impl Globals {
                 }
                 Ok(busy)
             }
-            Err(Trouble::Stop(reason)) => Err(Trouble::Stop(reason)),
+            Err(Trouble::Stop(reason)) => {
+                loader.close(shared, now);
+                Err(Trouble::Stop(loader.failed.insert(reason).clone()))
+            }
             Err(trouble) => {
                 loader.next = now + loader.backoff.next_ms();
                 if loader.backoff.is_notable() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream::engine::EngineSettings;
+use millstream::engine::{BadRecord, EngineSettings};
 use millstream::log::Log;
 use millstream::sql::{CompileContext, NoSchemas, SourceFile, compile};
 use millstream::types::TopicPartition;
@@ -192,4 +192,17 @@ fn a_global_table_is_on_the_disk_when_its_process_has_stopped() {
     world.start_all(0);
     assert_eq!(name_of(&mut world, 2).as_deref(), Some("old"));
     assert_eq!(letters(&world), 2, "the bad records are not read again");
+}
+
+#[test]
+fn a_bad_record_of_a_global_table_that_stops_one_worker_is_not_passed_by_another() {
+    for seed in 0..10 {
+        let mut world = shop(seed, 10);
+        world.settings.workers = 2;
+        world.settings.bad_record = BadRecord::Stop;
+        for start in 0..3 {
+            let reason = world.until_failure();
+            assert!(reason.contains("countries"), "seed {seed}, start {start}: {reason}");
+        }
+    }
 }

@@ -136,10 +136,36 @@ impl World {
             Activity::Busy | Activity::Idle { .. } => {}
             Activity::Stopped => panic!("a worker stopped that nobody told to"),
             Activity::Failed(reason) => {
-                self.processes[at].alive = None;
+                self.failed(at);
                 self.failure.get_or_insert(reason);
             }
         }
+    }
+
+    /// One worker has stopped by itself: the others go on for a moment before they are told to stop, too.
+    fn failed(&mut self, at: usize) {
+        let Some(mut alive) = self.processes[at].alive.take() else {
+            return;
+        };
+        let told_after = self.rng.below(20);
+        for round in 0..200 {
+            self.log.advance(10);
+            let now = self.log.now();
+            let mut ended = true;
+            for worker in &mut alive.workers {
+                if round == told_after {
+                    worker.request_stop(now, Stop::Pause);
+                }
+                ended &= matches!(
+                    worker.step(now, Duration::ZERO),
+                    Activity::Stopped | Activity::Failed(_)
+                );
+            }
+            if ended || alive.log.is_dead() {
+                return;
+            }
+        }
+        panic!("a worker did not stop within two seconds");
     }
 
     fn start(&mut self, at: usize) {
