@@ -3,24 +3,12 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::ast::*;
-use super::parse::{SOFT, is_reserved};
+use super::parse::{INTERVAL_UNITS, SOFT, is_reserved};
 use crate::topology::JoinKind;
 use crate::types::SqlType;
 
-/// Words that begin something else than a name where an expression can stand.
-const MISTAKEN: &[&str] = &[
-    "ARRAY",
-    "MAP",
-    "STRUCT",
-    "YEARS",
-    "MONTHS",
-    "DAYS",
-    "HOURS",
-    "MINUTES",
-    "SECONDS",
-    "MILLISECONDS",
-    "MILLISECOND",
-];
+/// Words that, as units of time do, begin something else than a name where an expression can stand.
+const CONSTRUCTORS: &[&str] = &["ARRAY", "MAP", "STRUCT"];
 
 /// A name, in back quotes where it would not come back the same without.
 pub fn name(text: &str) -> String {
@@ -28,7 +16,10 @@ pub fn name(text: &str) -> String {
         .chars()
         .enumerate()
         .all(|(i, c)| c.is_ascii_uppercase() || c == '_' || (i > 0 && c.is_ascii_digit()));
-    if plain && !text.is_empty() && !is_reserved(text) && !SOFT.contains(&text) && !MISTAKEN.contains(&text) {
+    let mistaken = [SOFT, CONSTRUCTORS, INTERVAL_UNITS]
+        .iter()
+        .any(|words| words.contains(&text));
+    if plain && !text.is_empty() && !is_reserved(text) && !mistaken {
         text.to_string()
     } else {
         format!("`{}`", text.replace('`', "``"))

@@ -17,21 +17,23 @@ mod power {
     pub const MULTIPLY: u8 = 6;
 }
 
-/// A unit of time that ksqlDB reserves, and so takes without quotes as an argument: `DATEADD(DAYS, 1, d)`.
+/// Units of time, which ksqlDB reserves.
+pub const INTERVAL_UNITS: &[&str] = &[
+    "YEARS",
+    "MONTHS",
+    "DAYS",
+    "HOURS",
+    "MINUTES",
+    "SECONDS",
+    "MILLISECONDS",
+    "MILLISECOND",
+];
+
+/// A unit of time, taken without quotes as an argument: `DATEADD(DAYS, 1, d)`.
 fn interval_unit(kind: &Kind) -> Option<String> {
-    const UNITS: &[&str] = &[
-        "YEARS",
-        "MONTHS",
-        "DAYS",
-        "HOURS",
-        "MINUTES",
-        "SECONDS",
-        "MILLISECONDS",
-        "MILLISECOND",
-    ];
     let Kind::Word(word) = kind else { return None };
     let word = word.to_uppercase();
-    UNITS.contains(&word.as_str()).then_some(word)
+    INTERVAL_UNITS.contains(&word.as_str()).then_some(word)
 }
 
 impl Parser<'_> {

@@ -21,6 +21,8 @@ use super::diagnostic::{Problem, Span};
 use super::lex::{self, Kind, Lexeme};
 use crate::types::SqlType;
 
+pub use expression::INTERVAL_UNITS;
+
 /// How deep parentheses, types and operators may nest. Each level takes stack in every pass over the tree, and a thread has 2 MiB.
 const MAX_DEPTH: usize = 120;
 
