@@ -2,6 +2,7 @@
 //!
 //! *Invariant*: a task and a worker are synchronous state machines; clocks and threads are at home in `engine::threads` and `engine::ingest` alone.
 
+pub mod cluster;
 pub mod deploy;
 mod deployment;
 mod failpoint;
@@ -24,6 +25,7 @@ pub mod threads;
 mod watch;
 pub mod worker;
 
+pub use cluster::Cluster;
 pub use deployment::{Deployment, InputTopic, KeyLike, SubDeployment, TopicTarget};
 pub use failpoint::{Failpoint, failpoint};
 pub use fingerprint::StatePlan;
@@ -33,8 +35,8 @@ pub use metrics::{BUCKETS_MS, Histogram};
 pub use names::Names;
 pub use numbering::Numbering;
 pub use published::{
-    InputProgress, Published, PublishedTask, PublishedTopology, ReplayProgress, RestoreProgress, TaskId, TaskStatus,
-    TopologyMetrics, TopologyStatus,
+    InputProgress, Published, PublishedStandby, PublishedTask, PublishedTopology, ReplayProgress, RestoreProgress,
+    TaskId, TaskStatus, TopologyMetrics, TopologyStatus,
 };
 pub use settings::{BadRecord, Emit, EngineSettings, StartFrom};
 pub use stores::OpenStores;

@@ -64,6 +64,11 @@ impl Names {
         format!("{app}.control")
     }
 
+    /// The topic in which the application's instances say what they do.
+    pub fn instances_topic(app: &str) -> String {
+        format!("{app}.instances")
+    }
+
     /// `group.instance.id` and `transactional.id` of a worker.
     pub fn member(&self, instance: &str, worker: usize) -> String {
         format!("{}.{instance}.{worker}", self.base())

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::Cluster;
 use super::metrics::Histogram;
 use super::watch::Watchers;
 use crate::state::StoreReader;
 use crate::topology::{SubId, Topology};
+use crate::types::Timestamp;
 
 /// A task: a sub-topology for one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,6 +177,53 @@ impl PublishedTask {
     }
 }
 
+/// A task that another process owns, and this one follows: a copy of its committed rows.
+pub struct PublishedStandby {
+    /// Which one.
+    pub id: TaskId,
+    lag: AtomicU64,
+    /// When all that was committed by then had been taken in, in milliseconds since the epoch; [`i64::MIN`]: never yet.
+    whole_at: AtomicI64,
+    reader: Arc<dyn StoreReader>,
+}
+
+impl PublishedStandby {
+    /// A copy of which nothing is known but its rows.
+    pub fn new(id: TaskId, reader: Arc<dyn StoreReader>) -> Self {
+        Self {
+            id,
+            lag: AtomicU64::new(u64::MAX),
+            whole_at: AtomicI64::new(i64::MIN),
+            reader,
+        }
+    }
+
+    /// Its rows: committed ones, some moments old. The input offsets of their position are a lower bound: the rows may reflect more.
+    pub fn reader(&self) -> Arc<dyn StoreReader> {
+        self.reader.clone()
+    }
+
+    /// Changelog offsets that it is behind, when they were last looked at; [`u64::MAX`]: not known yet.
+    pub fn lag(&self) -> u64 {
+        self.lag.load(Relaxed)
+    }
+
+    /// The age of the committed state that it shows, in milliseconds: whatever was committed so long ago is in it. [`i64::MAX`]: not known yet.
+    pub fn behind_ms(&self, now: Timestamp) -> i64 {
+        now.saturating_sub(self.whole_at.load(Relaxed)).max(0)
+    }
+
+    /// Said by who follows.
+    pub fn set_lag(&self, lag: u64) {
+        self.lag.store(lag, Relaxed);
+    }
+
+    /// Said by who follows: all that was committed by then is taken in.
+    pub fn set_whole_at(&self, time: Timestamp) {
+        self.whole_at.store(time, Relaxed);
+    }
+}
+
 /// Counters of a topology in this process, since it started.
 #[derive(Debug, Default)]
 pub struct TopologyMetrics {
@@ -231,6 +280,7 @@ pub struct PublishedTopology {
     pub replay: RwLock<Option<ReplayProgress>>,
     status: RwLock<TopologyStatus>,
     tasks: RwLock<BTreeMap<TaskId, Arc<PublishedTask>>>,
+    standbys: RwLock<BTreeMap<TaskId, Arc<PublishedStandby>>>,
     commits: Mutex<u64>,
     committed: Condvar,
 }
@@ -247,6 +297,7 @@ impl PublishedTopology {
             replay: RwLock::new(None),
             status: RwLock::new(TopologyStatus::Starting),
             tasks: RwLock::new(BTreeMap::new()),
+            standbys: RwLock::new(BTreeMap::new()),
             commits: Mutex::new(0),
             committed: Condvar::new(),
         }
@@ -298,6 +349,26 @@ impl PublishedTopology {
         }
     }
 
+    /// The tasks that this process follows, in order.
+    pub fn standbys(&self) -> Vec<Arc<PublishedStandby>> {
+        self.standbys.read().values().cloned().collect()
+    }
+
+    /// One task, if this process follows it.
+    pub fn standby(&self, id: TaskId) -> Option<Arc<PublishedStandby>> {
+        self.standbys.read().get(&id).cloned()
+    }
+
+    /// Shows a copy; said by who follows.
+    pub fn insert_standby(&self, standby: Arc<PublishedStandby>) {
+        self.standbys.write().insert(standby.id, standby);
+    }
+
+    /// Hides a copy.
+    pub fn remove_standby(&self, id: TaskId) {
+        self.standbys.write().remove(&id);
+    }
+
     /// Whether every task of the topology runs in this process.
     pub fn all_running(&self) -> bool {
         let tasks = self.tasks.read();
@@ -323,9 +394,10 @@ impl PublishedTopology {
     }
 }
 
-/// All topologies that run in this process, by name.
+/// All topologies that run in this process, by name, and what is known of other processes.
 #[derive(Default)]
 pub struct Published {
+    cluster: Arc<Cluster>,
     topologies: RwLock<BTreeMap<Arc<str>, Arc<PublishedTopology>>>,
 }
 
@@ -333,6 +405,19 @@ impl Published {
     /// Nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Nothing yet, beside what is known of other instances.
+    pub fn of(cluster: Arc<Cluster>) -> Self {
+        Self {
+            cluster,
+            ..Self::default()
+        }
+    }
+
+    /// What is known of the other instances.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
     }
 
     /// All of them, by name.

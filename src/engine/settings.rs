@@ -73,6 +73,8 @@ pub struct EngineSettings {
     pub fan_out: usize,
     /// Where a topology without committed offsets begins.
     pub start_from: StartFrom,
+    /// Where other instances reach this one's HTTP; `None`: nowhere.
+    pub advertised_url: Option<String>,
 }
 
 /// The bound of records waiting a partition: enough to choose by time, small beside the fetch buffer.
@@ -105,6 +107,7 @@ impl Default for EngineSettings {
             partition_check_interval: Duration::from_secs(10),
             fan_out: super::task::FAN_OUT,
             start_from: StartFrom::default(),
+            advertised_url: None,
         }
     }
 }

@@ -17,8 +17,8 @@ use parking_lot::{Condvar, Mutex};
 use super::deploy::control::{ControlReader, ControlRecord, Wanted};
 use super::deploy::{DeployContext, DeployError, Problem, operations};
 use super::fingerprint::StatePlan;
-use super::threads::{Generation, Stop};
-use super::{EngineSettings, OpenStores, Published, TopologyStatus};
+use super::threads::{Generation, Heartbeat, Stop};
+use super::{Cluster, EngineSettings, OpenStores, Published, TopologyStatus};
 use crate::formats::SchemaSource;
 use crate::log::{Log, LogError};
 use crate::state::StoreFactory;
@@ -98,6 +98,8 @@ impl Engine {
         parts: EngineParts,
         topologies: Vec<Arc<Topology>>,
     ) -> std::io::Result<Self> {
+        let url = parts.settings.advertised_url.clone();
+        published.cluster().name(&parts.instance, url);
         let shared = Arc::new(Shared {
             published,
             startup: Mutex::new(Startup::Starting),
@@ -116,6 +118,11 @@ impl Engine {
     /// What runs, for views.
     pub fn published(&self) -> Arc<Published> {
         self.shared.published.clone()
+    }
+
+    /// What is known of the other instances.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.shared.published.cluster().clone()
     }
 
     /// How far the start has come.
@@ -174,6 +181,7 @@ struct Supervisor {
     follow: BTreeSet<String>,
     last_lag: Instant,
     last_partitions: Instant,
+    heartbeat: Heartbeat,
 }
 
 impl EngineParts {
@@ -339,6 +347,7 @@ impl Supervisor {
     }
 
     fn stop_all(&mut self) {
+        self.heartbeat.tell_to_stop();
         let mut all: Vec<Generation> = Vec::new();
         for managed in self.topologies.values_mut() {
             all.extend(managed.current.take());

@@ -3,13 +3,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
 use super::TopologyStatus;
+use super::cluster::agent::Agent;
 use super::worker::{Activity, Worker, WorkerShared};
 use crate::types::Timestamp;
 
@@ -17,6 +18,10 @@ use crate::types::Timestamp;
 const WAIT: Duration = Duration::from_millis(50);
 /// Longest nap where a step had nothing to wait for: commits under way and tasks being taken over are looked after this soon.
 const NAP: Duration = Duration::from_millis(2);
+/// Between two steps of who keeps in touch with other instances, where a step did not wait.
+const BEAT: Duration = Duration::from_millis(20);
+/// Longest wait for the last word to other instances.
+const LAST_WORD: Duration = Duration::from_millis(700);
 /// A thread that has not ended this long after it was told is left behind; its session and transaction time out.
 const JOIN: Duration = Duration::from_millis(1_900);
 
@@ -148,6 +153,59 @@ impl Generation {
     /// Whether workers are running.
     pub fn is_running(&self) -> bool {
         self.threads.iter().any(|thread| !thread.is_finished())
+    }
+}
+
+/// The thread that keeps instances in touch with each other. Dropping it ends it, with a last word to the others.
+pub struct Heartbeat {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Heartbeat {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(mut agent: Agent) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let run = move || {
+            while !told.load(SeqCst) {
+                let begin = Instant::now();
+                // A step that failed did not wait, nor does one that finds many records.
+                if !agent.step(now(), WAIT) || begin.elapsed() < NAP {
+                    std::thread::sleep(BEAT);
+                }
+            }
+            agent.leave(now());
+        };
+        let thread = std::thread::Builder::new().name("instances".into()).spawn(run)?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Tells it to say its last word and to end.
+    pub fn tell_to_stop(&self) {
+        self.stop.store(true, SeqCst);
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.tell_to_stop();
+        let begin = Instant::now();
+        if let Some(thread) = self.thread.take() {
+            while !thread.is_finished() && begin.elapsed() < LAST_WORD {
+                std::thread::sleep(NAP);
+            }
+            if thread.is_finished() {
+                // A panic of it was reported by the runtime.
+                let _ = thread.join();
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod feed;
 mod guard;
 mod health;
+mod instances;
 mod json_in;
 mod json_out;
 mod metrics;

@@ -7,7 +7,7 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 
-use super::{ApiError, App, feed, guard, health, metrics, openapi, starting, streams, topologies, views};
+use super::{ApiError, App, feed, guard, health, instances, metrics, openapi, starting, streams, topologies, views};
 
 /// What a route does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub enum Endpoint {
     Topologies,
     /// One topology.
     Topology,
+    /// All instances.
+    Instances,
     /// Stops consuming.
     Pause,
     /// Goes on.
@@ -363,6 +365,20 @@ pub const ROUTES: &[Route] = &[
         errors: &[(404, "no topology has this name")],
     },
     Route {
+        endpoint: Endpoint::Instances,
+        method: "GET",
+        path: "/v1/instances",
+        summary: "Lists the live instances of the application",
+        about: "Each with the URL under which the others reach it (null: they cannot), the tasks that it owns and can show, and the tasks that it follows as a standby: lag is in changelog offsets, behind_ms is the age of the committed state that it shows; null while not known. Instances say so about every three seconds, and at each change of their tasks; one that is silent for ten is not listed.",
+        params: &[],
+        body: None,
+        answers: JSON,
+        example: Some(
+            r#"{"instances": [{"instance": "4f1a9c2e77b0", "url": "http://10.0.0.7:8080", "self": true, "topologies": [{"topology": "ratings", "generation": 0, "tasks": ["0_0"], "standbys": [{"task": "0_1", "lag": 12, "behind_ms": 900}]}]}]}"#,
+        ),
+        errors: &[],
+    },
+    Route {
         endpoint: Endpoint::Pause,
         method: "POST",
         path: "/v1/topologies/{name}/pause",
@@ -409,6 +425,7 @@ fn handler(endpoint: Endpoint) -> MethodRouter<App> {
         Endpoint::Write => post(streams::write),
         Endpoint::Topologies => get(topologies::list),
         Endpoint::Topology => get(topologies::describe),
+        Endpoint::Instances => get(instances::list),
         Endpoint::Pause => post(topologies::pause),
         Endpoint::Resume => post(topologies::resume),
     }

@@ -22,7 +22,7 @@ pub use settings::{engine_settings, kafka_settings};
 use super::settings::Settings;
 use super::sql_files::{CompileFailure, compile_all};
 use super::{Failure, output, signals};
-use crate::engine::{Engine, EngineParts, Instance, LogIngest, Published, Startup};
+use crate::engine::{Engine, EngineParts, EngineSettings, Instance, LogIngest, Published, Startup};
 use crate::formats::SchemaSource;
 use crate::http::{self, App, AppParts, EngineControl};
 use crate::log::kafka::KafkaLog;
@@ -131,7 +131,10 @@ impl Opened {
             log: ground.log.clone(),
             schemas: ground.schemas.clone(),
             stores: Arc::new(stores),
-            settings: engine_settings(settings),
+            settings: EngineSettings {
+                advertised_url: settings::advertised_url(settings, address),
+                ..engine_settings(settings)
+            },
             instance: instance.id().to_owned(),
         };
         let published = Arc::new(Published::new());

@@ -34,6 +34,13 @@ pub fn engine_settings(settings: &Settings) -> EngineSettings {
     }
 }
 
+/// Where other instances reach this one: as was said, else the address where it listens, unless that means something else, or nothing, to others.
+pub fn advertised_url(settings: &Settings, address: SocketAddr) -> Option<String> {
+    let said = settings.list("advertised-url").first().cloned();
+    let reachable = !address.ip().is_loopback() && !address.ip().is_unspecified();
+    said.or_else(|| reachable.then(|| format!("http://{address}")))
+}
+
 /// Settings of the Kafka client. `servers`: its addresses.
 pub fn kafka_settings(settings: &Settings, servers: &str) -> KafkaSettings {
     let mut properties: Vec<(String, String)> = Vec::new();

@@ -112,6 +112,15 @@ pub const SETTINGS: &[Setting] = &[
         commands: ENGINE,
     },
     Setting {
+        name: "advertised-url",
+        kind: Kind::Urls,
+        default: None,
+        value_name: "URL",
+        help: "Where other instances of the application reach this one's HTTP, such as `http://10.0.0.7:8080`; they send requests there for rows that are here. Without it, \
+               the address of --http, unless that is a loopback address or 0.0.0.0: then they cannot reach it.",
+        commands: ENGINE,
+    },
+    Setting {
         name: "kafka",
         kind: Kind::Address,
         default: Some("127.0.0.1:9092"),

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::super::cluster::agent::Agent;
 use super::super::deploy::control::{ControlReader, ControlRecord, Replay, ReplayPhase, StreamOutputs, Wanted};
 use super::super::deploy::{self, DeployContext, DeployError, Problem, operations};
 use super::super::fingerprint::StatePlan;
-use super::super::threads::{Generation, stopwatch};
-use super::super::worker::{Globals, OutputMode, WorkerShared};
+use super::super::threads::{Generation, Heartbeat, stopwatch};
+use super::super::worker::{Gate, Globals, OutputMode, WorkerShared};
 use super::super::{Deployment, Numbering, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
 use super::{EngineParts, Managed, Shared, Supervisor};
 use crate::formats::FormatError;
@@ -92,6 +93,12 @@ pub(super) fn bring_up(
         follow: BTreeSet::new(),
         last_lag: Instant::now(),
         last_partitions: Instant::now(),
+        heartbeat: Heartbeat::start(Agent::new(
+            parts.log.clone(),
+            shared.published.cluster().clone(),
+            &parts.settings,
+        ))
+        .map_err(|e| DeployError::Unavailable(format!("no thread for the topic of instances: {e}")))?,
     };
     for intent in intents {
         if let Err(error) = supervisor.start_topology(intent) {
@@ -272,18 +279,23 @@ impl Supervisor {
         let globals = Globals::new(topology, &plans, parts.settings.bad_record, &parts.schemas);
         let globals = globals.map_err(unusable)?;
         let generation = deployment.names.generation();
+        let published = Arc::new(PublishedTopology::new(
+            topology.clone(),
+            generation,
+            deployment.partitions(),
+        ));
+        let cluster = self.shared.published.cluster().clone();
+        cluster.show(&published);
         Ok(Arc::new(WorkerShared {
             globals,
+            cluster,
+            gate: Gate::default(),
             deployment: deployment.clone(),
             plans,
             log: parts.log.clone(),
             stores: self.stores.clone(),
             settings: parts.settings.clone(),
-            published: Arc::new(PublishedTopology::new(
-                topology.clone(),
-                generation,
-                deployment.partitions(),
-            )),
+            published,
             instance: parts.instance.clone(),
             start_from,
             outputs: outputs.into(),

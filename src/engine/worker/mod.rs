@@ -22,13 +22,14 @@ mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::deployment::Deployment;
 use super::queue::QueueLimits;
 use super::task::{Reason, TaskPlan};
 use super::threads::Stop;
-use super::{EngineSettings, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
+use super::{Cluster, EngineSettings, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
 use crate::log::{Fetcher, FetcherConfig, Log, Membership, MembershipConfig, MembershipEvent, TransactionalProducer};
 use crate::types::{Timestamp, TopicPartition};
 
@@ -69,10 +70,30 @@ pub struct WorkerShared {
     pub outputs: OutputSwitches,
     /// Tasks are restored and shown, and nothing is processed: the topology was paused before this process started.
     pub paused: bool,
+    /// What is known of the other instances.
+    pub cluster: Arc<Cluster>,
+    /// Whether workers may join the group.
+    pub gate: Gate,
     /// The global tables, which all tasks of the process read.
     pub globals: Arc<Globals>,
     /// Time since some moment, for measuring how long things take; results do not depend on it.
     pub stopwatch: fn() -> Duration,
+}
+
+/// Holds workers back from joining the group while copies of the state are brought near; open unless somebody closes it.
+#[derive(Debug, Default)]
+pub struct Gate(AtomicBool);
+
+impl Gate {
+    /// Whether workers may join.
+    pub fn is_open(&self) -> bool {
+        !self.0.load(SeqCst)
+    }
+
+    /// Holds back those that have not joined yet, or lets them go on.
+    pub fn set_closed(&self, closed: bool) {
+        self.0.store(closed, SeqCst);
+    }
 }
 
 /// What a step came to.
@@ -319,6 +340,9 @@ impl Worker {
     /// Makes the clients, initialises the producer (once, before any offset is read) and joins the group.
     fn open(&mut self, now: Timestamp) -> Result<bool, Trouble> {
         let shared = self.shared.clone();
+        if !shared.gate.is_open() {
+            return Ok(false);
+        }
         let names = &shared.deployment.names;
         let member = names.member(&shared.instance, self.index);
         // A place that is taken again brings no rebalance, and nobody would get tasks that are new: it is another place where there are more.

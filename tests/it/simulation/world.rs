@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use millstream::engine::deploy::{DeployContext, DeployError, GenerationPlan, deploy};
 use millstream::engine::threads::Stop;
-use millstream::engine::worker::{Activity, Globals, OutputMode, Worker, WorkerShared};
-use millstream::engine::{Deployment, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskStatus};
+use millstream::engine::worker::{Activity, Gate, Globals, OutputMode, Worker, WorkerShared};
+use millstream::engine::{Cluster, Deployment, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskStatus};
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{Faults, Rng, SimLog, SimProcess, SimRecord};
 use millstream::log::{Log, LogError};
@@ -192,6 +192,8 @@ impl World {
             globals: Globals::new(&self.topology, &plans, self.settings.bad_record, &self.schemas).unwrap(),
             plans,
             deployment,
+            cluster: Cluster::alone(&self.processes[at].name),
+            gate: Gate::default(),
             log: access.clone(),
             stores: Arc::new(OpenStores::new(self.processes[at].disk.clone())),
             settings: self.settings.clone(),

@@ -1,0 +1,167 @@
+//! What instances know of each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::agent::Agent;
+use super::*;
+use crate::engine::EngineSettings;
+use crate::log::Log;
+use crate::log::sim::SimLog;
+use crate::types::TopicPartition;
+
+const NOW: Timestamp = 1_700_000_000_000;
+
+fn task(partition: i32) -> TaskId {
+    TaskId { sub: 0, partition }
+}
+
+/// What an instance says that owns some tasks and follows others, with their lag.
+fn record(instance: &str, tasks: &[i32], standbys: &[(i32, u64)]) -> InstanceRecord {
+    let tasks = tasks.iter().map(|partition| TaskRecord {
+        sub: 0,
+        partition: *partition,
+    });
+    let standbys = standbys.iter().map(|(partition, lag)| StandbyRecord {
+        sub: 0,
+        partition: *partition,
+        lag: *lag,
+        behind_ms: 0,
+    });
+    InstanceRecord {
+        instance: instance.into(),
+        url: Some(format!("http://{instance}:8080/")),
+        written_at: 0,
+        topologies: vec![TopologyRecord {
+            topology: "t".into(),
+            generation: 0,
+            tasks: tasks.collect(),
+            standbys: standbys.collect(),
+        }],
+    }
+}
+
+fn owner(cluster: &Cluster, partition: i32, now: Timestamp) -> Option<String> {
+    cluster.owner("t", 0, task(partition), now).map(|peer| peer.instance)
+}
+
+#[test]
+fn the_later_claim_of_a_task_counts_and_a_silent_instance_is_not_live() {
+    let cluster = Cluster::alone("me");
+    assert_eq!(owner(&cluster, 0, NOW), None);
+    cluster.learn(record("b", &[0, 1], &[]), NOW);
+    cluster.learn(record("a", &[0], &[]), NOW + 1);
+    // b repeats what it said before it knew that the task has moved
+    cluster.learn(record("b", &[0, 1], &[]), NOW + 2);
+    assert_eq!(owner(&cluster, 0, NOW + 3).as_deref(), Some("a"));
+    assert_eq!(owner(&cluster, 1, NOW + 3).as_deref(), Some("b"));
+    assert_eq!(cluster.owner("t", 0, task(1), NOW).unwrap().url, "http://b:8080");
+    assert_eq!(cluster.owner("t", 1, task(1), NOW), None, "another generation");
+    cluster.learn(record("b", &[0, 1], &[]), NOW + LIVE_MS);
+    assert_eq!(
+        owner(&cluster, 0, NOW + LIVE_MS + 2).as_deref(),
+        Some("b"),
+        "a is silent"
+    );
+    cluster.forget("b");
+    assert_eq!(owner(&cluster, 0, NOW + LIVE_MS + 2), None);
+    assert_eq!(cluster.instances(NOW + LIVE_MS + 2).len(), 1, "only this one");
+}
+
+#[test]
+fn standbys_with_the_least_lag_come_first_and_this_instance_is_none_of_the_others() {
+    let cluster = Cluster::alone("me");
+    cluster.learn(record("a", &[], &[(0, 7)]), NOW);
+    cluster.learn(record("b", &[], &[(0, 3), (1, 0)]), NOW);
+    cluster.learn(record("me", &[0], &[(1, 0)]), NOW);
+    let mut hidden = record("c", &[1], &[(0, 0)]);
+    hidden.url = None;
+    cluster.learn(hidden, NOW);
+    let found = cluster.standbys("t", 0, task(0), NOW);
+    let names: Vec<(&str, u64)> = found.iter().map(|(peer, s)| (&*peer.instance, s.lag)).collect();
+    assert_eq!(names, [("b", 3), ("a", 7)], "c cannot be reached");
+    assert_eq!(owner(&cluster, 0, NOW), None);
+    assert_eq!(owner(&cluster, 1, NOW), None, "its owner cannot be reached");
+    let all: Vec<String> = cluster.instances(NOW).into_iter().map(|r| r.instance).collect();
+    assert_eq!(all, ["a", "b", "c", "me"]);
+}
+
+/// Instances over one simulated log.
+struct Rig {
+    log: SimLog,
+    process: Arc<dyn Log>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let log = SimLog::new(1, NOW).unwrap();
+        let process = log.process();
+        Self { log, process }
+    }
+
+    fn instance(&self, name: &str) -> (Arc<Cluster>, Agent) {
+        let cluster = Arc::new(Cluster::default());
+        cluster.name(name, Some(format!("http://{name}")));
+        let agent = Agent::new(self.process.clone(), cluster.clone(), &EngineSettings::default());
+        (cluster, agent)
+    }
+
+    fn run(&self, agents: &mut [&mut Agent], ms: i64) {
+        let end = self.log.now() + ms;
+        while self.log.now() < end {
+            self.log.advance(50);
+            for agent in &mut *agents {
+                agent.step(self.log.now(), Duration::ZERO);
+            }
+        }
+    }
+}
+
+#[test]
+fn instances_hear_of_each_other_and_of_their_ends() {
+    let rig = Rig::new();
+    let (a, mut agent_a) = rig.instance("a");
+    let (b, mut agent_b) = rig.instance("b");
+    rig.run(&mut [&mut agent_a, &mut agent_b], 500);
+    let live = |cluster: &Cluster| cluster.instances(rig.log.now()).len();
+    assert_eq!((live(&a), live(&b)), (2, 2));
+    rig.run(&mut [&mut agent_a, &mut agent_b], 4 * LIVE_MS);
+    assert_eq!((live(&a), live(&b)), (2, 2), "heartbeats");
+    rig.run(&mut [&mut agent_b], LIVE_MS + HEARTBEAT_MS);
+    assert_eq!(live(&b), 1, "a is silent");
+    rig.run(&mut [&mut agent_a, &mut agent_b], HEARTBEAT_MS);
+    assert_eq!(live(&b), 2);
+    agent_a.leave(rig.log.now());
+    rig.run(&mut [&mut agent_b], 100);
+    assert_eq!(live(&b), 1, "a has said that it stops");
+}
+
+#[test]
+fn records_of_instances_that_are_long_dead_bring_nobody_to_life() {
+    let rig = Rig::new();
+    let (_, mut agent_a) = rig.instance("a");
+    rig.run(&mut [&mut agent_a], 500);
+    rig.log.advance(3 * LIVE_MS);
+    let (b, mut agent_b) = rig.instance("b");
+    rig.run(&mut [&mut agent_b], 100);
+    assert!(b.is_known());
+    assert_eq!(b.instances(rig.log.now()).len(), 1);
+}
+
+#[test]
+fn what_is_no_record_of_an_instance_is_passed_over() {
+    let rig = Rig::new();
+    let (a, mut agent_a) = rig.instance("a");
+    rig.run(&mut [&mut agent_a], 500);
+    let tp = TopicPartition::new("millstream.instances", 0);
+    let other = serde_json::to_vec(&record("c", &[0], &[])).unwrap();
+    for (key, value) in [
+        (Some(&b"b"[..]), Some(&b"{"[..])),
+        (Some(&b"\xff"[..]), Some(&b"{}"[..])),
+        (Some(&b"b"[..]), Some(&other[..])),
+    ] {
+        rig.log.append(&tp, key, value, rig.log.now()).unwrap();
+    }
+    rig.run(&mut [&mut agent_a], 500);
+    assert_eq!(a.instances(rig.log.now()).len(), 1);
+}

@@ -1,0 +1,48 @@
+//! The instances of the application, as far as this one knows.
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value as Json, json};
+
+use super::App;
+use super::answer::ok;
+use super::params::Params;
+use super::state::now_ms;
+use crate::engine::cluster::{InstanceRecord, StandbyRecord, TopologyRecord};
+
+pub(super) async fn list(State(app): State<App>, _: Params) -> Response {
+    let cluster = app.published().cluster();
+    let instances = cluster.instances(now_ms());
+    let instances: Json = instances
+        .iter()
+        .map(|record| instance_json(record, cluster.instance()))
+        .collect();
+    ok(&json!({"instances": instances}))
+}
+
+fn instance_json(record: &InstanceRecord, own: &str) -> Json {
+    json!({
+        "instance": record.instance,
+        "url": record.url,
+        "self": record.instance == own,
+        "topologies": record.topologies.iter().map(topology_json).collect::<Json>(),
+    })
+}
+
+fn topology_json(record: &TopologyRecord) -> Json {
+    json!({
+        "topology": record.topology,
+        "generation": record.generation,
+        "tasks": record.tasks.iter().map(|task| task.id().to_string()).collect::<Json>(),
+        "standbys": record.standbys.iter().map(standby_json).collect::<Json>(),
+    })
+}
+
+fn standby_json(standby: &StandbyRecord) -> Json {
+    json!({
+        "task": standby.id().to_string(),
+        // what is not known yet is no number
+        "lag": (standby.lag != u64::MAX).then_some(standby.lag),
+        "behind_ms": (standby.behind_ms != i64::MAX).then_some(standby.behind_ms),
+    })
+}
