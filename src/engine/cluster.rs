@@ -5,6 +5,7 @@
 //! the age of what others say is judged by this instance's clock at arrival, never by theirs.
 
 pub mod agent;
+pub mod placement;
 #[cfg(test)]
 mod tests;
 
@@ -244,6 +245,10 @@ impl Cluster {
                 claims.insert((at, task.id()), claim);
             }
         }
+        // who is away for long has no place any more
+        table
+            .members
+            .retain(|_, member| now - member.seen <= 2 * placement::PLACE_MS);
         let seen = before.map_or(now, |before| before.seen.max(now));
         let member = Member {
             seen,

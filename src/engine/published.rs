@@ -243,6 +243,8 @@ pub struct TopologyMetrics {
     pub aborts: AtomicU64,
     /// Changelog records restored.
     pub restored: AtomicU64,
+    /// Changelog records of other instances' tasks taken in.
+    pub followed: AtomicU64,
     /// Time from the begin of a commit until the stores hold it.
     pub commit_time: Histogram,
     /// Dead letters by reason.

@@ -73,6 +73,12 @@ pub struct EngineSettings {
     pub fan_out: usize,
     /// Where a topology without committed offsets begins.
     pub start_from: StartFrom,
+    /// Other instances that follow each task and its state.
+    pub standbys: usize,
+    /// Longest time for which a new instance follows large state before it joins a topology's group; zero: it joins at once.
+    pub warm_up_timeout: Duration,
+    /// State of no more changelog offsets is not large.
+    pub warm_up_records: u64,
     /// Where other instances reach this one's HTTP; `None`: nowhere.
     pub advertised_url: Option<String>,
 }
@@ -81,6 +87,10 @@ pub struct EngineSettings {
 pub const DEFAULT_QUEUE_RECORDS: usize = 1_000;
 /// Seven days: what Kafka keeps a group's offsets for, so that state and offsets grow stale together.
 pub const DEFAULT_DELETE_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Time for a hundred million rows and more.
+pub const DEFAULT_WARM_UP: Duration = Duration::from_secs(600);
+/// What a restore goes through in less than a second.
+pub const DEFAULT_WARM_UP_RECORDS: u64 = 100_000;
 /// Well below the seven days after which Kafka forgets a group's offsets.
 pub const DEFAULT_IDLE_COMMIT: Duration = Duration::from_secs(24 * 3600);
 
@@ -107,6 +117,9 @@ impl Default for EngineSettings {
             partition_check_interval: Duration::from_secs(10),
             fan_out: super::task::FAN_OUT,
             start_from: StartFrom::default(),
+            standbys: 0,
+            warm_up_timeout: DEFAULT_WARM_UP,
+            warm_up_records: DEFAULT_WARM_UP_RECORDS,
             advertised_url: None,
         }
     }

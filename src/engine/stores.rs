@@ -14,9 +14,14 @@ use crate::types::Timestamp;
 /// A store that nobody has taken for this long is closed, in milliseconds: longer than a rebalance, short enough not to hoard files.
 const KEEP_OPEN_MS: i64 = 60_000;
 
+/// A store that a standby has for as long as no worker wants it; empty once one has taken it.
+pub type Lent = Arc<Mutex<Option<Box<dyn Store>>>>;
+
 enum Place {
     /// A worker has it.
     Taken,
+    /// A standby has it; a worker takes it away.
+    Lent(Lent),
     /// Open, unused since then.
     Idle(Box<dyn Store>, Timestamp),
 }
@@ -41,6 +46,14 @@ impl OpenStores {
         let mut places = self.places.lock();
         match places.insert(path.to_string(), Place::Taken) {
             Some(Place::Taken) => Ok(None),
+            // between two batches it lies there; a standby that gives it back at this moment puts it here
+            Some(Place::Lent(lent)) => {
+                let store = lent.lock().take();
+                if store.is_none() {
+                    places.insert(path.to_string(), Place::Lent(lent));
+                }
+                Ok(store)
+            }
             Some(Place::Idle(store, _)) => Ok(Some(store)),
             None => match self.factory.open(path) {
                 Ok(store) => Ok(Some(store)),
@@ -50,6 +63,34 @@ impl OpenStores {
                 }
             },
         }
+    }
+
+    /// Opens a store for a standby; `None` while somebody else has it.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn lend(&self, path: &str) -> StoreResult<Option<Lent>> {
+        if matches!(self.places.lock().get(path), Some(Place::Lent(_))) {
+            return Ok(None);
+        }
+        let Some(store) = self.take(path)? else { return Ok(None) };
+        let lent = Arc::new(Mutex::new(Some(store)));
+        self.places.lock().insert(path.to_string(), Place::Lent(lent.clone()));
+        Ok(Some(lent))
+    }
+
+    /// A standby gives a store back, still open; nothing where a worker has taken it.
+    pub fn give_back(&self, path: &str, lent: &Lent, now: Timestamp) {
+        let mut places = self.places.lock();
+        let known = matches!(places.get(path), Some(Place::Lent(known)) if Arc::ptr_eq(known, lent));
+        if let (true, Some(store)) = (known, lent.lock().take()) {
+            places.insert(path.to_string(), Place::Idle(store, now));
+        }
+    }
+
+    /// Whether there is a store, open or on the disk.
+    pub fn exists(&self, path: &str) -> bool {
+        self.places.lock().contains_key(path) || self.factory.exists(path)
     }
 
     /// Gives a store back, still open.
@@ -74,7 +115,7 @@ impl OpenStores {
         let mut places = self.places.lock();
         let below = format!("{path}/");
         let is_below = |name: &str| name == path || name.starts_with(&below);
-        places.retain(|name, place| !is_below(name) || matches!(place, Place::Taken));
+        places.retain(|name, place| !is_below(name) || matches!(place, Place::Taken | Place::Lent(_)));
         if places.keys().any(|name| is_below(name)) {
             return Err(crate::state::StoreError {
                 place: path.into(),

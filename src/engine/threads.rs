@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::TopologyStatus;
 use super::cluster::agent::Agent;
-use super::worker::{Activity, Worker, WorkerShared};
+use super::worker::{Activity, Standbys, Worker, WorkerShared};
 use crate::types::Timestamp;
 
 /// Longest wait for records in a step: a stop is heard this soon.
@@ -102,6 +102,7 @@ impl Generation {
             stop: Arc::new(AtomicU8::new(RUN)),
             failure: Arc::default(),
         };
+        generation.start_standbys(&shared)?;
         for index in 0..shared.settings.workers.max(1) {
             let (shared, stop, failure) = (shared.clone(), generation.stop.clone(), generation.failure.clone());
             let name = format!("{}-{index}", shared.deployment.topology.name);
@@ -122,6 +123,33 @@ impl Generation {
                 .push(std::thread::Builder::new().name(name).spawn(run)?);
         }
         Ok(generation)
+    }
+
+    /// Starts the thread of the standbys, before the workers: it may hold them back for a warm-up. It ends by itself where there is nothing to follow.
+    fn start_standbys(&mut self, shared: &Arc<WorkerShared>) -> std::io::Result<()> {
+        let mut standbys = Standbys::new(shared.clone(), now());
+        let (stop, shared) = (self.stop.clone(), shared.clone());
+        let run = move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                while stop.load(SeqCst) == RUN {
+                    let begin = Instant::now();
+                    match standbys.step(now(), WAIT) {
+                        Activity::Busy => {}
+                        Activity::Idle { .. } if begin.elapsed() >= NAP => {}
+                        Activity::Idle { .. } => std::thread::sleep(BEAT),
+                        Activity::Stopped | Activity::Failed(_) => break,
+                    }
+                }
+                standbys.close(now());
+            }));
+            if let Err(panic) = outcome {
+                tracing::error!(reason = describe(&*panic), "standbys are followed no more");
+                shared.gate.set_closed(false);
+            }
+        };
+        let name = format!("{}-standbys", self.shared.deployment.topology.name);
+        self.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
+        Ok(())
     }
 
     /// Tells the workers to commit, close and stop.

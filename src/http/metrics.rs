@@ -11,9 +11,12 @@ use axum::response::{IntoResponse, Response};
 
 use super::App;
 use super::routes::ROUTES;
+use super::state::now_ms;
 use super::topologies::status_word;
 use crate::engine::task::Reason;
-use crate::engine::{BUCKETS_MS, Histogram, PublishedTask, PublishedTopology, TaskStatus, TopologyStatus};
+use crate::engine::{
+    BUCKETS_MS, Histogram, PublishedStandby, PublishedTask, PublishedTopology, TaskStatus, TopologyStatus,
+};
 
 /// The kinds of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,6 +261,42 @@ pub const METRICS: &[Metric] = &[
         }),
     ),
     metric(
+        "millstream_standby_lag_records",
+        Gauge,
+        "Changelog offsets that a standby here is behind.",
+        Topology(|t, w| {
+            for standby in t.standbys() {
+                w.standby(&standby, standby.lag());
+            }
+        }),
+    ),
+    metric(
+        "millstream_standby_behind_seconds",
+        Gauge,
+        "Age of the committed state that a standby here shows.",
+        Topology(|t, w| {
+            for standby in t.standbys() {
+                w.standby(&standby, standby.behind_ms(now_ms()) as f64 / 1e3);
+            }
+        }),
+    ),
+    metric(
+        "millstream_standby_records_total",
+        Counter,
+        "Changelog records taken in by standbys here.",
+        Topology(|t, w| {
+            w.sample(&[], t.metrics.followed.load(Relaxed));
+        }),
+    ),
+    metric(
+        "millstream_instances",
+        Gauge,
+        "Live instances of the application that this one knows of, itself included.",
+        Process(|app, w| {
+            w.sample(&[], app.published().cluster().instances(now_ms()).len());
+        }),
+    ),
+    metric(
         "millstream_http_requests_total",
         Counter,
         "Requests answered, by route and status class.",
@@ -292,6 +331,11 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         self.line("", labels, None, value);
+    }
+
+    fn standby(&mut self, standby: &PublishedStandby, value: impl std::fmt::Display) {
+        let (sub, partition) = (standby.id.sub.to_string(), standby.id.partition.to_string());
+        self.sample(&[("sub", &sub), ("partition", &partition)], value);
     }
 
     fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {

@@ -105,6 +105,10 @@ impl StoreFactory for MemoryStores {
         }))
     }
 
+    fn exists(&self, task: &str) -> bool {
+        self.databases.lock().contains_key(task)
+    }
+
     fn delete(&self, path: &str) -> StoreResult<()> {
         let below = format!("{path}/");
         self.databases.lock().retain(|name, database| {

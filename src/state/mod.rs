@@ -151,4 +151,8 @@ pub trait StoreFactory: Send + Sync {
     fn open(&self, task: &str) -> StoreResult<Box<dyn Store>>;
     /// Deletes the stores below a relative path.
     fn delete(&self, path: &str) -> StoreResult<()>;
+    /// Whether there is a store of this name; where that cannot be said, there may be one.
+    fn exists(&self, _task: &str) -> bool {
+        true
+    }
 }

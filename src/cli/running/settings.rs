@@ -30,6 +30,8 @@ pub fn engine_settings(settings: &Settings) -> EngineSettings {
             "every-change" => Emit::EveryChange,
             _ => Emit::HoldUntilCommit,
         },
+        standbys: settings.integer("standbys").unsigned_abs() as usize,
+        warm_up_timeout: settings.duration("warm-up-timeout"),
         ..EngineSettings::default()
     }
 }

@@ -217,6 +217,27 @@ pub const SETTINGS: &[Setting] = &[
         commands: ENGINE,
     },
     Setting {
+        name: "standbys",
+        kind: Kind::Integer { min: 0, max: 16 },
+        default: Some("0"),
+        value_name: "N",
+        help: "Other instances that follow the state of each task, so that one can take it over at once, and answer while its owner is away. Each copy takes as much disk again; \
+               the same for all instances.",
+        commands: ENGINE,
+    },
+    Setting {
+        name: "warm-up-timeout",
+        kind: Kind::Duration {
+            min_ms: 0,
+            max_ms: 86_400_000,
+        },
+        default: Some("10m"),
+        value_name: "TIME",
+        help: "How long a new instance, to whose disk the state of a running topology is unknown, follows large state (all of it: which part will be its own nobody knows yet) \
+               before it takes tasks over from the others, so that they stop for moments only. 0: it takes them at once, and restores them then.",
+        commands: ENGINE,
+    },
+    Setting {
         name: "commit-interval",
         kind: Kind::Duration {
             min_ms: 1,

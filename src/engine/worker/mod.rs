@@ -17,6 +17,7 @@ mod recover;
 mod restore;
 mod router;
 mod slots;
+mod standby;
 mod takeover;
 mod trouble;
 
@@ -29,7 +30,7 @@ use super::deployment::Deployment;
 use super::queue::QueueLimits;
 use super::task::{Reason, TaskPlan};
 use super::threads::Stop;
-use super::{Cluster, EngineSettings, OpenStores, PublishedTopology, StartFrom, TopologyStatus};
+use super::{Cluster, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskId, TopologyStatus};
 use crate::log::{Fetcher, FetcherConfig, Log, Membership, MembershipConfig, MembershipEvent, TransactionalProducer};
 use crate::types::{Timestamp, TopicPartition};
 
@@ -39,6 +40,7 @@ pub use outputs::{OutputMode, OutputSwitches};
 pub use router::GENERATION_HEADER;
 use router::Router;
 use slots::{Input, Routes, TaskSlot};
+pub use standby::Standbys;
 use trouble::{Backoff, Trouble};
 
 /// The membership is polled at least this often, in milliseconds, whatever else there is to wait for.

@@ -116,6 +116,11 @@ impl StoreFactory for RocksStores {
         Ok(Box::new(RocksStore::take_over(database)?))
     }
 
+    fn exists(&self, task: &str) -> bool {
+        self.directory(task)
+            .is_ok_and(|directory| directory.join("CURRENT").exists())
+    }
+
     fn delete(&self, path: &str) -> StoreResult<()> {
         let directory = self.directory(path)?;
         let below = format!("{path}/");

@@ -6,6 +6,7 @@ mod fan_outs;
 mod globals;
 mod golden;
 pub mod plan;
+mod standbys;
 pub mod world;
 
 use std::collections::{BTreeMap, HashMap};
