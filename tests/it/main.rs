@@ -12,7 +12,7 @@ mod engine;
 mod globals;
 mod golden;
 mod http;
-#[cfg(all(feature = "kafka", feature = "rocksdb", feature = "failpoints"))]
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod jobs;
 #[cfg(feature = "kafka")]
 mod kafka_log;

@@ -1,68 +1,88 @@
-//! What a run of the jobs needs beside the process: names of its own on a broker that others may use, topologies, schemas and a registry.
+//! Names of its own on a broker that others may use, the SQL files of a run, and what the broker holds of it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use millstream::dev::registry::{self, EmbeddedRegistry, MemoryLog};
-use millstream::formats::{SchemaSource, SchemaText};
 use millstream::log::kafka::{KafkaLog, KafkaSettings};
-use millstream::log::{Fetched, FetcherConfig, Log};
-use millstream::types::TopicPartition;
+use millstream::log::{Fetched, FetcherConfig, Log, LogError, LogResult, NewTopic};
+use millstream::types::{Timestamp, TopicPartition};
+use serde_json::Value as Json;
 
-const WAIT: Duration = Duration::from_secs(60);
+use crate::broker::TestBroker;
+use crate::patience::{PATIENCE, eventually, until, within};
+
+const POLL: Duration = Duration::from_millis(50);
+/// Records of one poll.
+const MANY: usize = 10_000;
 
 /// A record as it was read.
 pub struct Read {
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp: Timestamp,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
 }
 
-/// Broker, registry and the files of a run.
+impl Read {
+    /// Its key as text.
+    pub fn text_key(&self) -> String {
+        String::from_utf8(self.key.clone().expect("a key")).expect("text")
+    }
+
+    /// Its key as the format KAFKA writes a BIGINT.
+    pub fn number_key(&self) -> i64 {
+        let bytes = self.key.as_deref().expect("a key");
+        i64::from_be_bytes(bytes.try_into().expect("eight bytes"))
+    }
+
+    /// Its JSON value; `Null` for a deletion.
+    pub fn json(&self) -> Json {
+        let value = self.value.as_deref();
+        value.map_or(Json::Null, |bytes| serde_json::from_slice(bytes).expect("JSON"))
+    }
+}
+
+/// A call that may meet a broker that is away for a moment.
+pub fn patiently<T>(what: &str, mut call: impl FnMut() -> LogResult<T>) -> T {
+    eventually(what, || match call() {
+        Ok(value) => Some(value),
+        Err(LogError::Retry(_) | LogError::Unknown(_)) => None,
+        Err(error) => panic!("{what}: {error}"),
+    })
+}
+
+/// Broker and files of a run.
 pub struct Cluster {
     pub bootstrap: String,
-    pub registry_url: String,
     /// The application id, also the suffix of all topics.
     pub app: String,
     pub directory: PathBuf,
     pub log: KafkaLog,
-    pub registry: EmbeddedRegistry,
-    /// Serves the registry for as long as it lives.
-    _threads: (tokio::runtime::Runtime, registry::Handle),
+    _broker: TestBroker,
 }
 
 impl Cluster {
-    /// Prepares a run: registers the schemas, writes the topologies with topics of their own.
-    pub fn new(bootstrap: &str) -> Self {
-        let app = format!("jobs-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+    /// Prepares a run on the broker that the environment names, else on an embedded one.
+    pub fn new(name: &str) -> Self {
+        let broker = TestBroker::start();
+        let app = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let directory = std::env::temp_dir().join(format!("millstream-{app}"));
-        let registry = EmbeddedRegistry::open(Box::<MemoryLog>::default()).expect("a registry");
-        let threads = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("threads");
-        let handle = threads.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-            registry::serve(listener, registry.clone()).expect("the registry listens")
-        });
+        std::fs::create_dir_all(directory.join("topologies")).expect("a directory");
         let settings = KafkaSettings {
-            bootstrap_servers: bootstrap.into(),
+            bootstrap_servers: broker.address(),
             client_id: "jobs-test".into(),
-            properties: Vec::new(),
+            // a broker that is killed comes back; records are sent again until then
+            properties: vec![("producer.message.timeout.ms".into(), "120000".into())],
         };
-        let cluster = Self {
-            bootstrap: bootstrap.into(),
-            registry_url: format!("http://{}", handle.address()),
+        Self {
+            bootstrap: broker.address(),
             app,
             directory,
             log: KafkaLog::new(settings).expect("valid settings"),
-            registry,
-            _threads: (threads, handle),
-        };
-        cluster.write_topologies();
-        cluster.register_schemas();
-        cluster
+            _broker: broker,
+        }
     }
 
     /// The name of a topic of the SQL files in this run.
@@ -75,127 +95,183 @@ impl Cluster {
         self.directory.join("topologies")
     }
 
-    fn write_topologies(&self) {
-        std::fs::create_dir_all(self.topologies()).expect("a directory");
-        for entry in std::fs::read_dir(root().join("topologies")).expect("topologies/") {
-            let path = entry.expect("an entry").path();
-            let sql = std::fs::read_to_string(&path).expect("a file");
-            let mut renamed = String::new();
-            let mut rest = sql.as_str();
-            while let Some(at) = rest.find("KAFKA_TOPIC = '") {
-                let (before, after) = rest.split_at(at + "KAFKA_TOPIC = '".len());
-                let (name, behind) = after.split_once('\'').expect("a closing quote");
-                renamed += before;
-                renamed += &self.topic(name);
-                renamed.push('\'');
-                rest = behind;
-            }
-            renamed += rest;
-            std::fs::write(self.topologies().join(path.file_name().expect("a name")), renamed).expect("written");
-        }
+    /// The group of a topology.
+    pub fn group(&self, topology: &str) -> String {
+        format!("{}.{topology}", self.app)
     }
 
-    fn register_schemas(&self) {
-        for entry in std::fs::read_dir(root().join("schemas")).expect("schemas/") {
-            let path = entry.expect("an entry").path();
-            let subject = path.file_stem().and_then(|stem| stem.to_str()).expect("a subject");
-            let (topic, side) = subject.rsplit_once('-').expect("TOPIC-value");
-            let text = SchemaText {
-                text: std::fs::read_to_string(&path).expect("a file"),
-                ..SchemaText::default()
-            };
-            self.registry
-                .register(&format!("{}-{side}", self.topic(topic)), &text)
-                .expect("registered");
+    /// Writes a SQL file; its topics get this run's names.
+    pub fn write_sql(&self, file: &str, sql: &str) {
+        const NAMED: &str = "KAFKA_TOPIC = '";
+        let mut renamed = String::new();
+        let mut rest = sql;
+        while let Some(at) = rest.find(NAMED) {
+            let (before, after) = rest.split_at(at + NAMED.len());
+            let (name, behind) = after.split_once('\'').expect("a closing quote");
+            renamed += before;
+            renamed += &self.topic(name);
+            renamed.push('\'');
+            rest = behind;
         }
+        renamed += rest;
+        std::fs::write(self.topologies().join(file), renamed).expect("written");
     }
 
-    /// The id and the schema of the values of a topic of the SQL files.
-    pub fn schema(&self, topic: &str) -> (u32, apache_avro::Schema) {
-        let subject = format!("{}-value", self.topic(topic));
-        let found = self
-            .registry
-            .latest(&subject)
-            .expect("the registry answers")
-            .expect("a schema");
-        (
-            found.id,
-            apache_avro::Schema::parse_str(&found.schema.text).expect("Avro"),
-        )
+    /// Creates topics, which keep everything.
+    pub fn create_topics(&self, topics: &[(&str, i32)], config: &[(&str, &str)]) {
+        let mut all = vec![("retention.ms".to_owned(), "-1".to_owned())];
+        all.extend(config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        let topic = |(name, partitions): &(&str, i32)| NewTopic {
+            name: self.topic(name),
+            partitions: *partitions,
+            replicas: -1,
+            config: all.clone(),
+        };
+        let topics: Vec<NewTopic> = topics.iter().map(topic).collect();
+        patiently("topics to be created", || self.log.admin().create_topics(&topics));
     }
 
     /// All committed records of a topic, in order a partition.
     pub fn read(&self, topic: &str) -> Vec<Read> {
-        let info = self.log.admin().topics(&[topic]).expect("an answer").remove(0);
-        let Some(info) = info else { return Vec::new() };
+        patiently("a topic to be read", || self.try_read(topic))
+    }
+
+    fn try_read(&self, topic: &str) -> LogResult<Vec<Read>> {
+        let info = self.log.admin().topics(&[topic])?.remove(0);
+        let Some(info) = info else { return Ok(Vec::new()) };
         let config = FetcherConfig {
             committed_only: true,
             buffer_bytes: 16 << 20,
         };
-        let mut fetcher = self.log.fetcher(&config).expect("a fetcher");
+        let mut fetcher = self.log.fetcher(&config)?;
         let mut open: BTreeMap<u32, i32> = BTreeMap::new();
         for partition in 0..info.partitions {
             let (tp, slot) = (TopicPartition::new(topic, partition), partition as u32);
-            let (low, _) = self.log.admin().watermarks(&tp).expect("an answer");
-            fetcher.assign(slot, &tp, low).expect("assigned");
+            let (low, _) = self.log.admin().watermarks(&tp)?;
+            fetcher.assign(slot, &tp, low)?;
             open.insert(slot, partition);
         }
         let mut records = Vec::new();
-        let end = Instant::now() + WAIT;
+        let end = Instant::now() + PATIENCE;
         while !open.is_empty() {
             assert!(Instant::now() < end, "{topic}: partitions {open:?} do not end");
             let mut sink = |fetched: Fetched<'_>| match fetched {
                 Fetched::Record(record) => records.push(Read {
+                    partition: record.slot as i32,
+                    offset: record.offset,
+                    timestamp: record.timestamp,
                     key: record.key.map(<[u8]>::to_vec),
                     value: record.value.map(<[u8]>::to_vec),
                 }),
                 Fetched::End { slot } => drop(open.remove(&slot)),
                 Fetched::Ahead { .. } => {}
             };
-            fetcher
-                .poll(10_000, Duration::from_millis(50), &mut sink)
-                .expect("a poll");
+            fetcher.poll(MANY, POLL, &mut sink)?;
         }
-        records
+        Ok(records)
+    }
+
+    /// The same, by partition.
+    pub fn read_partitions(&self, topic: &str) -> BTreeMap<i32, Vec<Read>> {
+        let mut partitions: BTreeMap<i32, Vec<Read>> = BTreeMap::new();
+        for record in self.read(&self.topic(topic)) {
+            partitions.entry(record.partition).or_default().push(record);
+        }
+        partitions
+    }
+
+    /// The last value of every key of a table's topic; deleted keys are not there.
+    pub fn table<K: Ord>(&self, topic: &str, key: impl Fn(&Read) -> K) -> BTreeMap<K, Json> {
+        let mut rows = BTreeMap::new();
+        for record in self.read(&self.topic(topic)) {
+            match record.json() {
+                Json::Null => drop(rows.remove(&key(&record))),
+                row => drop(rows.insert(key(&record), row)),
+            }
+        }
+        rows
     }
 
     /// The topics of this run that exist.
-    fn topics(&self) -> Vec<String> {
-        let mut names = self.log.admin().list_topics().expect("an answer");
+    pub fn topics(&self) -> Vec<String> {
+        let mut names = patiently("a list of topics", || self.log.admin().list_topics());
         names.retain(|name| name.contains(&self.app));
         names
     }
 
-    fn ends(&self, topic: &str) -> Vec<(TopicPartition, i64)> {
-        let info = self.log.admin().topics(&[topic]).expect("an answer").remove(0);
+    fn partitions(&self, topic: &str) -> Vec<TopicPartition> {
+        let info = patiently("a topic's partitions", || self.log.admin().topics(&[topic])).remove(0);
         let partitions = info.map_or(0, |info| info.partitions);
-        (0..partitions)
-            .map(|partition| {
-                let tp = TopicPartition::new(topic, partition);
-                let (_, end) = self.log.admin().watermarks(&tp).expect("an answer");
-                (tp, end)
-            })
+        (0..partitions).map(|p| TopicPartition::new(topic, p)).collect()
+    }
+
+    fn end(&self, tp: &TopicPartition) -> i64 {
+        patiently("an end", || self.log.admin().watermarks(tp)).1
+    }
+
+    /// The next offset of each partition of an input that a topology has committed; 0 where none.
+    pub fn committed(&self, topology: &str, topic: &str) -> BTreeMap<i32, i64> {
+        self.committed_of(topology, &self.partitions(&self.topic(topic)))
+    }
+
+    fn committed_of(&self, topology: &str, tps: &[TopicPartition]) -> BTreeMap<i32, i64> {
+        let group = self.group(topology);
+        let committed = patiently("committed offsets", || self.log.admin().committed(&group, tps));
+        let pairs = tps.iter().zip(committed);
+        pairs.map(|(tp, offset)| (tp.partition, offset.unwrap_or(0))).collect()
+    }
+
+    /// Partitions of an input that a topology has not read to their ends.
+    pub fn unread(&self, topology: &str, topic: &str) -> Vec<String> {
+        self.unread_topic(topology, &self.topic(topic))
+    }
+
+    /// The same for a topic by its whole name.
+    pub fn unread_topic(&self, topology: &str, topic: &str) -> Vec<String> {
+        let tps = self.partitions(topic);
+        let committed = self.committed_of(topology, &tps);
+        let ends = tps.iter().map(|tp| (tp, committed[&tp.partition], self.end(tp)));
+        let behind = ends.filter(|(_, committed, end)| committed < end);
+        behind
+            .map(|(tp, committed, end)| format!("{topology} {tp}: {committed} of {end}"))
             .collect()
     }
 
     /// Partitions whose last stable offset is behind their end.
-    pub fn open_transactions(&self) -> Vec<String> {
+    fn open_transactions(&self) -> Vec<String> {
         let mut open = Vec::new();
-        for topic in self.topics() {
-            for (tp, end) in self.ends(&topic) {
-                let stable = self.log.admin().stable_end(&tp).expect("an answer");
-                if stable < end {
-                    open.push(format!("{tp} ({stable} of {end})"));
-                }
+        for tp in self.topics().iter().flat_map(|topic| self.partitions(topic)) {
+            let end = self.end(&tp);
+            let stable = patiently("a stable end", || self.log.admin().stable_end(&tp));
+            if stable < end {
+                open.push(format!("{tp} ({stable} of {end})"));
             }
         }
         open
     }
 
+    /// Waits until every transaction has ended. Those of dead producers time out.
+    pub fn must_end_transactions(&self) {
+        let mut open = Vec::new();
+        let ended = within(PATIENCE, || {
+            open = self.open_transactions();
+            open.is_empty().then_some(())
+        });
+        assert!(ended.is_some(), "transactions were left open in {open:?}");
+    }
+
     /// The ends of all changelogs together.
     pub fn changelog_records(&self) -> i64 {
         let changelogs = self.topics().into_iter().filter(|topic| topic.ends_with(".changelog"));
-        changelogs.flat_map(|topic| self.ends(&topic)).map(|(_, end)| end).sum()
+        let tps: Vec<TopicPartition> = changelogs.flat_map(|topic| self.partitions(&topic)).collect();
+        tps.iter().map(|tp| self.end(tp)).sum()
+    }
+
+    /// Waits until a topology has read some records of an input.
+    pub fn wait_for(&self, topology: &str, topic: &str, records: i64) {
+        until("records to be read", || {
+            self.committed(topology, topic).values().sum::<i64>() >= records
+        });
     }
 
     /// Removes files and topics of a run that went well; those of another stay to be looked at.
@@ -205,8 +281,4 @@ impl Cluster {
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         drop(self.log.admin().delete_topics(&names));
     }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

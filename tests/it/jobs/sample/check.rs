@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 
-use super::cluster::Cluster;
+use super::ground::Ground;
 use super::input::{CUSTOMERS, Input, MOVIES, STATES, Sent};
 
 /// A row as texts, by the upper-case names of its fields.
@@ -24,7 +24,7 @@ enum Key {
 }
 
 /// What differs between the outputs and the input; nothing when all is well.
-pub fn differences(cluster: &Cluster, input: &Input) -> Vec<String> {
+pub fn differences(cluster: &Ground, input: &Input) -> Vec<String> {
     let expected = input.with(|sent| {
         [
             ("rating-counts", Key::Number, rating_counts(sent)),
@@ -48,7 +48,7 @@ pub fn differences(cluster: &Cluster, input: &Input) -> Vec<String> {
 }
 
 /// Averages in `rated-movies` that are not the average of a prefix of their movie's ratings, or of a shorter prefix than one before.
-pub fn broken_prefixes(cluster: &Cluster, input: &Input) -> Vec<String> {
+pub fn broken_prefixes(cluster: &Ground, input: &Input) -> Vec<String> {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut broken = Vec::new();
     let schema = cluster.schema("rated-movies").1;
@@ -97,7 +97,7 @@ fn compare(topic: &str, expected: &Table, found: &Table, differences: &mut Vec<S
 }
 
 /// The last row of every key.
-fn table(cluster: &Cluster, topic: &str, key: Key) -> Table {
+fn table(cluster: &Ground, topic: &str, key: Key) -> Table {
     let mut rows = Table::new();
     let records = cluster.read(&cluster.topic(topic));
     if records.is_empty() {

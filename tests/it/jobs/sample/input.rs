@@ -2,25 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
-use millstream::log::{Log, NewTopic, OutRecord, Producer, TopicHandle, partition_for_key};
+use millstream::log::{TopicHandle, partition_for_key};
 use parking_lot::Mutex;
 
-use super::cluster::Cluster;
+use super::super::load::{Sender, Ticks};
+use super::super::random::Random;
+use super::ground::Ground;
 
-const TICK: Duration = Duration::from_millis(20);
 const RATINGS_A_TICK: usize = 10;
 /// Movies with a line; ratings also name one that has none.
 pub const MOVIES: i64 = 60;
 pub const CUSTOMERS: i64 = 20;
 /// Partitions of the keyed input topics, as the SQL says.
 const PARTITIONS: i32 = 4;
-const WAIT: Duration = Duration::from_secs(30);
 pub const STATES: [&str; 4] = ["CREATED", "VALIDATED", "SHIPPED", "CANCELLED"];
 
 /// The newest record of an order.
@@ -71,62 +68,26 @@ impl Input {
     }
 }
 
-/// The thread that sends.
-pub struct Load {
-    /// Its end is the thread's.
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
+fn create_topics(cluster: &Ground) {
+    let keyed = ["customers", "orders", "payments", "retail-lines"].map(|name| (name, PARTITIONS));
+    cluster.create_topics(&keyed, &[]);
+    cluster.create_topics(&[("raw-movies", 1), ("raw-ratings", 1)], &[]);
 }
 
-impl Load {
-    /// Creates the input topics, sends movies and customers, then a few records of every kind each tick until it is stopped.
-    pub fn start(cluster: &Cluster, input: &Arc<Input>) -> Self {
-        create_topics(cluster);
-        let mut sender = Sender::new(cluster);
-        sender.fixtures();
-        let input = input.clone();
-        let (stop, stopped) = channel();
-        let run = move || {
-            let mut tick = 0;
-            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                sender.tick(tick, &mut input.0.lock());
-                tick += 1;
-            }
-        };
-        let thread = std::thread::spawn(run);
-        Self { stop, thread }
-    }
-
-    /// Stops it.
-    pub fn stop(self) {
-        drop(self.stop);
-        self.thread.join().expect("the load runs");
-    }
-}
-
-fn create_topics(cluster: &Cluster) {
-    let topic = |name: &str, partitions| NewTopic {
-        name: cluster.topic(name),
-        partitions,
-        replicas: 1,
-        config: vec![("retention.ms".into(), "-1".into())],
-    };
-    let keyed = ["customers", "orders", "payments", "retail-lines"].map(|name| topic(name, PARTITIONS));
-    let lines = ["raw-movies", "raw-ratings"].map(|name| topic(name, 1));
-    let all: Vec<NewTopic> = keyed.into_iter().chain(lines).collect();
-    cluster.log.admin().create_topics(&all).expect("created");
-}
-
-struct Sender {
-    producer: Box<dyn Producer>,
+/// What sends a few records of every kind, and notes them when all are acknowledged.
+pub struct Ratings {
+    input: Arc<Input>,
+    sender: Sender,
     topics: BTreeMap<&'static str, TopicHandle>,
     schemas: BTreeMap<&'static str, (u32, apache_avro::Schema)>,
-    random: u64,
+    random: Random,
 }
 
-impl Sender {
-    fn new(cluster: &Cluster) -> Self {
-        let mut producer = cluster.log.producer().expect("a producer");
+impl Ratings {
+    /// Creates the input topics, sends movies and customers.
+    pub fn of(cluster: &Ground, input: &Arc<Input>) -> Self {
+        create_topics(cluster);
+        let mut sender = Sender::new(cluster);
         let names = [
             "raw-movies",
             "raw-ratings",
@@ -135,35 +96,26 @@ impl Sender {
             "payments",
             "retail-lines",
         ];
-        let topics = names.map(|name| (name, producer.topic(&cluster.topic(name)).expect("a topic")));
+        let topics = names.map(|name| (name, sender.topic(&cluster.topic(name))));
         let schemas = ["customers", "orders", "payments"].map(|name| (name, cluster.schema(name)));
-        Self {
-            producer,
+        let mut ratings = Self {
+            input: input.clone(),
+            sender,
             topics: topics.into(),
             schemas: schemas.into(),
-            random: 42,
-        }
+            random: Random::of_run("ratings"),
+        };
+        ratings.fixtures();
+        ratings
     }
 
-    /// SplitMix64.
     fn below(&mut self, n: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
+        self.random.below(n)
     }
 
     fn send(&mut self, topic: &str, partition: i32, key: Option<&[u8]>, value: &[u8]) {
-        let record = OutRecord {
-            topic: self.topics[topic],
-            partition,
-            key,
-            value: Some(value),
-            timestamp: 1_700_000_000_000,
-            headers: &None,
-        };
-        self.producer.send(record).expect("taken");
+        let topic = self.topics[topic];
+        self.sender.send(topic, partition, 1_700_000_000_000, key, Some(value));
     }
 
     fn send_avro(&mut self, topic: &'static str, key: i64, fields: Vec<(&str, Value)>) {
@@ -197,11 +149,10 @@ impl Sender {
             ];
             self.send_avro("customers", id, fields);
         }
-        self.producer.flush(WAIT).expect("acknowledged");
+        self.sender.flush();
     }
 
-    /// Sends a few records of every kind; notes them when all are acknowledged.
-    fn tick(&mut self, tick: i64, sent: &mut Sent) {
+    fn send_some(&mut self, tick: i64, sent: &mut Sent) {
         let ratings: Vec<(i64, f64)> = (0..RATINGS_A_TICK).map(|_| self.rating()).collect();
         for (user, (movie, rating)) in ratings.iter().enumerate() {
             self.send("raw-ratings", 0, None, format!("{user}::{movie}::{rating}").as_bytes());
@@ -213,7 +164,7 @@ impl Sender {
         let order = self.order(tick, sent);
         let payment = (tick % 3 == 0).then(|| self.payment(tick, order.0));
         let (customer, totals) = self.retail_line(tick);
-        self.producer.flush(WAIT).expect("acknowledged");
+        self.sender.flush();
         for (movie, rating) in ratings {
             sent.ratings.entry(movie).or_default().push(rating);
         }
@@ -302,6 +253,13 @@ impl Sender {
             customer.unwrap_or_else(|| "unknown".into()),
             (1, quantity, quantity * price),
         )
+    }
+}
+
+impl Ticks for Ratings {
+    fn tick(&mut self, tick: i64) {
+        let input = self.input.clone();
+        self.send_some(tick, &mut input.0.lock());
     }
 }
 
