@@ -45,6 +45,11 @@ sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512,OAUTHBEARER
 ssl.keystore.type=PKCS12
 ssl.keystore.location=$work/keys.p12
 ssl.keystore.password=changeit
+# a dead member of a group of KIP-848 is replaced as soon as one of the classic protocol, whose session is the member's
+group.consumer.min.session.timeout.ms=6000
+group.consumer.session.timeout.ms=10000
+group.consumer.min.heartbeat.interval.ms=1000
+group.consumer.heartbeat.interval.ms=1000
 PROPERTIES
 for listener in login tls; do
   cat >>"$work/login.properties" <<PROPERTIES
@@ -78,4 +83,4 @@ fi
 echo "Apache Kafka $MILLSTREAM_TEST_KAFKA_VERSION listens on $port"
 export MILLSTREAM_TEST_KAFKA_LOGIN=127.0.0.1:$((port + 2)) MILLSTREAM_TEST_KAFKA_TLS=127.0.0.1:$((port + 3)) MILLSTREAM_TEST_KAFKA_CA=$work/ca.pem
 cargo test --locked --features failpoints --test it -- --test-threads=2 kafka_log kafka_login
-cargo test --locked --features failpoints --test it -- --nocapture jobs::
+cargo test --locked --features failpoints --test it -- --nocapture --test-threads=2 jobs::

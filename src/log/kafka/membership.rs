@@ -19,6 +19,7 @@ use super::deadline::Deadline;
 use super::errors::{classify, classify_text};
 use super::raw::{self, Code, Event, NativeError, Partitions, Queue};
 use super::settings::{KafkaSettings, Role, has_consumer_protocol};
+use super::strays::Strays;
 use crate::log::{GroupMetadata, LogError, LogResult, Membership, MembershipConfig, MembershipEvent};
 use crate::types::TopicPartition;
 
@@ -48,6 +49,7 @@ pub(super) struct KafkaMembership {
     closed: bool,
     /// The classic group protocol, rather than that of KIP-848.
     classic: bool,
+    strays: Strays,
     queue: Queue,
     client: Client,
 }
@@ -86,6 +88,7 @@ impl KafkaMembership {
             revocation: None,
             leaving: false,
             closed: false,
+            strays: Strays::new(&client, &config.group, &config.tasks_topic),
             classic: !has_consumer_protocol(&settings.for_role(Role::Membership, &[])),
             queue,
             client,
@@ -197,6 +200,7 @@ impl Membership for KafkaMembership {
             // what came before an error is handed out by the next call
             self.on_event(&event)?;
         }
+        self.mind_strays()?;
         Ok(std::mem::take(&mut self.events))
     }
 
@@ -252,7 +256,7 @@ impl Membership for KafkaMembership {
         if code == raw::OK {
             let deadline = Deadline::after(LEAVE_WAIT);
             // the id is forgotten when the request to leave goes out; closing waits for its answer
-            while self.classic && self.has_member_id() && !deadline.passed() {
+            while self.classic && !member_id(&self.client).is_empty() && !deadline.passed() {
                 self.serve_leaving(deadline);
             }
         } else {
@@ -263,6 +267,23 @@ impl Membership for KafkaMembership {
 }
 
 impl KafkaMembership {
+    /// Joins anew where tasks have no owner and this member is the one to act.
+    fn mind_strays(&mut self) -> LogResult<()> {
+        if !self.classic || self.closed {
+            return Ok(());
+        }
+        let client = &self.client;
+        let Some(strays) = self.strays.look(client, || member_id(client))? else {
+            return Ok(());
+        };
+        let group = self.group.clone();
+        tracing::warn!(%group, ?strays, "nobody has these tasks; the group is joined anew, so that they are given out");
+        self.leave();
+        Err(LogError::Fenced(format!(
+            "group {group}: nobody had the tasks {strays:?}, it is joined anew"
+        )))
+    }
+
     /// All tasks are closed: whatever the group wants back it gets.
     fn let_go(&mut self) {
         self.leaving = true;
@@ -280,18 +301,19 @@ impl KafkaMembership {
             tracing::debug!(group = %self.group, %error, "leaving the group");
         }
     }
+}
 
-    fn has_member_id(&self) -> bool {
-        // SAFETY: a live consumer; the text is ours, and freed by the library that made it
-        unsafe {
-            let id = sys::rd_kafka_memberid(self.client.ptr());
-            if id.is_null() {
-                return false;
-            }
-            let joined = !raw::text(id).is_empty();
-            sys::rd_kafka_mem_free(self.client.ptr(), id.cast());
-            joined
+/// The id that the group has given; empty before it has joined.
+fn member_id(client: &Client) -> String {
+    // SAFETY: a live consumer; the text is ours, and freed by the library that made it
+    unsafe {
+        let id = sys::rd_kafka_memberid(client.ptr());
+        if id.is_null() {
+            return String::new();
         }
+        let text = raw::text(id);
+        sys::rd_kafka_mem_free(client.ptr(), id.cast());
+        text
     }
 }
 

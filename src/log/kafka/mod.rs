@@ -23,6 +23,7 @@ mod oauth;
 mod producer;
 mod raw;
 mod settings;
+mod strays;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Groups: members that share tasks, and a broker that is away.
 
 use super::*;
-use crate::patience::within;
+use crate::patience::{PATIENCE, within};
 
 /// Long enough for what must not happen to happen.
 const A_WHILE: Duration = Duration::from_millis(200);
@@ -30,14 +30,17 @@ impl Worker {
     }
 
     fn poll(&mut self) {
-        for event in self.membership.poll().expect("poll") {
-            match event {
-                MembershipEvent::Assigned(tasks) => self.owned.extend(tasks),
-                MembershipEvent::Revoked(tasks) => self.revoked.extend(tasks),
-                MembershipEvent::Lost(tasks) => {
-                    self.owned.retain(|task| !tasks.contains(task));
-                    self.lost.extend(tasks);
-                }
+        let events = self.membership.poll().expect("poll");
+        events.into_iter().for_each(|event| self.on_event(event));
+    }
+
+    fn on_event(&mut self, event: MembershipEvent) {
+        match event {
+            MembershipEvent::Assigned(tasks) => self.owned.extend(tasks),
+            MembershipEvent::Revoked(tasks) => self.revoked.extend(tasks),
+            MembershipEvent::Lost(tasks) => {
+                self.owned.retain(|task| !tasks.contains(task));
+                self.lost.extend(tasks);
             }
         }
     }
@@ -166,6 +169,38 @@ fn a_static_member_finds_its_tasks_again() {
         "waited for the old session: {:?}",
         started.elapsed()
     );
+}
+
+/// A member is killed after it was asked to give tasks back and before it joined again, and is started anew: its assignment has them no more, the others have not got
+/// them, and the classic protocol sees no reason for a rebalance.
+#[test]
+fn tasks_that_a_killed_member_had_to_give_back_are_given_out() {
+    let setup = Setup::new();
+    let (tasks, group) = (setup.topic("tasks", 4, &[]), setup.name("group"));
+    let join = |instance: &str| Worker::join(&setup.log, &group, &tasks, Some(instance));
+    let mut killed = join("a");
+    poll_until(&mut [&mut killed], "the first takes all", |w| w[0].owned.len() == 4);
+    let mut b = join("b");
+    poll_until(&mut [&mut killed, &mut b], "two are asked back", |w| {
+        w[0].revoked.len() == 2
+    });
+    // from here on it is heard no more: another one has its place
+    let mut members = [b, join("a")];
+    let found = within(PATIENCE, || {
+        for (member, instance) in members.iter_mut().zip(["b", "a"]) {
+            match member.membership.poll() {
+                Ok(events) => events.into_iter().for_each(|event| member.on_event(event)),
+                // as workers do
+                Err(LogError::Fenced(_)) => *member = join(instance),
+                Err(error) => panic!("{error}"),
+            }
+            member.release();
+        }
+        let owned: BTreeSet<i32> = members.iter().flat_map(|member| &member.owned).copied().collect();
+        (owned.len() == 4).then_some(())
+    });
+    let owned: Vec<_> = members.iter().map(|member| &member.owned).collect();
+    assert!(found.is_some(), "tasks were left to nobody: {owned:?}");
 }
 
 #[test]

@@ -35,10 +35,10 @@ pub(super) struct KafkaAdmin {
 }
 
 /// Options of one call.
-struct Options(*mut sys::rd_kafka_AdminOptions_t);
+pub(super) struct Options(*mut sys::rd_kafka_AdminOptions_t);
 
 impl Options {
-    fn new(client: &Client, op: Op, timeout: Duration) -> Self {
+    pub(super) fn new(client: &Client, op: Op, timeout: Duration) -> Self {
         let mut message = [0 as c_char; ERROR_TEXT_BYTES];
         // SAFETY: a live client; the buffer's length is its own. A refused time-out leaves the default of 60 s
         unsafe {
@@ -47,6 +47,10 @@ impl Options {
             sys::rd_kafka_AdminOptions_set_request_timeout(options, limit, message.as_mut_ptr(), message.len());
             Self(options)
         }
+    }
+
+    pub(super) fn ptr(&self) -> *const sys::rd_kafka_AdminOptions_t {
+        self.0
     }
 
     fn read_committed(self) -> Self {
@@ -88,7 +92,7 @@ macro_rules! results {
     }};
 }
 
-use results;
+pub(super) use results;
 
 impl KafkaAdmin {
     pub(super) fn new(settings: &KafkaSettings, closing: Closing) -> LogResult<Self> {
