@@ -60,6 +60,22 @@ pub fn sub_fingerprint(topology: &Topology, sub: SubId) -> String {
     hash(stores.map(|store| format!("{} {sub} {}\n{}", store.id, store.name, store_text(topology, store.id))))
 }
 
+/// A fingerprint of what a view's rows are computed from and by: two instances with the same one have the same rows for the same inputs.
+pub fn view_fingerprint(topology: &Topology, view: &crate::topology::View) -> String {
+    let columns = |columns: &[crate::types::Column]| {
+        let column = |c: &crate::types::Column| format!("{} {}", c.name, c.sql_type);
+        columns.iter().map(column).collect::<Vec<_>>().join(", ")
+    };
+    let shape = format!(
+        "{}: ({}) -> ({})\n{}",
+        view.name,
+        columns(&view.schema.key),
+        columns(&view.schema.value),
+        table_text(topology, &view.plan)
+    );
+    hash([shape, sub_fingerprint(topology, view.sub)].into_iter())
+}
+
 /// A hash of a text, the same in every process.
 pub(super) fn of_text(text: &str) -> String {
     hash([text.to_string()].into_iter())

@@ -14,6 +14,7 @@ mod metrics;
 mod names;
 mod numbering;
 pub mod outbox;
+mod progress;
 mod published;
 pub mod queue;
 mod repair;
@@ -28,12 +29,13 @@ pub mod worker;
 pub use cluster::Cluster;
 pub use deployment::{Deployment, InputTopic, KeyLike, SubDeployment, TopicTarget};
 pub use failpoint::{Failpoint, failpoint};
-pub use fingerprint::StatePlan;
+pub use fingerprint::{StatePlan, view_fingerprint};
 pub use ingest::{Ingest, IngestError, LogIngest, NewRecord};
 pub use instance::Instance;
 pub use metrics::{BUCKETS_MS, Histogram};
 pub use names::Names;
 pub use numbering::Numbering;
+pub use progress::{LogProgress, Progress};
 pub use published::{
     InputProgress, Published, PublishedStandby, PublishedTask, PublishedTopology, ReplayProgress, RestoreProgress,
     TaskId, TaskStatus, TopologyMetrics, TopologyStatus,

@@ -18,6 +18,22 @@ people. It listens on loopback unless told otherwise (`--http HOST:PORT`). There
   it on, taken from the very snapshots that the rows came from. Behind a GROUP BY these are offsets of the internal repartition topic.
 * **Errors** are `{\"error\": {\"code\", \"message\", \"hint\"}}`; `code` is a stable word. A request with several problems names all of them, by JSON path, under `problems`.
 
+## Several instances
+
+Instances of one application share its partitions, and **any of them answers for any key**: rows, pages, SQL and the description of a view are gathered from the
+owners of their partitions, through the addresses that `GET /v1/instances` shows (`--advertised-url`). A cursor works at any instance. Limits of a query hold
+for the whole of it. Feeds (`/changes`, `/ws`) are of one instance: they need all partitions of their view there. The `Authorization` header of a request is shown to
+the instances that are asked on its behalf; they must run the same release and SQL.
+
+Where the owner of a partition cannot be asked, the answer is 503 with `Retry-After`, and the message names the partitions and why. With `?max-staleness=10s` a standby
+may answer instead, if the committed state that it shows is at most so old; the answer then names its partitions and their age: `\"standby\": [{\"partition\": 1,
+\"behind_ms\": 40}]`, also in the header `Millstream-Standby`.
+
+**Reading what was written.** A write answers with a `token`. A read with `?after=` and the token waits until the view reflects the records, through all stages between
+them, and for 5 seconds at most unless `timeout=` says otherwise; then it is 504 with how far the view is. Records of other producers are named by their
+acknowledgements: `?after=topic:partition:offset,...`. Not waited for: tables that every process holds whole (`GLOBAL = TRUE`), and the rest of a foreign-key
+join's fan-out too large for one commit.
+
 ## Values in JSON
 
 | SQL | JSON |
@@ -39,6 +55,8 @@ curl 127.0.0.1:8080/v1/views/rated_movies/rows/1
 curl '127.0.0.1:8080/v1/views/rated_movies/rows?from=10&to=20'
 curl 127.0.0.1:8080/v1/query -d '{\"sql\": \"SELECT title, rating FROM rated_movies ORDER BY rating DESC LIMIT 5\"}'
 curl 127.0.0.1:8080/v1/streams/ratings -d '{\"value\": {\"movie_id\": 1, \"rating\": 9.5, \"user_id\": 7}}'
+curl '127.0.0.1:8080/v1/views/rated_movies/rows/1?max-staleness=10s'
+curl '127.0.0.1:8080/v1/views/rated_movies/rows/1?after=ratings:0:119'
 curl -N 127.0.0.1:8080/v1/views/rated_movies/changes
 ```
 

@@ -1,14 +1,18 @@
 //! Errors as clients see them: `{"error": {"code", "message", "hint"}}` with a fitting status.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::json_response;
 use super::control::ControlError;
+use super::internal;
 use super::json_in::Problem;
 use crate::engine::IngestError;
 use crate::views::{Positions, ViewError};
+
+/// Seconds after which what is not there now may be: rows move within a few.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// An error answer.
 #[derive(Clone, Debug)]
@@ -114,7 +118,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        json_response(self.status, self.to_json().to_string().into_bytes())
+        let mut response = json_response(self.status, self.to_json().to_string().into_bytes());
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
     }
 }
 
@@ -124,6 +132,8 @@ impl From<ViewError> for ApiError {
             ViewError::UnknownView { .. } => (StatusCode::NOT_FOUND, "unknown_view"),
             ViewError::AmbiguousView { .. } => (StatusCode::CONFLICT, "ambiguous_view"),
             ViewError::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+            ViewError::Behind { .. } => (StatusCode::GATEWAY_TIMEOUT, internal::BEHIND),
+            ViewError::Peer(_) => (StatusCode::SERVICE_UNAVAILABLE, "peer"),
             ViewError::BadRequest { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
             ViewError::Limit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "query_limit"),
             ViewError::Sql(_) => (StatusCode::BAD_REQUEST, "sql"),

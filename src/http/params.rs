@@ -1,6 +1,7 @@
 //! Parameters of a request's query string, checked against the route's list.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, MatchedPath, Query};
 use axum::http::Method;
@@ -72,6 +73,30 @@ impl Params {
             _ => Err(ApiError::bad(
                 format!("{name}={given}"),
                 format!("Write a number from 1 to {most}."),
+            )),
+        }
+    }
+
+    /// A span of time such as `500ms`, `10s` or `2m`, at most `most`.
+    pub fn duration(&self, name: &str, default: Duration, most: Duration) -> Result<Duration, ApiError> {
+        let Some(given) = self.get(name) else {
+            return Ok(default);
+        };
+        let at = given.find(|c: char| !c.is_ascii_digit()).unwrap_or(given.len());
+        let (digits, unit) = given.split_at(at);
+        let unit = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)]
+            .into_iter()
+            .find(|(word, _)| *word == unit);
+        let number = digits.parse::<u64>().ok();
+        let parsed = number.zip(unit).and_then(|(n, (_, ms))| n.checked_mul(ms));
+        match parsed.map(Duration::from_millis) {
+            Some(duration) if duration <= most => Ok(duration),
+            _ => Err(ApiError::bad(
+                format!("{name}={given}"),
+                format!(
+                    "Write a number with ms, s, m or h, such as 500ms or 10s, at most {}s.",
+                    most.as_secs()
+                ),
             )),
         }
     }

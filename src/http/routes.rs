@@ -7,7 +7,9 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 
-use super::{ApiError, App, feed, guard, health, instances, metrics, openapi, starting, streams, topologies, views};
+use super::{
+    ApiError, App, feed, guard, health, instances, internal, metrics, openapi, starting, streams, topologies, views,
+};
 
 /// What a route does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,10 +92,26 @@ const NUMBERS: Param = Param {
     name: "numbers",
     about: "exact (the default): BIGINT and DECIMAL are JSON numbers with all their digits. string: they are strings, for readers such as browsers whose numbers hold 53 bits.",
 };
+const MAX_STALENESS: Param = Param {
+    name: "max-staleness",
+    about: "How old the state of a copy may be that answers where the owner of rows is away, such as 10s; 0s (the default): owners only. The answer then names the partitions under standby, and in the header Millstream-Standby.",
+};
+const AFTER: Param = Param {
+    name: "after",
+    about: "A token, or records as topic:partition:offset,...: the rows reflect what was written. At any instance.",
+};
+const TIMEOUT: Param = Param {
+    name: "timeout",
+    about: "How long the token is waited for, such as 500ms; 5s unless told, 60s at most.",
+};
 const NO_VIEW: (u16, &str) = (404, "no view has this name");
 const NOT_READY: (u16, &str) = (
     503,
-    "some of the view's rows are being restored, or are not on this instance",
+    "some of the view's rows are being restored, or nobody who has them can be asked: which and why; Retry-After",
+);
+const BEHIND: (u16, &str) = (
+    504,
+    "the view has not caught up with the token in time; the message says how far it is",
 );
 const LIMIT: (u16, &str) = (422, "a limit of rows, bytes or time was reached");
 const JSON: &str = "application/json";
@@ -182,7 +200,7 @@ pub const ROUTES: &[Route] = &[
         method: "GET",
         path: "/v1/views/{name}",
         summary: "Describes a view",
-        about: "Columns, key, the SQL that made it, partitions, the number of rows (counted as far as the limits allow) and the input offsets that it reflects. A name that several topologies use is written topology.NAME.",
+        about: "Columns, key, the SQL that made it, partitions, the number of rows (counted as far as the limits allow, at all instances) and the input offsets that it reflects; under missing, partitions that nobody answers for. A name that several topologies use is written topology.NAME.",
         params: &[],
         body: None,
         answers: JSON,
@@ -196,7 +214,7 @@ pub const ROUTES: &[Route] = &[
         method: "GET",
         path: "/v1/views/{name}/rows",
         summary: "Reads rows by key, in key order, a page at a time",
-        about: "Keys of several columns are written with commas (17,42) or as a JSON array ([17,\"a,b\"]). A cursor goes on strictly behind the last key of its page and never back: rows whose key does not change are neither skipped nor repeated. Each partition's part of a page is one committed snapshot.",
+        about: "Keys of several columns are written with commas (17,42) or as a JSON array ([17,\"a,b\"]). A cursor goes on strictly behind the last key of its page and never back: rows whose key does not change are neither skipped nor repeated, whichever instance is asked for which page. Each partition's part of a page is one committed snapshot.",
         params: &[
             Param {
                 name: "key",
@@ -227,13 +245,16 @@ pub const ROUTES: &[Route] = &[
                 about: "From the page before; the other parameters stay the same.",
             },
             NUMBERS,
+            MAX_STALENESS,
+            AFTER,
+            TIMEOUT,
         ],
         body: None,
         answers: JSON,
         example: Some(
             r#"{"rows": [{"MOVIE_ID": 1, "TITLE": "Lethal Weapon"}], "cursor": "AQ...", "position": {"ratings": {"0": 120, "1": 98}}}"#,
         ),
-        errors: &[(400, "a parameter is wrong"), NO_VIEW, NOT_READY],
+        errors: &[(400, "a parameter is wrong"), NO_VIEW, NOT_READY, BEHIND],
     },
     Route {
         endpoint: Endpoint::Row,
@@ -241,7 +262,7 @@ pub const ROUTES: &[Route] = &[
         path: "/v1/views/{name}/rows/{key}",
         summary: "Reads the row of a key",
         about: "A point read. Keys of several columns are written with commas or as a JSON array, percent-encoded.",
-        params: &[NUMBERS],
+        params: &[NUMBERS, MAX_STALENESS, AFTER, TIMEOUT],
         body: None,
         answers: JSON,
         example: Some(r#"{"row": {"MOVIE_ID": 1, "TITLE": "Lethal Weapon"}, "position": {"ratings": {"0": 120}}}"#),
@@ -249,6 +270,7 @@ pub const ROUTES: &[Route] = &[
             (400, "the key does not fit the key columns"),
             (404, "no such view, or it has no row of this key"),
             NOT_READY,
+            BEHIND,
         ],
     },
     Route {
@@ -256,7 +278,7 @@ pub const ROUTES: &[Route] = &[
         method: "GET",
         path: "/v1/views/{name}/changes",
         summary: "Streams a view: its rows, then each committed change",
-        about: "Server-sent events. snapshot: {\"rows\": [...], \"complete\": false} as often as needed, the last one complete, with the position; changes: {\"changes\": [{\"op\": \"upsert\", \"row\": {...}} or {\"op\": \"delete\", \"key\": {...}}], \"position\": {...}}, one a commit of a partition; error: {\"error\": {...}}, then the end. A reader slower than the commits is told so and disconnected.",
+        about: "Server-sent events, where all partitions of the view are on this instance. snapshot: {\"rows\": [...], \"complete\": false} as often as needed, the last one complete, with the position; changes: {\"changes\": [{\"op\": \"upsert\", \"row\": {...}} or {\"op\": \"delete\", \"key\": {...}}], \"position\": {...}}, one a commit of a partition; error: {\"error\": {...}}, then the end. A reader slower than the commits is told so and disconnected.",
         params: &[
             Param {
                 name: "snapshot",
@@ -293,7 +315,7 @@ pub const ROUTES: &[Route] = &[
         path: "/v1/query",
         summary: "Runs a pull query",
         about: "SELECT with WHERE, ORDER BY and LIMIT over one view, on committed snapshots. WHERE on the leading key columns, and ORDER BY the key behind them, read only the rows that are needed.",
-        params: &[NUMBERS],
+        params: &[NUMBERS, MAX_STALENESS, AFTER, TIMEOUT],
         body: Some(
             r#"{"sql": "SELECT title, rating FROM rated_movies WHERE rating > 9 ORDER BY rating DESC LIMIT 10;"}"#,
         ),
@@ -301,7 +323,13 @@ pub const ROUTES: &[Route] = &[
         example: Some(
             r#"{"columns": [{"name": "TITLE", "type": "STRING"}], "rows": [{"TITLE": "Lethal Weapon"}], "position": {"ratings": {"0": 120, "1": 98}}}"#,
         ),
-        errors: &[(400, "the request or its SQL is wrong"), NO_VIEW, LIMIT, NOT_READY],
+        errors: &[
+            (400, "the request or its SQL is wrong"),
+            NO_VIEW,
+            LIMIT,
+            NOT_READY,
+            BEHIND,
+        ],
     },
     Route {
         endpoint: Endpoint::Streams,
@@ -322,11 +350,13 @@ pub const ROUTES: &[Route] = &[
         method: "POST",
         path: "/v1/streams/{name}",
         summary: "Writes one record or a batch",
-        about: "One record is an object with value and optionally key, timestamp (milliseconds or ISO text) and headers (text, or {\"base64\": ...}); a batch is {\"records\": [...]}. A key of one column may be written bare; key columns may also stand in the value. Of a table, a null value deletes. Checked against the columns before anything is written; answered once the log has it. BYTES are base64; BIGINT and DECIMAL may be strings.",
+        about: "One record is an object with value and optionally key, timestamp (milliseconds or ISO text) and headers (text, or {\"base64\": ...}); a batch is {\"records\": [...]}. A key of one column may be written bare; key columns may also stand in the value. Of a table, a null value deletes. Checked against the columns before anything is written; answered once the log has it, with the position of each record and a token: a read with ?after= and this token reflects them. BYTES are base64; BIGINT and DECIMAL may be strings.",
         params: &[],
         body: Some(r#"{"records": [{"value": {"MOVIE_ID": 1, "RATING": 9.5, "USER_ID": 7}}]}"#),
         answers: JSON,
-        example: Some(r#"{"positions": [{"topic": "ratings", "partition": 0, "offset": 120}]}"#),
+        example: Some(
+            r#"{"positions": [{"topic": "ratings", "partition": 0, "offset": 120}], "token": "AQAHcmF0aW5ncwAAAAEAAAAAAAAAAAAAAHnDZxXL"}"#,
+        ),
         errors: &[
             (400, "the body is not JSON of this shape"),
             (404, "no stream or table has this name"),
@@ -436,6 +466,7 @@ pub fn app(state: App) -> Router {
     let router = ROUTES.iter().fold(Router::new(), |router, route| {
         router.route(route.path, handler(route.endpoint))
     });
+    let router = router.route(internal::PATH, post(internal::rows));
     router
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

@@ -1,17 +1,19 @@
 //! What the handlers share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout_at;
 
 use super::ApiError;
 use super::control::Control;
 use super::metrics::RouteCounters;
-use crate::engine::{Ingest, Published};
-use crate::views::{Budget, QueryLimits, ViewError};
+use super::peers::Peers;
+use crate::engine::{Ingest, Progress, Published};
+use crate::views::{Budget, QueryLimits, ViewError, ViewRef};
 
 /// Limits of the interface.
 #[derive(Clone, Debug)]
@@ -52,6 +54,13 @@ impl Default for HttpSettings {
     }
 }
 
+/// Questions of other instances that are answered at a time, for each query that runs at a time here.
+const SHARES_PER_QUERY: usize = 4;
+/// Readers that wait for a view to catch up, at a time; each holds a thread.
+const MOST_WAITS: usize = 64;
+/// Between two looks at something that is waited for, unless a commit comes first.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
+
 /// What the interface is made of.
 pub struct AppParts {
     /// What runs.
@@ -73,6 +82,10 @@ pub struct App(Arc<Inner>);
 struct Inner {
     parts: AppParts,
     queries: Arc<Semaphore>,
+    shares: Arc<Semaphore>,
+    waits: Semaphore,
+    peers: Peers,
+    progress: OnceLock<Arc<dyn Progress>>,
     feeds: AtomicUsize,
     counters: RouteCounters,
     /// Why nothing is deployed yet.
@@ -83,14 +96,27 @@ struct Inner {
 impl App {
     /// State over these parts.
     pub fn new(parts: AppParts) -> Self {
+        let queries = parts.settings.concurrent_queries.max(1);
         Self(Arc::new(Inner {
-            queries: Arc::new(Semaphore::new(parts.settings.concurrent_queries.max(1))),
+            queries: Arc::new(Semaphore::new(queries)),
+            shares: Arc::new(Semaphore::new(queries * SHARES_PER_QUERY)),
+            waits: Semaphore::new(MOST_WAITS),
+            peers: Peers::new(),
+            progress: OnceLock::new(),
             parts,
             feeds: AtomicUsize::new(0),
             counters: RouteCounters::new(),
             starting: Mutex::new(Some("the topologies are being compiled and deployed".into())),
             stop: watch::Sender::new(false),
         }))
+    }
+
+    /// Says where committed offsets can be asked for, so that readers can wait for what was written. Once.
+    #[must_use]
+    pub fn with_progress(self, progress: Arc<dyn Progress>) -> Self {
+        // a second one would say the same
+        let _: Result<(), _> = self.0.progress.set(progress);
+        self
     }
 
     /// Said once the topologies are deployed; until then the process is not ready, and nothing but its health is answered.
@@ -136,6 +162,19 @@ impl App {
         &self.0.parts.settings
     }
 
+    pub(super) fn peers(&self) -> &Peers {
+        &self.0.peers
+    }
+
+    pub(super) fn progress(&self) -> Option<&Arc<dyn Progress>> {
+        self.0.progress.get()
+    }
+
+    /// Places for questions of other instances.
+    pub(super) fn shares(&self) -> Arc<Semaphore> {
+        self.0.shares.clone()
+    }
+
     pub(super) fn counters(&self) -> &RouteCounters {
         &self.0.counters
     }
@@ -165,26 +204,98 @@ impl App {
         &self,
         work: impl FnOnce(&mut Budget<'_>) -> Result<T, ViewError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        let turn = self.turn().await?;
+        self.read_in(&turn, work).await
+    }
+
+    /// A place among the queries that run at a time.
+    pub(super) async fn turn(&self) -> Result<Turn, ApiError> {
         let limits = self.settings().limits;
         let turn = tokio::time::timeout(limits.time, self.0.queries.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
+        let Ok(Ok(place)) = turn else {
             let most = self.settings().concurrent_queries;
             return Err(ApiError::busy(
                 format!("{most} queries have been running for {} ms", limits.time.as_millis()),
                 "Try again later, and narrow the queries.",
             ));
         };
+        Ok(Turn {
+            place: Arc::new(place),
+            deadline: Instant::now() + limits.time,
+        })
+    }
+
+    /// A step of a query that has its turn, as [`Self::read`].
+    pub(super) async fn read_in<T: Send + 'static>(
+        &self,
+        turn: &Turn,
+        work: impl FnOnce(&mut Budget<'_>) -> Result<T, ViewError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let limits = self.settings().limits;
+        let (place, deadline) = (turn.place.clone(), turn.deadline);
         let waiting = Waiting(Arc::new(AtomicBool::new(true)));
         let wanted = waiting.0.clone();
         let read = move || {
-            let _turn = turn;
-            let deadline = Instant::now() + limits.time;
+            let _place = place;
             let expired = || !wanted.load(Relaxed) || Instant::now() >= deadline;
             work(&mut Budget::new(limits, &expired))
         };
         let answer = tokio::task::spawn_blocking(read).await;
         drop(waiting);
         Ok(answer.map_err(ApiError::internal)??)
+    }
+
+    /// Looks, again and again on a blocking thread, until there is something; at the deadline the view is said to be behind, and where it is.
+    pub(super) async fn wait_until<T: Send + 'static>(
+        &self,
+        deadline: tokio::time::Instant,
+        mut look: impl FnMut() -> Result<T, (ViewRef, Vec<String>)> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let first = tokio::task::spawn_blocking(move || (look(), look)).await;
+        let mut look = match first.map_err(ApiError::internal)? {
+            (Ok(found), _) => return Ok(found),
+            (Err(_), look) => look,
+        };
+        let Ok(Ok(_place)) = timeout_at(deadline, self.0.waits.acquire()).await else {
+            return Err(ApiError::busy(
+                format!("{MOST_WAITS} readers are waiting already"),
+                "Try again later.",
+            ));
+        };
+        let waiting = Waiting(Arc::new(AtomicBool::new(true)));
+        let wanted = waiting.0.clone();
+        let wait = move || {
+            let mut seen = 0;
+            loop {
+                match look() {
+                    Ok(found) => return Ok(found),
+                    Err((view, reasons)) if !wanted.load(Relaxed) || tokio::time::Instant::now() >= deadline => {
+                        let view = view.view().name.to_string();
+                        return Err(ViewError::Behind { view, reasons });
+                    }
+                    Err((view, _)) => seen = view.published.wait_for_commit(seen, LOOK),
+                }
+            }
+        };
+        let found = tokio::task::spawn_blocking(wait).await;
+        drop(waiting);
+        Ok(found.map_err(ApiError::internal)??)
+    }
+}
+
+/// A query's place, and when it has to be done.
+pub(super) struct Turn {
+    /// Kept by a thread that still runs when nobody waits any more.
+    place: Arc<OwnedSemaphorePermit>,
+    /// Its end.
+    pub deadline: Instant,
+}
+
+impl Turn {
+    /// With more time, for what is waited for first.
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = self.deadline.max(deadline);
+        self
     }
 }
 

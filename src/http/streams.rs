@@ -19,6 +19,7 @@ use super::{ApiError, App};
 use crate::engine::{NewRecord, PublishedTopology};
 use crate::topology::Relation;
 use crate::types::{Column, Headers, RelationKind, Row, Value};
+use crate::views::Token;
 
 struct Found {
     topology: Arc<PublishedTopology>,
@@ -144,9 +145,10 @@ pub(super) async fn write(
     let positions = written.map_err(ApiError::internal)??;
     let position =
         |p: &crate::types::Position| json!({"topic": &*p.tp.topic, "partition": p.tp.partition, "offset": p.offset});
-    Ok(ok(
-        &json!({"positions": positions.iter().map(position).collect::<Vec<_>>()}),
-    ))
+    Ok(ok(&json!({
+        "positions": positions.iter().map(position).collect::<Vec<_>>(),
+        "token": Token::of_records(&positions).encode(),
+    })))
 }
 
 /// The records of a body: `{"records": [...]}` or one record.

@@ -9,13 +9,15 @@ use serde_json::{Value as Json, json};
 
 use super::answer::{ObjectWriter, columns_json, ok};
 use super::error::Details;
+use super::gather::{ReadOptions, find_row, gather};
 use super::params::Params;
+use super::reading::{self, Sender};
 use super::state::now_ms;
 use super::{ApiError, App};
 use crate::types::Column;
 use crate::views::{
-    KeyRange, PageRequest, Positions, ViewError, ViewRef, all_views, compile, count_rows, find_view, page,
-    parse_key_text, parse_prefix_text, point, pull,
+    Blob, KeyRange, Need, PageRequest, Positions, ViewError, ViewRef, What, all_views, compile, count_rows, find_view,
+    page_start, page_with, parse_key_text, parse_prefix_text, pull_with, sent_range,
 };
 
 /// Rows of a page unless told otherwise.
@@ -57,24 +59,33 @@ pub(super) async fn describe(
     State(app): State<App>,
     Path(name): Path<String>,
     _: Params,
+    sender: Sender,
 ) -> Result<Response, ApiError> {
     let view = find_view(app.published(), &name)?;
     let mut body = summary(&view);
+    let turn = app.turn().await?;
+    let options = ReadOptions {
+        max_staleness_ms: 0,
+        need: Need::default(),
+        need_by: tokio::time::Instant::now(),
+        authorization: sender.into_header(),
+    };
+    let mut gathered = gather(&app, &turn, &view, &options, What::Count).await?;
+    let (missing, positions) = (std::mem::take(&mut gathered.missing), gathered.positions());
+    let parts = std::mem::take(&mut gathered.parts);
+    let (elsewhere, others_exact) = gathered.counted().await?;
     let counting = view.clone();
-    let (count, position, missing) = app
-        .read(move |budget| {
-            let parts = counting.open_available();
-            let count = count_rows(&counting, &parts, budget)?;
-            Ok((count, parts.positions(), parts.missing))
-        })
+    let count = app
+        .read_in(&turn, move |budget| count_rows(&counting, &parts, budget))
         .await?;
+    let exact = count.exact && others_exact && missing.is_empty();
     body["sql"] = view.sql().into();
     body["generation"] = view.published.generation.into();
     body["partitions"] = view.partitions().into();
-    body["rows"] = json!({"count": count.rows, "exact": count.exact});
-    body["position"] = position.to_json();
+    body["rows"] = json!({"count": count.rows + elsewhere, "exact": exact});
+    body["position"] = positions.to_json();
     if !missing.is_empty() {
-        body["missing"] = missing.into();
+        body["missing"] = missing.into_values().collect::<Vec<_>>().into();
     }
     Ok(ok(&body))
 }
@@ -118,6 +129,7 @@ pub(super) async fn rows(
     State(app): State<App>,
     Path(name): Path<String>,
     params: Params,
+    sender: Sender,
 ) -> Result<Response, ApiError> {
     let view = find_view(app.published(), &name)?;
     let request = PageRequest {
@@ -127,34 +139,55 @@ pub(super) async fn rows(
         cursor: params.get("cursor").map(str::to_string),
     };
     let numbers = params.numbers()?;
+    let after = page_start(&view, &request)?;
+    let options = reading::options(&app, &view, &params, sender).await?;
+    let (from, to) = sent_range(&request.range);
+    let what = What::Rows {
+        from,
+        to,
+        descending: request.descending,
+        after: after.map(|after| (Blob(after.key), after.partition)),
+        limit: request.limit as u64,
+    };
+    let turn = options.turn(&app).await?;
+    let gathered = gather(&app, &turn, &view, &options, what).await?.whole(&view)?;
+    let standbys = gathered.standbys();
     let columns = all_columns(&view);
+    let (parts, remote) = gathered.streams(true);
     let page = app
-        .read(move |budget| page(&view, &view.open()?, &request, budget))
+        .read_in(&turn, move |budget| {
+            page_with(&view, &parts, remote.remote(), &request, budget)
+        })
         .await?;
-    Ok(ObjectWriter::new()
+    let body = ObjectWriter::new()
         .view_rows("rows", &page.rows, &columns, numbers)
         .json("cursor", &page.cursor.into())
-        .position(&page.positions)
-        .ok())
+        .position(&page.positions);
+    Ok(reading::answer(body, &standbys))
 }
 
 pub(super) async fn row(
     State(app): State<App>,
     Path((name, key)): Path<(String, String)>,
     params: Params,
+    sender: Sender,
 ) -> Result<Response, ApiError> {
     let view = find_view(app.published(), &name)?;
     let numbers = params.numbers()?;
     let values = whole_key(&key, &view.view().schema.key)?;
     let columns = all_columns(&view);
     let shown = view.view().name.clone();
-    let found = app.read(move |_| point(&view, &values)).await?;
-    match found.row {
-        Some(row) => Ok(ObjectWriter::new()
-            .row("row", &row, &columns, numbers)
-            .position(&found.positions)
-            .ok()),
-        None => Err(no_row(&shown, &key, found.positions)),
+    let options = reading::options(&app, &view, &params, sender).await?;
+    let turn = options.turn(&app).await?;
+    let found = find_row(&app, &turn, &view, &options, values.to_vec()).await?;
+    match found.point.row {
+        Some(row) => {
+            let body = ObjectWriter::new()
+                .row("row", &row, &columns, numbers)
+                .position(&found.point.positions);
+            Ok(reading::answer(body, &found.standbys))
+        }
+        None => Err(no_row(&shown, &key, found.point.positions)),
     }
 }
 
@@ -189,6 +222,7 @@ pub(super) fn parse_body(body: Result<Bytes, BytesRejection>, app: &App) -> Resu
 pub(super) async fn query(
     State(app): State<App>,
     params: Params,
+    sender: Sender,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let numbers = params.numbers()?;
@@ -204,15 +238,24 @@ pub(super) async fn query(
         ));
     };
     let published = app.published().clone();
+    let text = sql.clone();
+    let compiled = tokio::task::spawn_blocking(move || compile(&published, &text)).await;
+    let (view, query) = compiled.map_err(ApiError::internal)??;
+    let options = reading::options(&app, &view, &params, sender).await?;
+    let turn = options.turn(&app).await?;
+    let now = now_ms();
+    let what = What::Select { sql, now };
+    let gathered = gather(&app, &turn, &view, &options, what).await?.whole(&view)?;
+    let standbys = gathered.standbys();
+    let (parts, remote) = gathered.streams(false);
     let result = app
-        .read(move |budget| {
-            let (view, query) = compile(&published, &sql)?;
-            pull(&view, &view.open()?, &query, now_ms(), budget)
+        .read_in(&turn, move |budget| {
+            pull_with(&view, &parts, remote.remote(), &query, now, budget)
         })
         .await?;
-    Ok(ObjectWriter::new()
+    let body = ObjectWriter::new()
         .json("columns", &columns_json(&result.columns))
         .rows("rows", &result.rows, &result.columns, numbers)
-        .position(&result.positions)
-        .ok())
+        .position(&result.positions);
+    Ok(reading::answer(body, &standbys))
 }

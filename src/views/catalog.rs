@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::catchup::Need;
 use super::{Positions, ViewError};
-use crate::engine::{Published, PublishedTopology, TaskStatus};
+use crate::engine::{Published, PublishedTask, PublishedTopology, TaskId, TaskStatus};
 use crate::state::Snapshot;
 use crate::topology::View;
+use crate::types::Timestamp;
 
 /// A view and the running topology it belongs to.
 #[derive(Clone)]
@@ -50,47 +52,99 @@ impl ViewRef {
         let mut parts = ViewParts::default();
         if self.partitions() == 0 {
             let name = &self.published.topology.name;
-            parts
-                .missing
-                .push(format!("the partitions of topology {name} are not known yet"));
+            parts.missing.push(Missing {
+                partition: None,
+                reason: format!("the partitions of topology {name} are not known yet"),
+            });
         }
-        let tasks = self.published.tasks_of(self.view().sub);
-        for partition in 0..self.partitions() {
-            let Some(task) = tasks.iter().find(|t| t.id.partition == partition) else {
-                parts
-                    .missing
-                    .push(format!("partition {partition} is not on this instance"));
-                continue;
-            };
-            // a store is readable while it is still restored, but then it shows a state older than what was answered before
-            match (task.status(), task.reader().map(|reader| reader.snapshot())) {
-                (TaskStatus::Running, Some(Ok(snapshot))) => {
-                    parts.snapshots.push((partition, snapshot));
-                    parts
-                        .inputs
-                        .push(task.inputs.iter().map(|i| (i.topic.clone(), i.partition)).collect());
-                }
-                (TaskStatus::Running, Some(Err(error))) => {
-                    parts.missing.push(format!("partition {partition}: {error}"))
-                }
-                (TaskStatus::Restoring, _) => {
-                    let (done, total) = restore_progress(task);
-                    parts.missing.push(format!(
-                        "partition {partition} is restoring ({done} of {total} offsets)"
-                    ));
-                }
-                (TaskStatus::Opening, _) | (TaskStatus::Running, None) => {
-                    parts.missing.push(format!("partition {partition} is being opened"));
-                }
-            }
-        }
+        let all: Vec<i32> = (0..self.partitions()).collect();
+        self.open_into(&all, &mut parts);
         parts
+    }
+
+    /// Opens a snapshot of those of the partitions that can be read now.
+    pub fn open_these(&self, partitions: &[i32]) -> ViewParts {
+        let mut parts = ViewParts::default();
+        self.open_into(partitions, &mut parts);
+        parts
+    }
+
+    fn open_into(&self, partitions: &[i32], parts: &mut ViewParts) {
+        let tasks = self.published.tasks_of(self.view().sub);
+        for &partition in partitions {
+            let reason = match tasks.iter().find(|task| task.id.partition == partition) {
+                None => format!("partition {partition} is not on this instance"),
+                Some(task) => match open_task(task) {
+                    Ok(snapshot) => {
+                        let inputs = task.inputs.iter().map(|i| (i.topic.clone(), i.partition)).collect();
+                        parts.insert(partition, snapshot, inputs);
+                        continue;
+                    }
+                    Err(reason) => reason,
+                },
+            };
+            parts.missing.push(Missing {
+                partition: Some(partition),
+                reason,
+            });
+        }
+    }
+
+    /// The task that holds a partition.
+    pub fn task(&self, partition: i32) -> TaskId {
+        TaskId {
+            sub: self.view().sub,
+            partition,
+        }
     }
 }
 
-fn restore_progress(task: &crate::engine::PublishedTask) -> (u64, u64) {
+/// A snapshot of a task's rows, or why there is none.
+fn open_task(task: &PublishedTask) -> Result<Arc<dyn Snapshot>, String> {
+    let partition = task.id.partition;
+    // a store is readable while it is still restored, but then it shows a state older than what was answered before
+    match (task.status(), task.reader().map(|reader| reader.snapshot())) {
+        (TaskStatus::Running, Some(Ok(snapshot))) => Ok(snapshot),
+        (TaskStatus::Running, Some(Err(error))) => Err(format!("partition {partition}: {error}")),
+        (TaskStatus::Restoring, _) => {
+            let (done, total) = restore_progress(task);
+            Err(format!(
+                "partition {partition} is restoring ({done} of {total} offsets)"
+            ))
+        }
+        (TaskStatus::Opening, _) | (TaskStatus::Running, None) => Err(format!("partition {partition} is being opened")),
+    }
+}
+
+fn restore_progress(task: &PublishedTask) -> (u64, u64) {
     use std::sync::atomic::Ordering::Relaxed;
     (task.restore.done.load(Relaxed), task.restore.total.load(Relaxed))
+}
+
+/// The age of a copy, for people.
+pub fn age(behind_ms: i64) -> String {
+    match behind_ms {
+        i64::MAX => "still being made".into(),
+        ms => format!("{ms} ms behind"),
+    }
+}
+
+/// A partition that cannot be read here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The partition; `None`: all of them.
+    pub partition: Option<i32>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A partition that a standby has answered for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandbyPart {
+    /// The partition.
+    pub partition: i32,
+    /// How old the state is that was shown, at most.
+    pub behind_ms: i64,
 }
 
 /// Snapshots of a view's partitions, in order of partition.
@@ -99,12 +153,85 @@ pub struct ViewParts {
     /// Partition and its snapshot.
     pub snapshots: Vec<(i32, Arc<dyn Snapshot>)>,
     /// What could not be opened, and why.
-    pub missing: Vec<String>,
+    pub missing: Vec<Missing>,
+    /// Those of them that are a standby's.
+    pub standbys: Vec<StandbyPart>,
     /// The inputs of each snapshot's task: topic and partition.
     inputs: Vec<Vec<(Arc<str>, i32)>>,
 }
 
 impl ViewParts {
+    /// Adds the snapshot of a partition, in its place.
+    fn insert(&mut self, partition: i32, snapshot: Arc<dyn Snapshot>, inputs: Vec<(Arc<str>, i32)>) {
+        let at = self.snapshots.partition_point(|(before, _)| *before < partition);
+        self.snapshots.insert(at, (partition, snapshot));
+        self.inputs.insert(at, inputs);
+    }
+
+    /// Opens the copies that this instance keeps of missing partitions, where they are at most so many milliseconds old. 0: none.
+    pub fn take_standbys(&mut self, view: &ViewRef, most_behind_ms: i64, now: Timestamp) {
+        let missing: Vec<i32> = self.missing.iter().filter_map(|missing| missing.partition).collect();
+        for partition in missing {
+            self.take_standby(view, partition, most_behind_ms, now);
+        }
+    }
+
+    /// Opens the copy of a missing partition, as [`Self::take_standbys`]; whether there was one.
+    pub fn take_standby(&mut self, view: &ViewRef, partition: i32, most_behind_ms: i64, now: Timestamp) -> bool {
+        let Some(standby) = view
+            .published
+            .standby(view.task(partition))
+            .filter(|_| most_behind_ms > 0)
+        else {
+            return false;
+        };
+        let behind_ms = standby.behind_ms(now);
+        let snapshot = match standby.reader().snapshot() {
+            Ok(snapshot) if behind_ms <= most_behind_ms => snapshot,
+            Ok(_) => {
+                self.note(partition, &format!("its copy here is {}", age(behind_ms)));
+                return false;
+            }
+            Err(error) => {
+                self.note(partition, &format!("its copy here cannot be read: {error}"));
+                return false;
+            }
+        };
+        self.missing.retain(|missing| missing.partition != Some(partition));
+        self.insert(partition, snapshot, Vec::new());
+        self.standbys.push(StandbyPart { partition, behind_ms });
+        true
+    }
+
+    fn note(&mut self, partition: i32, what: &str) {
+        let of = |missing: &&mut Missing| missing.partition == Some(partition);
+        for missing in self.missing.iter_mut().filter(of) {
+            missing.reason = format!("{}, {what}", missing.reason);
+        }
+    }
+
+    /// Leaves only the snapshots that reflect what is needed; the others are missing.
+    pub fn set_aside(&mut self, need: &Need) {
+        let parts = std::mem::take(&mut self.snapshots);
+        for ((partition, snapshot), inputs) in parts.into_iter().zip(std::mem::take(&mut self.inputs)) {
+            match need.uncovered(partition, snapshot.position()).first() {
+                None => self.insert(partition, snapshot, inputs),
+                Some(behind) => {
+                    self.standbys.retain(|standby| standby.partition != partition);
+                    self.missing.push(Missing {
+                        partition: Some(partition),
+                        reason: format!("partition {partition} does not reflect the token yet: {behind}"),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The partitions that were opened.
+    pub fn partitions(&self) -> Vec<i32> {
+        self.snapshots.iter().map(|(partition, _)| *partition).collect()
+    }
+
     /// The offsets that these snapshots reflect.
     pub fn positions(&self) -> Positions {
         let mut positions = Positions::default();
@@ -122,10 +249,16 @@ impl ViewParts {
         }
     }
 
+    /// What these snapshots do not reflect yet of what is needed.
+    pub fn behind(&self, need: &Need) -> Vec<String> {
+        let of = |(partition, snapshot): &(i32, Arc<dyn Snapshot>)| need.uncovered(*partition, snapshot.position());
+        self.snapshots.iter().flat_map(of).collect()
+    }
+
     pub(super) fn not_ready(self, view: &ViewRef) -> ViewError {
         ViewError::NotReady {
             view: view.view().name.to_string(),
-            reasons: self.missing,
+            reasons: self.missing.into_iter().map(|missing| missing.reason).collect(),
         }
     }
 }

@@ -51,6 +51,17 @@ pub enum ViewError {
         /// What is missing, a task each.
         reasons: Vec<String>,
     },
+    /// It does not reflect yet what a token asks for.
+    #[error("view {view} has not caught up with the token in time: {}", reasons.join("; "))]
+    Behind {
+        /// The view.
+        view: String,
+        /// How far it is, an input each.
+        reasons: Vec<String>,
+    },
+    /// Another instance that holds a part of the rows failed while it sent them.
+    #[error("another instance failed while it sent its rows: {0}")]
+    Peer(String),
     /// The request is wrong.
     #[error("{message}")]
     BadRequest {
@@ -107,6 +118,8 @@ impl ViewError {
                 format!("Name the topology too: {}.{name}", topologies.first().map_or("topology", |t| t))
             }
             Self::NotReady { .. } => "Try again; GET /health/ready says how far it is.".into(),
+            Self::Behind { .. } => "Ask again with the same token, or give it more time with ?timeout=; GET /v1/topologies shows the lag.".into(),
+            Self::Peer(_) => "Try again; the log of that instance may say more.".into(),
             Self::BadRequest { hint, .. } => hint.clone(),
             Self::Limit { which, .. } => format!(
                 "Narrow the query by its key (WHERE on the leading key columns) or with LIMIT, or raise the setting {}.",

@@ -81,19 +81,27 @@ pub(crate) struct Fake {
     pub topology: Arc<PublishedTopology>,
     stores: Vec<Box<dyn Store>>,
     offsets: Vec<i64>,
+    input: Arc<str>,
 }
 
 impl Fake {
     pub fn new(topology: Topology, partitions: i32) -> Self {
+        Self::reading(topology, vec![partitions], "input")
+    }
+
+    /// As [`Self::new`], with the partitions of all sub-topologies and the topic that the tasks read.
+    pub fn reading(topology: Topology, all: Vec<i32>, input: &str) -> Self {
+        let input: Arc<str> = input.into();
+        let partitions = all[0];
         let published = Arc::new(Published::new());
         let name = topology.name.clone();
-        let topology = Arc::new(PublishedTopology::new(Arc::new(topology), 0, vec![partitions]));
+        let topology = Arc::new(PublishedTopology::new(Arc::new(topology), 0, all));
         topology.set_status(TopologyStatus::Running);
         published.insert(topology.clone());
         let mut stores: Vec<Box<dyn Store>> = Vec::new();
         for partition in 0..partitions {
             let store = MemoryStore::detached();
-            let task = PublishedTask::new(TaskId { sub: 0, partition }, vec![("input".into(), partition)]);
+            let task = PublishedTask::new(TaskId { sub: 0, partition }, vec![(input.clone(), partition)]);
             task.set_reader(Some(store.reader()));
             task.set_status(TaskStatus::Running);
             topology.insert_task(Arc::new(task));
@@ -105,6 +113,7 @@ impl Fake {
             topology,
             stores,
             offsets: vec![0; partitions as usize],
+            input,
         };
         for partition in 0..partitions {
             fake.commit(partition, 0, &[]);
@@ -117,7 +126,7 @@ impl Fake {
         let p = partition as usize;
         self.offsets[p] += records;
         let position = StorePosition {
-            inputs: vec![("input".into(), partition, self.offsets[p])],
+            inputs: vec![(self.input.clone(), partition, self.offsets[p])],
             applied_at: self.offsets[p],
             ..StorePosition::default()
         };

@@ -34,6 +34,29 @@ impl Positions {
         self.0.get(topic)?.get(&partition).copied()
     }
 
+    /// Adds what another part of the answer reflects, as [`Self::add`] does.
+    pub fn merge(&mut self, other: &Self) {
+        for (topic, partitions) in &other.0 {
+            let here = self.0.entry(topic.clone()).or_default();
+            for (partition, offset) in partitions {
+                let known = here.entry(*partition).or_insert(*offset);
+                *known = (*known).min(*offset);
+            }
+        }
+    }
+
+    /// What [`Self::to_json`] has written; `None` for anything else.
+    pub fn from_json(json: &serde_json::Value) -> Option<Self> {
+        let mut positions = Self::default();
+        for (topic, partitions) in json.as_object()? {
+            let here = positions.0.entry(topic.as_str().into()).or_default();
+            for (partition, offset) in partitions.as_object()? {
+                here.insert(partition.parse().ok()?, offset.as_i64()?);
+            }
+        }
+        Some(positions)
+    }
+
     /// As JSON: `{"ratings": {"0": 120, "1": 98}}`.
     pub fn to_json(&self) -> serde_json::Value {
         self.0

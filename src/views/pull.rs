@@ -9,9 +9,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
-use super::row::RowReader;
-use super::walk::Walk;
-use super::{Budget, KeyRange, Positions, ViewError, ViewParts, ViewRef, ViewRow, all_views, find_view};
+use super::stream::{LocalStream, RowStream, Scan};
+use super::{Budget, KeyRange, Limit, Positions, Remote, ViewError, ViewParts, ViewRef, ViewRow, all_views, find_view};
 use crate::engine::Published;
 use crate::expr::{EvalContext, EvalError, Expr, MemoryElements};
 use crate::sql::{self, Diagnostic, Groups, KeyBounds, PullQuery, ViewCatalog};
@@ -86,6 +85,21 @@ pub fn pull(
     now: Timestamp,
     budget: &mut Budget<'_>,
 ) -> Result<QueryResult, ViewError> {
+    pull_with(view, parts, Remote::default(), query, now, budget)
+}
+
+/// As [`pull`], with rows that other instances send: those that pass the filter, in the same order.
+///
+/// # Errors
+/// As [`pull`], and when another instance fails.
+pub fn pull_with(
+    view: &ViewRef,
+    parts: &ViewParts,
+    remote: Remote,
+    query: &PullQuery,
+    now: Timestamp,
+    budget: &mut Budget<'_>,
+) -> Result<QueryResult, ViewError> {
     let natural = if query.groups.is_none() { key_order(query) } else { None };
     let limit = query
         .limit
@@ -96,9 +110,13 @@ pub fn pull(
         query.order_by.iter().map(|k| k.descending).collect()
     };
     let mut answer = Answer::new(limit, directions);
-    let reverse = natural == Some(true);
+    let mut positions = parts.positions();
+    positions.merge(&remote.positions);
+    let scan = scan_of(query, now);
+    let reverse = scan.reverse;
+    let mut rows = remote.with(LocalStream::new(view, parts, scan), reverse);
     match &query.groups {
-        None => each_row(view, parts, query, (reverse, now), budget, &mut |row, budget| {
+        None => each_row(&mut *rows, query, budget, &mut |row, budget| {
             if !answer.complete() {
                 answer.offer(query, &row.context(now), budget)?;
             }
@@ -106,7 +124,7 @@ pub fn pull(
         })?,
         Some(groups) => {
             let mut states = GroupStates::new(groups);
-            each_row(view, parts, query, (reverse, now), budget, &mut |row, budget| {
+            each_row(&mut *rows, query, budget, &mut |row, budget| {
                 states.add(&row.context(now), budget)?;
                 Ok(true)
             })?;
@@ -116,7 +134,7 @@ pub fn pull(
     Ok(QueryResult {
         columns: query.columns.clone(),
         rows: answer.into_rows(),
-        positions: parts.positions(),
+        positions,
         scanned: budget.scanned(),
     })
 }
@@ -124,37 +142,47 @@ pub fn pull(
 /// Whether further rows are wanted.
 type Each<'a> = dyn FnMut(&ViewRow, &mut Budget<'_>) -> Result<bool, ViewError> + 'a;
 
-/// Calls `each` with the rows that pass the filter, in key order or its reverse, until it wants no more.
+/// What a query reads: rows that pass its filter, in key order or its reverse.
+pub(super) fn scan_of(query: &PullQuery, now: Timestamp) -> Scan<'_> {
+    let reverse = query.groups.is_none() && key_order(query) == Some(true);
+    let mut ranges: Vec<KeyRange> = query.ranges.iter().map(KeyRange::from).collect();
+    if reverse {
+        ranges.reverse();
+    }
+    Scan {
+        ranges,
+        reverse,
+        after: None,
+        filter: query.filter.as_ref().map(|filter| (filter, now)),
+        lenient: false,
+    }
+}
+
+/// How many of the rows of a scan are enough for a query; `None`: all of them are needed.
+pub(super) fn enough_rows(query: &PullQuery) -> Option<u64> {
+    let in_order = query.groups.is_none() && key_order(query).is_some();
+    query.limit.filter(|_| in_order)
+}
+
+/// Calls `each` with the rows of a stream until it wants no more.
 fn each_row(
-    view: &ViewRef,
-    parts: &ViewParts,
+    rows: &mut dyn RowStream,
     query: &PullQuery,
-    (reverse, now): (bool, Timestamp),
     budget: &mut Budget<'_>,
     each: &mut Each<'_>,
 ) -> Result<(), ViewError> {
     if query.limit == Some(0) && query.groups.is_none() {
         return Ok(());
     }
-    let mut ranges: Vec<KeyRange> = query.ranges.iter().map(KeyRange::from).collect();
-    if reverse {
-        ranges.reverse();
-    }
-    let mut reader = RowReader::new(view.view());
-    for range in &ranges {
-        let mut walk = Walk::new(&view.view().plan, &parts.snapshots, range, reverse, None);
-        while let Some(candidate) = walk.next()? {
-            budget.scan()?;
-            let Some(row) = reader.of_candidate(&parts.snapshots, &candidate)? else {
-                continue;
-            };
-            let passes = match &query.filter {
-                Some(filter) => eval(filter, &row.context(now))? == Value::Boolean(true),
-                None => true,
-            };
-            if passes && !each(&row, budget)? {
-                return Ok(());
-            }
+    while let Some(item) = rows.next(budget)? {
+        let Some(row) = item.row else {
+            return Err(ViewError::Limit {
+                which: Limit::ScannedRows,
+                limit: budget.scanned(),
+            });
+        };
+        if !each(&row, budget)? {
+            return Ok(());
         }
     }
     Ok(())

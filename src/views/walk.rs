@@ -125,7 +125,7 @@ struct PartWalk {
 
 /// Where a walk goes on: strictly after this key and partition, in the direction of the walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct After {
+pub struct After {
     /// The encoded key.
     pub key: Vec<u8>,
     /// Its partition.

@@ -53,6 +53,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("kafka_protocol", &["src/dev/broker", "src/log/core"]),
     ("clap", &["src/cli"]),
     ("axum", &["src/http", "src/dev/registry"]),
+    ("hyper_util", &["src/http"]),
 ];
 
 /// Rooms that are functions of their inputs (see ARCHITECTURE.md, Invariants).

@@ -22,7 +22,7 @@ pub use settings::{engine_settings, kafka_settings};
 use super::settings::Settings;
 use super::sql_files::{CompileFailure, compile_all};
 use super::{Failure, output, signals};
-use crate::engine::{Engine, EngineParts, EngineSettings, Instance, LogIngest, Published, Startup};
+use crate::engine::{Engine, EngineParts, EngineSettings, Instance, LogIngest, LogProgress, Published, Startup};
 use crate::formats::SchemaSource;
 use crate::http::{self, App, AppParts, EngineControl};
 use crate::log::kafka::KafkaLog;
@@ -145,7 +145,8 @@ impl Opened {
             app_id: parts.settings.app_id.clone(),
             control: Arc::new(EngineControl(parts.clone())),
             settings: settings::http(settings, address),
-        });
+        })
+        .with_progress(Arc::new(LogProgress::new(parts.log.clone(), &parts.settings.app_id)));
         let (stop_http, stopped) = oneshot::channel::<()>();
         let until = async move {
             // Dropping the sender means the same.

@@ -1,7 +1,11 @@
 //! Every route without a socket, over a topology made by hand; the feed and the shutdown through one.
 
+mod cluster;
 mod pages;
+mod paging;
 mod sockets;
+mod tokens;
+mod town;
 mod windows;
 mod write;
 

@@ -1,0 +1,567 @@
+//! Reading a view wherever its rows are: the partitions here at once, the others from the instances that own them, or from copies of them where the
+//! reader allows that.
+//!
+//! ```text
+//! here? --no--> its owner --away--> a copy here --none, or too old--> copies elsewhere, least behind first --none--> missing
+//! ```
+//!
+//! *Invariant*: a partition is answered for once, by one snapshot; an answer that is not whole is an error that names what is missing and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::peers::{Answer, PeerError, RemoteStream, Said};
+use super::state::{Turn, now_ms};
+use super::{ApiError, App};
+use crate::engine::cluster::Peer;
+use crate::engine::{TaskId, view_fingerprint};
+use crate::types::{Value, encode_key};
+use crate::views::{
+    Blob, Item, Missing, Need, Point, Positions, Remote, RowStream, ShareRequest, SharedPart, StandbyPart, ViewError,
+    ViewParts, ViewRef, WIRE_VERSION, What, age, point_in,
+};
+
+/// What an answer of another instance may be late behind the end of its own wait.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What a reader asks for beside the rows.
+#[derive(Clone)]
+pub(super) struct ReadOptions {
+    /// How old a copy's state may be, in milliseconds; 0: only owners answer.
+    pub max_staleness_ms: i64,
+    /// What the rows must reflect.
+    pub need: Need,
+    /// How long that may be waited for.
+    pub need_by: Instant,
+    /// What the reader has shown of itself; other instances are shown the same.
+    pub authorization: Option<HeaderValue>,
+}
+
+impl ReadOptions {
+    /// A place among the queries, with time for what other instances may still wait for.
+    pub async fn turn(&self, app: &App) -> Result<Turn, ApiError> {
+        let turn = app.turn().await?;
+        Ok(match self.need.is_empty() {
+            true => turn,
+            false => turn.until((self.need_by + GRACE).into_std()),
+        })
+    }
+}
+
+/// All partitions of a view, opened.
+pub(super) struct Gathered {
+    /// Those here.
+    pub parts: ViewParts,
+    answers: Vec<Answer>,
+    /// Those that nobody answers for, and why.
+    pub missing: BTreeMap<i32, String>,
+}
+
+impl Gathered {
+    /// The copies among them.
+    pub fn standbys(&self) -> Vec<StandbyPart> {
+        let elsewhere = self.answers.iter().flat_map(|answer| &answer.said.parts);
+        let mut all = self.parts.standbys.clone();
+        all.extend(elsewhere.filter_map(standby_of));
+        all.sort_by_key(|standby| standby.partition);
+        all
+    }
+
+    /// Fails unless all partitions are there.
+    pub fn whole(self, view: &ViewRef) -> Result<Self, ApiError> {
+        match self.missing.is_empty() {
+            true => Ok(self),
+            false => Err(not_ready(view, self.missing)),
+        }
+    }
+
+    /// What is here, and the streams of the others. A limit is an error unless it is `lenient`.
+    pub fn streams(self, lenient: bool) -> (ViewParts, SendRemote) {
+        let mut positions = Positions::default();
+        for part in self.answers.iter().flat_map(|answer| &answer.said.parts) {
+            positions.merge(&position_of(part));
+        }
+        let runtime = Handle::current();
+        let streams = self.answers.into_iter();
+        let streams = streams.map(|answer| RemoteStream::new(answer, runtime.clone(), lenient));
+        (self.parts, SendRemote(streams.collect(), positions))
+    }
+
+    /// Rows counted by the others, and whether all of theirs were.
+    pub async fn counted(self) -> Result<(u64, bool), ApiError> {
+        let mut total = (0, true);
+        for answer in self.answers {
+            let (_, end) = answer.all().await?;
+            total = (total.0 + end.counted, total.1 && end.exact);
+        }
+        Ok(total)
+    }
+
+    /// What all of them reflect.
+    pub fn positions(&self) -> Positions {
+        let mut positions = self.parts.positions();
+        for part in self.answers.iter().flat_map(|answer| &answer.said.parts) {
+            positions.merge(&position_of(part));
+        }
+        positions
+    }
+}
+
+/// Streams on their way to the thread that reads them.
+pub(super) struct SendRemote(Vec<RemoteStream>, Positions);
+
+impl SendRemote {
+    /// As `views` takes them.
+    pub fn remote(self) -> Remote {
+        let boxed = |stream: RemoteStream| Box::new(stream) as Box<dyn RowStream>;
+        Remote {
+            streams: self.0.into_iter().map(boxed).collect(),
+            positions: self.1,
+        }
+    }
+}
+
+fn standby_of(part: &SharedPart) -> Option<StandbyPart> {
+    let behind_ms = part.behind_ms?;
+    let partition = part.partition;
+    Some(StandbyPart { partition, behind_ms })
+}
+
+fn position_of(part: &SharedPart) -> Positions {
+    Positions::from_json(&part.position).unwrap_or_default()
+}
+
+fn not_ready(view: &ViewRef, missing: BTreeMap<i32, String>) -> ApiError {
+    let reasons = missing.into_values().collect();
+    let view = view.view().name.to_string();
+    ViewError::NotReady { view, reasons }.into()
+}
+
+/// A partition's place in the search for somebody who answers for it.
+struct Pending {
+    reason: String,
+    /// Instances that were asked.
+    tried: BTreeSet<String>,
+    tried_here: bool,
+}
+
+/// The search for those who answer for the partitions that are not here.
+struct Search<'a> {
+    app: &'a App,
+    view: &'a ViewRef,
+    options: &'a ReadOptions,
+    fingerprint: String,
+    deadline: Instant,
+    parts: ViewParts,
+    pending: BTreeMap<i32, Pending>,
+}
+
+impl<'a> Search<'a> {
+    fn new(app: &'a App, view: &'a ViewRef, options: &'a ReadOptions, turn: &Turn, mut parts: ViewParts) -> Self {
+        let missing = std::mem::take(&mut parts.missing);
+        let pending = |partition: i32, reason: String| {
+            let tried = BTreeSet::new();
+            let pending = Pending {
+                reason,
+                tried,
+                tried_here: false,
+            };
+            (partition, pending)
+        };
+        Self {
+            app,
+            view,
+            options,
+            fingerprint: view_fingerprint(&view.published.topology, view.view()),
+            deadline: Instant::from_std(turn.deadline),
+            parts,
+            // what no partition can be named of stands in front
+            pending: missing
+                .into_iter()
+                .map(|missing| pending(missing.partition.unwrap_or(-1), missing.reason))
+                .collect(),
+        }
+    }
+
+    /// Who is asked next for what is missing; copies here are opened on the way.
+    fn next_groups(&mut self) -> Vec<(Peer, Vec<i32>)> {
+        let now = now_ms();
+        let mut groups: BTreeMap<String, (Peer, Vec<i32>)> = BTreeMap::new();
+        let mut opened = Vec::new();
+        let wanted: Vec<i32> = self.pending.range(0..).map(|(partition, _)| *partition).collect();
+        for partition in wanted {
+            let task = self.view.task(partition);
+            let known = &self.pending[&partition];
+            let found = self.candidate(task, known, self.options.max_staleness_ms, now);
+            let Some(pending) = self.pending.get_mut(&partition) else {
+                continue;
+            };
+            let Some(peer) = found else {
+                if !std::mem::replace(&mut pending.tried_here, true) {
+                    opened.push(partition);
+                }
+                continue;
+            };
+            pending.tried.insert(peer.instance.clone());
+            let group = groups
+                .entry(peer.instance.clone())
+                .or_insert_with(|| (peer, Vec::new()));
+            group.1.push(partition);
+        }
+        for partition in opened {
+            self.open_standby(partition, now);
+        }
+        groups.into_values().collect()
+    }
+
+    /// Opens the copy here, if there is one that is new enough.
+    fn open_standby(&mut self, partition: i32, now: i64) {
+        let Some(pending) = self.pending.get_mut(&partition) else {
+            return;
+        };
+        self.parts.missing.push(Missing {
+            partition: Some(partition),
+            reason: std::mem::take(&mut pending.reason),
+        });
+        let most = self.options.max_staleness_ms;
+        self.parts.take_standby(self.view, partition, most, now);
+        self.parts.set_aside(&self.options.need);
+        match self.parts.missing.pop() {
+            None => drop(self.pending.remove(&partition)),
+            Some(missing) => pending.reason = missing.reason,
+        }
+    }
+
+    /// Whether there is somebody who was not asked yet.
+    fn goes_on(&self) -> bool {
+        let staleness = self.options.max_staleness_ms;
+        let now = now_ms();
+        self.pending.range(0..).any(|(partition, pending)| {
+            let task = self.view.task(*partition);
+            !pending.tried_here || self.candidate(task, pending, staleness, now).is_some()
+        })
+    }
+
+    fn request(&self, peer: &Peer, partitions: Vec<i32>, what: &What) -> ShareRequest {
+        let limits = self.app.settings().limits;
+        let left = |until: Instant| until.saturating_duration_since(Instant::now()).as_millis() as u64;
+        let need = self.options.need.of_partitions(&partitions);
+        ShareRequest {
+            wire: WIRE_VERSION,
+            instance: peer.instance.clone(),
+            topology: self.view.published.topology.name.to_string(),
+            generation: self.view.published.generation,
+            view: self.view.view().name.to_string(),
+            fingerprint: self.fingerprint.clone(),
+            partitions,
+            what: what.clone(),
+            max_staleness_ms: self.options.max_staleness_ms,
+            need_ms: if need.is_empty() { 0 } else { left(self.options.need_by) },
+            need: need
+                .into_iter()
+                .map(|(tp, next)| (tp.topic.to_string(), tp.partition, next))
+                .collect(),
+            max_rows: limits.scanned_rows,
+            max_frame: limits.result_bytes,
+            time_ms: left(self.deadline),
+        }
+    }
+
+    async fn ask(&self, peer: Peer, partitions: Vec<i32>, what: &What) -> (Vec<i32>, Result<Answer, PeerError>) {
+        let request = self.request(&peer, partitions.clone(), what);
+        // an owner that hangs must leave time for those who could answer in its place
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let patience = if self.options.max_staleness_ms > 0 {
+            left / 3
+        } else {
+            left
+        };
+        let wait = Duration::from_millis(request.need_ms);
+        let wait = if wait.is_zero() { wait } else { wait + GRACE };
+        let begin_by = (Instant::now() + patience.max(wait)).min(self.deadline);
+        let authorization = self.options.authorization.as_ref();
+        let times = (begin_by, self.deadline);
+        let answer = self.app.peers().ask(&peer, &request, authorization, times).await;
+        (partitions, answer)
+    }
+
+    /// Notes what has come of a question.
+    fn note(&mut self, partitions: &[i32], said: Result<&Said, PeerError>) -> Result<(), ApiError> {
+        match said {
+            Ok(said) => {
+                for part in &said.parts {
+                    self.pending.remove(&part.partition);
+                }
+                for (partition, reason) in &said.missing {
+                    if let Some(pending) = self.pending.get_mut(partition) {
+                        pending.reason = format!("instance {}: {reason}", said.peer.instance);
+                    }
+                }
+                Ok(())
+            }
+            Err(error) if error.behind => Err(ViewError::Behind {
+                view: self.view.view().name.to_string(),
+                reasons: vec![error.reason],
+            }
+            .into()),
+            Err(error) => {
+                for partition in partitions {
+                    if let Some(pending) = self.pending.get_mut(partition) {
+                        pending.reason = format!("partition {partition}: {}", error.reason);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Somebody who was not asked yet: the owner, then, if they are allowed to answer, those who follow it.
+    fn candidate(&self, task: TaskId, pending: &Pending, staleness: i64, now: i64) -> Option<Peer> {
+        let (cluster, topology) = (self.app.published().cluster(), &self.view.published.topology.name);
+        let generation = self.view.published.generation;
+        let fresh = |peer: &Peer| !pending.tried.contains(&peer.instance);
+        let owner = cluster.owner(topology, generation, task, now).filter(fresh);
+        if owner.is_some() || staleness <= 0 || !pending.tried_here {
+            return owner;
+        }
+        let followers = cluster.standbys(topology, generation, task, now).into_iter();
+        let new_enough = followers.filter(|(_, standby)| standby.behind_ms <= staleness);
+        new_enough.map(|(peer, _)| peer).find(fresh)
+    }
+
+    fn missing(&self) -> BTreeMap<i32, String> {
+        let now = now_ms();
+        let why = |(partition, pending): (&i32, &Pending)| {
+            let more = self.unasked(*partition, pending, now);
+            (*partition, format!("{}{more}", pending.reason))
+        };
+        self.pending.iter().map(why).collect()
+    }
+
+    /// Who would know, but was not asked, and why not.
+    fn unasked(&self, partition: i32, pending: &Pending, now: i64) -> String {
+        let cluster = self.app.published().cluster();
+        let (topology, generation) = (&self.view.published.topology.name, self.view.published.generation);
+        let task = self.view.task(partition);
+        let mut out = String::new();
+        let others = cluster.instances(now).into_iter();
+        let nameless = others.filter(|other| other.url.is_none() && other.instance != cluster.instance());
+        for other in nameless {
+            let mut of = other
+                .topologies
+                .iter()
+                .filter(|t| *t.topology == **topology && t.generation == generation);
+            if of.any(|t| t.tasks.iter().any(|owned| owned.id() == task)) {
+                out += &format!(
+                    ", but on instance {}, which says no address (--advertised-url)",
+                    other.instance
+                );
+            }
+        }
+        if self.options.max_staleness_ms > 0 {
+            for (peer, standby) in cluster.standbys(topology, generation, task, now) {
+                if !pending.tried.contains(&peer.instance) {
+                    out += &format!(", the copy at instance {} is {}", peer.instance, age(standby.behind_ms));
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Opens all partitions that can be reached.
+///
+/// # Errors
+/// When another instance has not caught up with the token in time.
+pub(super) async fn gather(
+    app: &App,
+    turn: &Turn,
+    view: &ViewRef,
+    options: &ReadOptions,
+    what: What,
+) -> Result<Gathered, ApiError> {
+    let parts = open_here(app, turn, view, options).await?;
+    if parts.missing.is_empty() {
+        return Ok(Gathered {
+            parts,
+            answers: Vec::new(),
+            missing: BTreeMap::new(),
+        });
+    }
+    let mut search = Search::new(app, view, options, turn, parts);
+    let mut answers = Vec::new();
+    while search.goes_on() {
+        let groups = search.next_groups();
+        let asked = groups
+            .into_iter()
+            .map(|(peer, partitions)| search.ask(peer, partitions, &what));
+        for (partitions, result) in join_all(asked).await {
+            match result {
+                Ok(answer) => {
+                    search.note(&partitions, Ok(&answer.said))?;
+                    answers.extend(Some(answer).filter(|answer| !answer.said.parts.is_empty()));
+                }
+                Err(error) => search.note(&partitions, Err(error))?,
+            }
+        }
+    }
+    Ok(Gathered {
+        missing: search.missing(),
+        parts: search.parts,
+        answers,
+    })
+}
+
+async fn open_here(app: &App, turn: &Turn, view: &ViewRef, options: &ReadOptions) -> Result<ViewParts, ApiError> {
+    let (view, need) = (view.clone(), options.need.clone());
+    app.read_in(turn, move |_| {
+        let mut parts = view.open_available();
+        parts.set_aside(&need);
+        Ok(parts)
+    })
+    .await
+}
+
+/// A row that was looked for, and whose copies were looked at.
+pub(super) struct Found {
+    /// The row, if there is one.
+    pub point: Point,
+    /// The copy that it is from; without a row, all that were asked.
+    pub standbys: Vec<StandbyPart>,
+}
+
+/// Looks for the row of one key: here, then everywhere else at the same time, until one has it.
+pub(super) async fn find_row(
+    app: &App,
+    turn: &Turn,
+    view: &ViewRef,
+    options: &ReadOptions,
+    key: Vec<Value>,
+) -> Result<Found, ApiError> {
+    let parts = open_here(app, turn, view, options).await?;
+    let (point, parts) = look(app, turn, view, parts, key.clone()).await?;
+    let mut found = Found {
+        point,
+        standbys: Vec::new(),
+    };
+    if found.point.row.is_some() || parts.missing.is_empty() {
+        return Ok(found);
+    }
+    let mut search = Search::new(app, view, options, turn, parts);
+    while search.goes_on() {
+        let copies = search.parts.standbys.len();
+        let groups = search.next_groups();
+        if search.parts.standbys.len() > copies {
+            let parts = std::mem::take(&mut search.parts);
+            let (point, parts) = look(app, turn, view, parts, key.clone()).await?;
+            search.parts = parts;
+            if point.row.is_some() {
+                let copies = search
+                    .parts
+                    .standbys
+                    .iter()
+                    .filter(|copy| copy.partition == point.partition);
+                let standbys = copies.cloned().collect();
+                return Ok(Found { point, standbys });
+            }
+            found.point.positions.merge(&point.positions);
+        }
+        if let Some(found) = search.ask_for_row(groups, &key, &mut found).await? {
+            return Ok(found);
+        }
+    }
+    let missing = search.missing();
+    found.standbys.append(&mut search.parts.standbys);
+    match missing.is_empty() {
+        true => Ok(found),
+        false => Err(not_ready(view, missing)),
+    }
+}
+
+impl Search<'_> {
+    /// Asks for a row until one has it; what the others reflect who have none is added to `without`.
+    async fn ask_for_row(
+        &mut self,
+        groups: Vec<(Peer, Vec<i32>)>,
+        key: &[Value],
+        without: &mut Found,
+    ) -> Result<Option<Found>, ApiError> {
+        let mut encoded = Vec::new();
+        encode_key(key, &mut encoded);
+        let what = What::Point {
+            key: Blob(encoded.clone()),
+        };
+        let mut heard = Vec::new();
+        {
+            let asked = groups.into_iter().map(|(peer, partitions)| async {
+                let (partitions, answer) = self.ask(peer, partitions, &what).await;
+                let whole = match answer {
+                    Ok(answer) => {
+                        let said = answer.said.clone();
+                        let rows = answer.all().await.map_err(PeerError::because);
+                        rows.map(|(rows, _)| (said, rows))
+                    }
+                    Err(error) => Err(error),
+                };
+                (partitions, whole)
+            });
+            let mut asked: FuturesUnordered<_> = asked.collect();
+            while let Some((partitions, whole)) = asked.next().await {
+                match whole {
+                    Ok((said, mut rows)) => {
+                        let row = rows.pop_front().filter(|item| item.key == encoded);
+                        if let Some(found) = row.map(|item| found_there(item, &said)) {
+                            return Ok(Some(found));
+                        }
+                        heard.push((partitions, Ok(said)));
+                    }
+                    Err(error) => heard.push((partitions, Err(error))),
+                }
+            }
+        }
+        for (partitions, said) in heard {
+            if let Ok(said) = &said {
+                said.parts
+                    .iter()
+                    .for_each(|part| without.point.positions.merge(&position_of(part)));
+                without.standbys.extend(said.parts.iter().filter_map(standby_of));
+            }
+            match said {
+                Ok(said) => self.note(&partitions, Ok(&said))?,
+                Err(error) => self.note(&partitions, Err(error))?,
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn found_there(item: Item, said: &Said) -> Found {
+    let part = said.parts.iter().find(|part| part.partition == item.partition);
+    Found {
+        standbys: part.and_then(standby_of).into_iter().collect(),
+        point: Point {
+            row: item.row,
+            partition: item.partition,
+            positions: part.map(position_of).unwrap_or_default(),
+        },
+    }
+}
+
+async fn look(
+    app: &App,
+    turn: &Turn,
+    view: &ViewRef,
+    parts: ViewParts,
+    key: Vec<Value>,
+) -> Result<(Point, ViewParts), ApiError> {
+    let view = view.clone();
+    let work = move |_: &mut crate::views::Budget<'_>| Ok((point_in(&view, &parts, &key)?, parts));
+    app.read_in(turn, work).await
+}
