@@ -3,6 +3,8 @@
 mod cluster;
 mod edits;
 mod replay;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod standbys;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;

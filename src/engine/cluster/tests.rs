@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::agent::Agent;
+use super::placement::Role;
 use super::*;
 use crate::engine::EngineSettings;
 use crate::log::Log;
@@ -164,4 +165,75 @@ fn what_is_no_record_of_an_instance_is_passed_over() {
     }
     rig.run(&mut [&mut agent_a], 500);
     assert_eq!(a.instances(rig.log.now()).len(), 1);
+}
+
+/// The instances that are to follow a task, as each of them sees it by itself.
+fn followers(records: &[InstanceRecord], partition: i32, standbys: usize) -> Vec<String> {
+    let view = |own: &InstanceRecord| {
+        let cluster = Cluster::alone(&own.instance);
+        records.iter().for_each(|record| cluster.learn(record.clone(), NOW));
+        cluster.role("t", 0, task(partition), standbys, NOW)
+    };
+    let others = records
+        .iter()
+        .filter(|own| own.topologies[0].tasks.iter().all(|t| t.partition != partition));
+    others
+        .filter(|own| view(own) == Role::Follow)
+        .map(|own| own.instance.clone())
+        .collect()
+}
+
+#[test]
+fn each_task_has_as_many_followers_as_wanted_and_a_newcomer_takes_only_its_share() {
+    let owned: Vec<i32> = (0..60).collect();
+    let mut records = vec![
+        record("a", &owned, &[]),
+        record("b", &[], &[]),
+        record("c", &[], &[]),
+        record("d", &[], &[]),
+    ];
+    for standbys in [1, 2, 3, 9] {
+        for partition in [0, 7, 59] {
+            let found = followers(&records, partition, standbys);
+            assert_eq!(
+                found.len(),
+                standbys.min(3),
+                "{standbys} of task {partition}: {found:?}"
+            );
+        }
+    }
+    let before: Vec<_> = owned.iter().map(|p| followers(&records, *p, 1)).collect();
+    records.push(record("e", &[], &[]));
+    let after: Vec<_> = owned.iter().map(|p| followers(&records, *p, 1)).collect();
+    let moved: Vec<_> = before.iter().zip(&after).filter(|(b, a)| b != a).collect();
+    assert!(moved.iter().all(|(_, now)| **now == ["e"]), "{moved:?}");
+    assert!((5..30).contains(&moved.len()), "{} of 60 tasks moved", moved.len());
+}
+
+#[test]
+fn a_copy_is_kept_until_those_have_one_that_are_to_have_it() {
+    // a hash decides: look for a task of a that b is to follow, not c
+    let all = [
+        record("a", &(0..20).collect::<Vec<_>>(), &[]),
+        record("b", &[], &[]),
+        record("c", &[], &[]),
+    ];
+    let chosen = (0..20).find(|p| followers(&all, *p, 1) == ["b"]).unwrap();
+    let c = Cluster::alone("c");
+    let role = |now: Timestamp| c.role("t", 0, task(chosen), 1, now);
+    assert_eq!(role(NOW), Role::Keep, "nobody is known to own it");
+    c.learn(all[0].clone(), NOW);
+    assert_eq!(role(NOW), Role::Follow, "there is nobody else");
+    c.learn(all[1].clone(), NOW);
+    assert_eq!(role(NOW), Role::Keep, "b has none yet");
+    c.learn(record("b", &[], &[(chosen, 1_000_000)]), NOW);
+    assert_eq!(role(NOW), Role::Keep, "b is far behind");
+    c.learn(record("b", &[], &[(chosen, 3)]), NOW);
+    assert_eq!(role(NOW), Role::Leave);
+    assert_eq!(c.role("t", 0, task(chosen), 0, NOW), Role::Leave);
+    c.forget("b");
+    assert_eq!(role(NOW), Role::Keep, "b restarts: its place is kept");
+    let later = NOW + placement::PLACE_MS + 1;
+    c.learn(all[0].clone(), later);
+    assert_eq!(role(later), Role::Follow, "b does not come back");
 }

@@ -58,7 +58,9 @@ fn whole(rig: &mut Rig, at: usize, task: TaskId) -> rig::Rows {
 #[test]
 fn copies_are_what_was_committed_whatever_fails() {
     let only: Option<u64> = std::env::var("MILLSTREAM_SEED").ok().and_then(|seed| seed.parse().ok());
-    let count = std::env::var("MILLSTREAM_STANDBY_SEEDS").ok().and_then(|n| n.parse().ok());
+    let count = std::env::var("MILLSTREAM_STANDBY_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok());
     let mut seen = (0, 0);
     for seed in (0..count.unwrap_or(SEEDS)).filter(|seed| only.is_none_or(|only| only == *seed)) {
         let outcome = std::panic::catch_unwind(|| chaos(seed));

@@ -23,7 +23,7 @@ use super::super::cluster::placement::Role;
 use super::slots::{Route, Routes};
 use super::trouble::{Backoff, Trouble};
 use super::{Activity, RESTORE_BYTES, TaskId, WorkerShared};
-use crate::log::{Fetched, Fetcher, FetcherConfig, LogError};
+use crate::log::{Fetched, Fetcher, FetcherConfig, LogError, LogResult};
 use crate::state::StoreError;
 use crate::types::{Timestamp, TopicPartition};
 use copy::{Copy, Mark};
@@ -45,8 +45,8 @@ const LEAST_BATCH_BYTES: usize = 64 << 10;
 const OPEN_IN_STEP: usize = 4;
 /// A store that could not be had is asked for again after this, in milliseconds.
 const STORE_RETRY_MS: i64 = 200;
-/// A store that failed is opened anew after this, in milliseconds.
-const FAILED_RETRY_MS: i64 = 5_000;
+/// What failed for one copy is tried again after this, in milliseconds.
+const FAILED_RETRY_MS: i64 = 2_000;
 
 /// See the module.
 pub struct Standbys {
@@ -124,13 +124,16 @@ impl Standbys {
     fn work(&mut self, now: Timestamp, wait: Duration) -> Result<bool, Trouble> {
         if now >= self.next_plan || now < self.next_plan - PLAN_MS {
             self.next_plan = now + PLAN_MS;
-            self.advance_warm_up(now)?;
+            self.advance_warm_up(now);
             self.plan(now);
         }
         let mut busy = self.open_copies(now)?;
         busy |= self.take_in(now, if busy { Duration::ZERO } else { wait })?;
         self.apply_due(now);
-        self.check(now)?;
+        if let Err(error) = self.check(now) {
+            // how far behind is looked at again the next time; what is read goes on
+            tracing::debug!(%error, "the ends of changelogs cannot be looked at");
+        }
         self.flush(now);
         Ok(busy)
     }
@@ -227,7 +230,11 @@ impl Standbys {
                 Ok(true) => self.assign(at)?,
                 Ok(false) => copy.retry_at = now + STORE_RETRY_MS,
                 Err(Trouble::Store(error)) => self.fail(at, &error, now),
-                Err(trouble) => return Err(trouble),
+                Err(trouble) => {
+                    tracing::debug!(task = %copy.id, ?trouble, "a task cannot be followed yet");
+                    copy.reset();
+                    copy.retry_at = now + FAILED_RETRY_MS;
+                }
             }
         }
         Ok(opened > 0)
@@ -305,7 +312,7 @@ impl Standbys {
     }
 
     /// Looks how far copies are behind: first at the group's stable offsets, then at the changelogs' ends. A copy that has reached those reflects these.
-    fn check(&mut self, now: Timestamp) -> Result<(), Trouble> {
+    fn check(&mut self, now: Timestamp) -> LogResult<()> {
         if now < self.next_check && now >= self.next_check - CHECK_MS {
             return Ok(());
         }
@@ -322,7 +329,7 @@ impl Standbys {
             Ok(committed) => Some(committed.into_iter()),
             // a transaction is about to end: how far the copies are counts without the inputs, too
             Err(LogError::Retry(_) | LogError::Unknown(_)) => None,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         for copy in self.copies.iter_mut().flatten().filter(|copy| copy.is_read()) {
             let inputs = shared.deployment.inputs(copy.id);

@@ -11,10 +11,10 @@
 
 use std::time::Duration;
 
-use super::super::trouble::Trouble;
 use super::super::{TopologyStatus, WorkerShared};
 use super::Standbys;
 use super::copy::Copy;
+use crate::log::LogResult;
 use crate::types::{Timestamp, TopicPartition};
 
 /// Longest wait for what the others say, in milliseconds: where that cannot be read, nothing else goes on either.
@@ -69,10 +69,13 @@ fn has_state(shared: &WorkerShared, path: &str, now: Timestamp) -> bool {
 }
 
 impl Standbys {
-    pub(super) fn advance_warm_up(&mut self, now: Timestamp) -> Result<(), Trouble> {
+    pub(super) fn advance_warm_up(&mut self, now: Timestamp) {
         match self.warm_up {
-            WarmUp::Over => return Ok(()),
-            WarmUp::Deciding { until } => self.warm_up = self.decide(until, now)?,
+            WarmUp::Over => return,
+            WarmUp::Deciding { until } => {
+                // while the log is away, workers could not join either
+                self.warm_up = self.decide(until, now).unwrap_or(self.warm_up);
+            }
             WarmUp::Warming { until, next_tell } => self.warm_up = self.warm(until, next_tell, now),
             WarmUp::Settling { since } => {
                 let waited = now - since;
@@ -82,7 +85,6 @@ impl Standbys {
             }
         }
         self.shared.gate.set_closed(self.warm_up.holds_back());
-        Ok(())
     }
 
     fn is_run_elsewhere(&self, now: Timestamp) -> bool {
@@ -93,7 +95,7 @@ impl Standbys {
             .is_run_elsewhere(&deployment.topology.name, generation, now)
     }
 
-    fn decide(&self, until: Timestamp, now: Timestamp) -> Result<WarmUp, Trouble> {
+    fn decide(&self, until: Timestamp, now: Timestamp) -> LogResult<WarmUp> {
         let elsewhere = self.is_run_elsewhere(now);
         if !elsewhere {
             let heard = self.shared.cluster.is_known() || now >= until;
@@ -119,7 +121,7 @@ impl Standbys {
     }
 
     /// What there is to follow: offsets of all changelogs.
-    fn offsets(&self) -> Result<u64, Trouble> {
+    fn offsets(&self) -> LogResult<u64> {
         let (admin, deployment) = (self.shared.log.admin(), &self.shared.deployment);
         let mut offsets = 0;
         for task in Self::stateful(&self.shared) {

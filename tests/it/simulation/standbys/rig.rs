@@ -370,7 +370,7 @@ impl Rig {
     }
 
     /// What the committed records of a task's changelogs amount to, up to the position of a snapshot, or all of them.
-    fn from_log(&self, task: TaskId, position: Option<&dyn Snapshot>) -> Rows {
+    fn replayed(&self, task: TaskId, position: Option<&dyn Snapshot>) -> Rows {
         let mut rows = Rows::new();
         for (store, target) in &self.deployment().subs[task.sub].changelogs {
             let tp = TopicPartition::new(target.topic.clone(), task.partition);
@@ -399,7 +399,7 @@ impl Rig {
             let Some(alive) = &node.alive else { continue };
             for standby in alive.shared.published.standbys() {
                 let snapshot = standby.reader().snapshot().unwrap();
-                let expected = self.from_log(standby.id, Some(&*snapshot));
+                let expected = self.replayed(standby.id, Some(&*snapshot));
                 assert_eq!(rows(&*snapshot), expected, "{}: standby {}", node.name, standby.id);
                 any = true;
             }
@@ -415,7 +415,7 @@ impl Rig {
             assert_eq!(owners.len(), 1, "task {task} has one owner");
             let shown = self.alive(owners[0]).shared.published.task(task).unwrap();
             let snapshot = shown.reader().unwrap().snapshot().unwrap();
-            assert_eq!(rows(&*snapshot), self.from_log(task, None), "task {task}");
+            assert_eq!(rows(&*snapshot), self.replayed(task, None), "task {task}");
             if task.sub == 1 {
                 let averages = rows(&*snapshot).into_iter().filter(|(key, _)| key[..2] == [0, 0]);
                 counted += averages.count();
