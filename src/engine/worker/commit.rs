@@ -170,7 +170,7 @@ impl Worker {
             let Some(task) = &mut slot.task else {
                 return Err(Trouble::Recover("a task is gone".into()));
             };
-            task.prepare_commit(now)?;
+            task.prepare_commit(self.clock.wall(now))?;
             slot.committing = true;
             slot.taken = 0;
             // The first commit names all inputs: an offset that is missing later on was lost.
@@ -267,7 +267,7 @@ impl Worker {
                 let highest = commit.delivered.iter().find(here).map(|(.., offset)| offset + 1);
                 note_changelog(&mut slot.position.changelogs, target, highest);
             }
-            slot.position.applied_at = now;
+            slot.position.applied_at = self.clock.wall(now);
             slot.committing = false;
             let keys = watched.then(|| changed_keys(task));
             task.committed(&slot.position)?;

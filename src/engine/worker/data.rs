@@ -8,9 +8,9 @@ use super::life::TaskLife;
 use super::slots::{Route, Routes, TakeError, TaskSlot};
 use super::trouble::Trouble;
 use super::{Condemned, Worker};
-use crate::log::{Fetched, HeadersRef, RecordRef};
+use crate::log::{Fetched, HeadersRef, LogError, RecordRef};
 use crate::topology::NodeId;
-use crate::types::Timestamp;
+use crate::types::{Timestamp, TopicPartition};
 
 /// Records taken from the fetcher or the queues in a step: some ten milliseconds of work, so that the membership is polled in between.
 const STEP_RECORDS: usize = 5_000;
@@ -32,6 +32,7 @@ struct After {
 /// What both ways to a task need to know.
 #[derive(Clone, Copy)]
 struct Pass<'a> {
+    /// The time of day.
     now: Timestamp,
     condemned: Option<&'a Condemned>,
 }
@@ -69,12 +70,13 @@ impl Worker {
 
     /// Work that records have left to do: a bounded piece a task and step, so that records and commits come in between.
     fn go_on(&mut self, now: Timestamp) -> Result<bool, Trouble> {
+        let wall = self.clock.wall(now);
         let mut busy = false;
         for slot in self.tasks.iter_mut().flatten() {
             let Some(task) = slot.task.as_mut().filter(|_| slot.life == TaskLife::Running) else {
                 continue;
             };
-            if task.go_on(now)? {
+            if task.go_on(wall)? {
                 if slot.taken == 0 {
                     slot.last = None;
                 }
@@ -91,21 +93,39 @@ impl Worker {
         };
         let (tasks, routes, mut after) = (&mut self.tasks, &self.data_routes, After::default());
         let pass = Pass {
-            now,
+            now: self.clock.wall(now),
             condemned: self.condemned.as_ref(),
         };
         let polled = clients.data.poll(max, wait, &mut |fetched| {
             hand_over(fetched, routes, tasks, pass, &mut after)
         });
         self.settle(after, now)?;
-        Ok(polled? > 0)
+        match polled {
+            Ok(given) => Ok(given > 0),
+            Err(LogError::OutOfRange { tp, offset, low, high }) => Err(self.out_of_range(tp, offset, (low, high))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Records that are gone unread stop the topology, unless the group has gone on without this worker: then its successor has read them, and those of an
+    /// internal topic are purged behind its commits.
+    fn out_of_range(&self, tp: TopicPartition, offset: i64, (low, high): (i64, i64)) -> Trouble {
+        let group = self.shared.deployment.names.group();
+        match self.shared.log.admin().committed(&group, std::slice::from_ref(&tp)) {
+            Ok(committed) if committed.iter().flatten().any(|committed| *committed > offset) => Trouble::Recover(
+                format!("the group has gone on with {tp} behind offset {offset}, where this worker would have read on"),
+            ),
+            // it is read again, and asked again
+            Err(LogError::Retry(text)) => Trouble::Recover(text),
+            Ok(_) | Err(_) => LogError::OutOfRange { tp, offset, low, high }.into(),
+        }
     }
 
     /// Processes what waits in queues, as far as their order is known.
     fn drain_queues(&mut self, now: Timestamp, max: usize) -> Result<bool, Trouble> {
         let mut after = After::default();
         let pass = Pass {
-            now,
+            now: self.clock.wall(now),
             condemned: self.condemned.as_ref(),
         };
         let mut left = max;

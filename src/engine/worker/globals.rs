@@ -153,7 +153,7 @@ impl Globals {
         let Some(mut loader) = self.loader.try_lock() else {
             return Ok(false);
         };
-        loader.seen = now;
+        loader.follow(now);
         if let Some(reason) = &loader.failed {
             return Err(Trouble::Stop(reason.clone()));
         }
@@ -222,6 +222,22 @@ impl Drop for GlobalsUser {
 }
 
 impl Loader {
+    /// A clock that is put back takes what is waited for along.
+    fn follow(&mut self, now: Timestamp) {
+        let back = (self.seen - now).max(0);
+        if back > 0 {
+            for time in [
+                &mut self.next,
+                &mut self.next_topics,
+                &mut self.next_confirm,
+                &mut self.next_flush,
+            ] {
+                *time -= back;
+            }
+        }
+        self.seen = now;
+    }
+
     fn is_at_ends(&self) -> bool {
         let at_end = |open: &Open| open.fetcher.is_some() && open.parts.iter().all(|part| part.next >= part.target);
         self.rows.pending_bytes() == 0 && self.open.as_ref().is_some_and(at_end)

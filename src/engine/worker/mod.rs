@@ -7,6 +7,7 @@
 //! *Is not* the place of decisions about rows (the task's) or of deployment. *Invariants*: one recovery path for every failure: what is
 //! uncommitted is dropped, tasks are taken over again from their stored position; a revoked task is released only after its commit.
 
+mod clock;
 mod commit;
 mod data;
 mod globals;
@@ -34,6 +35,7 @@ use super::{Cluster, EngineSettings, OpenStores, PublishedTopology, StartFrom, T
 use crate::log::{Fetcher, FetcherConfig, Log, Membership, MembershipConfig, MembershipEvent, TransactionalProducer};
 use crate::types::{Timestamp, TopicPartition};
 
+use clock::Clock;
 pub use globals::Globals;
 use life::{Life, TaskLife};
 pub use outputs::{OutputMode, OutputSwitches};
@@ -136,6 +138,8 @@ struct Condemned {
 pub struct Worker {
     shared: Arc<WorkerShared>,
     index: usize,
+    /// All times below are steady ones.
+    clock: Clock,
     life: Life,
     failed: Option<String>,
     clients: Option<Clients>,
@@ -179,8 +183,11 @@ impl Worker {
     pub fn new(shared: Arc<WorkerShared>, index: usize, now: Timestamp) -> Self {
         let settings = &shared.settings;
         let ms = |duration: Duration| duration.as_millis() as i64;
+        let mut clock = Clock::default();
+        let now = clock.steady(now);
         Self {
             index,
+            clock,
             life: Life::Opening,
             failed: None,
             clients: None,
@@ -217,7 +224,7 @@ impl Worker {
     /// Asks it to commit, close and stop within two seconds.
     pub fn request_stop(&mut self, now: Timestamp, stop: Stop) {
         if self.stop_at.is_none() {
-            self.stop_at = Some(now + STOP_MS);
+            self.stop_at = Some(self.clock.steady(now) + STOP_MS);
             self.keep_readers = stop.keeps_readers();
             self.leaves = stop.leaves();
         }
@@ -225,6 +232,7 @@ impl Worker {
 
     /// Does what can be done now, waiting for records up to `wait` where there is nothing else.
     pub fn step(&mut self, now: Timestamp, wait: Duration) -> Activity {
+        let now = self.clock.steady(now);
         self.wake = Timestamp::MAX;
         if self.life != Life::Stopped {
             self.advance_stop(now);
@@ -240,14 +248,14 @@ impl Worker {
         match result {
             Ok(true) => Activity::Busy,
             Ok(false) => Activity::Idle {
-                until: self.next_wake(now),
+                until: self.clock.wall(self.next_wake(now)),
             },
             Err(trouble) => {
                 self.react(trouble, now);
                 match self.life {
                     Life::Stopped => self.failed.clone().map_or(Activity::Stopped, Activity::Failed),
                     Life::Opening | Life::Running | Life::Recovering | Life::Stopping => Activity::Idle {
-                        until: self.next_wake(now),
+                        until: self.clock.wall(self.next_wake(now)),
                     },
                 }
             }
@@ -261,7 +269,7 @@ impl Worker {
             Life::Running | Life::Stopping | Life::Stopped => {}
         }
         let mut busy = self.hear_group()?;
-        busy |= self.shared.globals.advance(&self.shared, now)?;
+        busy |= self.shared.globals.advance(&self.shared, self.clock.wall(now))?;
         if self.commit.is_some() {
             busy |= self.advance_commit(
                 now,
@@ -302,7 +310,7 @@ impl Worker {
             self.wake_at(self.takeover_at);
             return Ok(false);
         }
-        match self.advance_takeovers(now, wait) {
+        match self.advance_takeovers(self.clock.wall(now), wait) {
             Err(Trouble::Wait(text)) => {
                 self.takeover_at = now + self.takeover_backoff.next_ms();
                 if self.takeover_backoff.is_notable() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::TaskStatus;
 use super::life::{Life, TaskLife};
 use super::slots::TaskSlot;
 use super::trouble::Trouble;
@@ -138,6 +139,8 @@ impl Worker {
             if slot.task.take().is_none() {
                 continue;
             }
+            slot.published.set_status(TaskStatus::Opening);
+            slot.published.set_reader(None);
             let path = self.shared.deployment.store_path(slot.id);
             self.shared.stores.forget(&path);
             if error.is_corrupt()

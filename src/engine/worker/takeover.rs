@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::failpoint::{Failpoint, failpoint};
-use super::super::task::Task;
+use super::super::task::{Task, TaskMetrics};
 use super::super::{StartFrom, TaskStatus};
 use super::life::TaskLife;
 use super::restore::{self, Begin, Changelog, Restore, RestoreStore, Start};
@@ -254,6 +254,8 @@ fn open_store(shared: &WorkerShared, slot: &mut TaskSlot) -> Result<bool, Troubl
         }
     };
     slot.task = Some(Task::new(shared.plans[slot.id.sub].clone(), slot.id.partition, store)?);
+    // a new task counts from the beginning
+    slot.counted = TaskMetrics::default();
     Ok(true)
 }
 
