@@ -1,5 +1,5 @@
 # `make demo` runs the main job on the embedded broker; `make test` passes the tests. Both build with the same profile.
-.PHONY: demo test setup lint docs test-core test-kafka test-compose bench bench-quick
+.PHONY: demo test setup lint docs test-core test-kafka test-compose simulate nightly nightly-simulation bench bench-quick
 
 demo: setup
 	cargo run --quiet --bin millstream -- dev
@@ -28,6 +28,17 @@ test-core:
 test-kafka:
 	@scripts/setup.sh kafka
 	tests/kafka/run.sh
+
+# One scenario of the simulation: SEED=number makes and runs it, CASE=path replays a file of tests/simulation.
+simulate: setup
+	SIMULATE=$(abspath $(CASE)) MILLSTREAM_SEED=$(SEED) cargo test --locked --test it simulation::random::$(if $(CASE),replay,generated) -- --nocapture
+
+# The long forms of the tests.
+nightly: nightly-simulation
+
+# SEEDS generated scenarios; a third of them takes a quarter of an hour.
+nightly-simulation: setup
+	MILLSTREAM_SEEDS=$(or $(SEEDS),10000) cargo test --locked --test it simulation::random::generated -- --nocapture
 
 test-compose:
 	@scripts/setup.sh kafka compose

@@ -43,6 +43,18 @@ struct Database {
     opened: u64,
 }
 
+impl Database {
+    /// Back to the last flush and the first `kept` batches after it.
+    fn fall_back(&mut self, kept: usize) {
+        let mut state = std::mem::take(&mut self.flushed);
+        for (writes, position) in self.unflushed.drain(..).take(kept) {
+            state.apply(writes.into_iter(), &position);
+        }
+        self.newest = state.clone();
+        self.flushed = state;
+    }
+}
+
 type Shared = Arc<Mutex<Database>>;
 
 /// All stores of a process in memory.
@@ -73,13 +85,17 @@ impl MemoryStores {
             if !self.lossy {
                 continue;
             }
-            let kept = keep(name, database.unflushed.len()).min(database.unflushed.len());
-            let mut state = std::mem::take(&mut database.flushed);
-            for (writes, position) in database.unflushed.drain(..).take(kept) {
-                state.apply(writes.into_iter(), &position);
-            }
-            database.newest = state.clone();
-            database.flushed = state;
+            let kept = keep(name, database.unflushed.len());
+            database.fall_back(kept);
+        }
+    }
+
+    /// A closed store has lost batches that were applied but not flushed: its disk failed. `keep` says how many of them survive, given their number.
+    pub fn lose(&self, name: &str, keep: impl FnOnce(usize) -> usize) {
+        if let Some(database) = self.databases.lock().get(name).filter(|_| self.lossy) {
+            let mut database = database.lock();
+            let kept = keep(database.unflushed.len());
+            database.fall_back(kept);
         }
     }
 }

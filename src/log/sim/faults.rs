@@ -49,11 +49,55 @@ pub struct Faults {
     pub slow_fetch: u32,
 }
 
+/// What is planned for one call: see [`super::SimProcess::plan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallFault {
+    /// The request has no effect; the caller hears nothing.
+    LostRequest,
+    /// The effect is there; the caller hears nothing.
+    LostAnswer,
+    /// The effect comes after so many milliseconds: the caller's place may have timed out by then.
+    LateRequest(i64),
+    /// The answer comes so many milliseconds after the effect.
+    LateAnswer(i64),
+    /// The process dies before the effect.
+    CrashBefore,
+    /// The process dies after the effect.
+    CrashAfter,
+}
+
+impl CallFault {
+    /// What it is counted as.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::LostRequest => "lost request",
+            Self::LostAnswer => "lost answer",
+            Self::LateRequest(_) => "late request",
+            Self::LateAnswer(_) => "late answer",
+            Self::CrashBefore | Self::CrashAfter => "crash at a call",
+        }
+    }
+
+    /// What becomes of the call, and how late.
+    pub(super) fn fate(self) -> (Fate, i64) {
+        match self {
+            Self::LostRequest => (Fate::LostRequest, 0),
+            Self::LostAnswer => (Fate::LostAnswer, 0),
+            Self::LateRequest(ms) => (Fate::LateRequest, ms),
+            Self::LateAnswer(ms) => (Fate::LateAnswer, ms),
+            Self::CrashBefore => (Fate::CrashBefore, 0),
+            Self::CrashAfter => (Fate::CrashAfter, 0),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Works,
     LostRequest,
     LostAnswer,
+    LateRequest,
+    LateAnswer,
     CrashBefore,
     CrashAfter,
 }
@@ -63,7 +107,7 @@ impl Faults {
         // One number a call, whatever the faults are, so that switching them off does not shift the rest of a run.
         let n = rng.below(1_000) as u32;
         let after = rng.next_u64().is_multiple_of(2);
-        let writes = kind != Call::Read;
+        let writes = matches!(kind, Call::Write | Call::Commit);
         if n < self.lost_request {
             return Fate::LostRequest;
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::{Access, Call, classify, headers_of, isolation};
+use super::{Access, Call, Part, classify, headers_of, isolation};
 use crate::log::core::{ErrorCode, Record};
 use crate::log::{Fetched, Fetcher, FetcherConfig, HeadersRef, LogError, LogResult, RecordRef};
 use crate::types::TopicPartition;
@@ -51,7 +51,11 @@ impl SimFetcher {
             return Ok(false);
         }
         let (tp, from, committed_only) = (at.tp.clone(), at.next, self.committed_only);
-        let read = self.access.call(Call::Read, &tp.topic, from, |state| {
+        if self.access.is_unavailable(&tp) {
+            return Ok(false);
+        }
+        let part = Part::Partition(&tp.topic, tp.partition);
+        let read = self.access.call(Call::Fetch, part, (&tp.topic, from), |state| {
             let read = state
                 .core
                 .read(&tp.topic, tp.partition, from, READ_BYTES, isolation(committed_only));

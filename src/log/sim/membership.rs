@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Access, Call, classify};
+use super::{Access, Call, Part, classify};
 use crate::log::core::ErrorCode;
 use crate::log::core::groups::{GroupMember, Heartbeat, HeartbeatAnswer};
 use crate::log::{GroupMetadata, LogError, LogResult, Membership, MembershipConfig, MembershipEvent};
@@ -73,15 +73,18 @@ impl SimMembership {
             owned: if joins { Some(Vec::new()) } else { Some(owned) },
         };
         let mut refused = None;
-        let answer = self
-            .access
-            .call(Call::Write, "heartbeat", i64::from(self.epoch), |state| {
+        let answer = self.access.call(
+            Call::Write,
+            Part::Groups,
+            ("heartbeat", i64::from(self.epoch)),
+            |state| {
                 let now = state.now;
                 state.core.consumer_heartbeat(beat, now).map_err(|e| {
                     refused = Some(e);
                     classify(e, &self.config.group)
                 })
-            });
+            },
+        );
         match (answer, refused) {
             (Ok(answer), _) => {
                 self.next_beat = now + i64::from(answer.interval_ms);
@@ -192,7 +195,7 @@ impl SimMembership {
         };
         self.epoch = 0;
         // A leave that gets lost is made up for by the session's time-out.
-        let _ = self.access.call(Call::Write, "leave", 0, |state| {
+        let _ = self.access.call(Call::Write, Part::Groups, ("leave", 0), |state| {
             let now = state.now;
             state
                 .core

@@ -2,7 +2,8 @@
 //!
 //! A [`SimLog`] is the cluster; [`SimLog::process`] gives the access of one process, which can be killed: nothing that it
 //! holds works any more, and the cluster learns of it only by time-outs, as with a real crash. Faults are drawn from the seed
-//! at every call: lost requests, lost answers (a commit whose fate is unknown), crashes before or after the effect.
+//! at every call: lost requests, lost answers (a commit whose fate is unknown), crashes before or after the effect. They can be planned, too: for a call of
+//! a process ([`SimProcess::plan`]), or for a part of the cluster ([`SimLog::go_away`]). What really strikes is counted ([`SimLog::struck`]).
 //!
 //! *Is not* a model of Kafka: groups, transactions, fencing and compaction are the core's, the ones that the embedded broker serves.
 //! *Invariant*: the same seed and the same calls give the same run; [`SimLog::trace`] is a hash of all of it.
@@ -11,6 +12,7 @@ mod admin;
 mod faults;
 mod fetcher;
 mod membership;
+mod outages;
 mod producer;
 
 use std::collections::BTreeMap;
@@ -27,7 +29,9 @@ use super::{
 };
 use crate::types::{Headers, Timestamp, TopicPartition};
 
-pub use faults::{Faults, Rng};
+use faults::Fate;
+pub use faults::{CallFault, Faults, Rng};
+pub use outages::Part;
 
 /// Transactions that stay open are aborted after this, in milliseconds: what production asks for.
 const TRANSACTION_TIMEOUT_MS: i64 = 10_000;
@@ -41,6 +45,9 @@ struct State {
     faults: Faults,
     trace: u64,
     calls: u64,
+    outages: outages::Outages,
+    struck: BTreeMap<&'static str, u64>,
+    processes: u64,
 }
 
 /// The simulated cluster.
@@ -79,6 +86,9 @@ impl SimLog {
             faults: Faults::default(),
             trace: 0xcbf2_9ce4_8422_2325,
             calls: 0,
+            outages: outages::Outages::default(),
+            struck: BTreeMap::new(),
+            processes: 0,
         };
         Ok(Self {
             state: Arc::new(Mutex::new(state)),
@@ -87,9 +97,16 @@ impl SimLog {
 
     /// The access of one process.
     pub fn process(&self) -> Arc<SimProcess> {
+        let number = {
+            let mut state = self.state.lock();
+            state.processes += 1;
+            state.processes
+        };
         let access = Access {
+            number,
             state: self.state.clone(),
             dead: Arc::new(AtomicBool::new(false)),
+            planned: Arc::default(),
         };
         Arc::new(SimProcess { access })
     }
@@ -106,11 +123,22 @@ impl SimLog {
 
     /// Lets time pass; sessions and transactions time out.
     pub fn advance(&self, ms: i64) {
-        let mut state = self.state.lock();
-        state.now += ms;
-        let now = state.now;
-        state.core.tick(now);
-        state.core.take_outputs();
+        self.state.lock().pass(ms);
+    }
+
+    /// Adds what happens outside of the log to the trace: a store's write, say.
+    pub fn note(&self, what: &str, number: i64) {
+        self.state.lock().note(what, number, 0);
+    }
+
+    /// How often each kind of fault has struck, those of stores included ([`Self::strike`]).
+    pub fn struck(&self) -> BTreeMap<&'static str, u64> {
+        self.state.lock().struck.clone()
+    }
+
+    /// Counts a fault that struck outside of the log.
+    pub fn strike(&self, kind: &'static str) {
+        self.state.lock().strike(kind, 1);
     }
 
     /// A hash of every call and answer so far.
@@ -172,6 +200,28 @@ impl SimLog {
             .map_err(|e| classify(e, &topic))
     }
 
+    /// The end of what readers of committed records see of a partition.
+    pub fn stable_end(&self, tp: &TopicPartition) -> LogResult<i64> {
+        let state = self.state.lock();
+        let id = state.core.partition_id(&tp.topic, tp.partition);
+        let end = id.and_then(|id| state.core.partition(id).map(core::Partition::last_stable));
+        end.map_err(|e| classify(e, &tp.topic))
+    }
+
+    /// All committed records of a topic, a partition after the other.
+    pub fn read_all(&self, topic: &str) -> LogResult<Vec<SimRecord>> {
+        let partitions = {
+            let state = self.state.lock();
+            let found = state.core.topic(topic).map_err(|e| classify(e, topic))?;
+            found.partition_count()
+        };
+        let mut out = Vec::new();
+        for partition in 0..partitions {
+            out.extend(self.read(&TopicPartition::new(topic, partition), true)?);
+        }
+        Ok(out)
+    }
+
     /// All records of a partition; committed ones only, or all.
     pub fn read(&self, tp: &TopicPartition, committed_only: bool) -> LogResult<Vec<SimRecord>> {
         let state = self.state.lock();
@@ -211,6 +261,16 @@ impl SimProcess {
         self.access.dead.store(true, Ordering::Relaxed);
     }
 
+    /// Plans what happens to a call of this process: the first one after `calls` more, fetches not counted.
+    pub fn plan(&self, calls: usize, fault: CallFault) {
+        self.access.planned.lock().push((calls, fault));
+    }
+
+    /// Forgets what is planned and has not happened yet.
+    pub fn forget_plans(&self) {
+        self.access.planned.lock().clear();
+    }
+
     /// Whether it was killed, by [`Self::kill`] or by a fault.
     pub fn is_dead(&self) -> bool {
         self.access.dead.load(Ordering::Relaxed)
@@ -245,6 +305,8 @@ impl Log for SimProcess {
 /// What a call is to the faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
+    /// Reads records: a client tries again by itself.
+    Fetch,
     /// Reads only: losing the request or the answer is the same.
     Read,
     /// Writes; the caller repeats it when the answer is lost.
@@ -256,8 +318,11 @@ enum Call {
 /// A process's handle, shared by everything it opens.
 #[derive(Clone)]
 struct Access {
+    /// Tells processes apart in what is logged.
+    number: u64,
     state: Arc<Mutex<State>>,
     dead: Arc<AtomicBool>,
+    planned: Arc<Mutex<Vec<(usize, CallFault)>>>,
 }
 
 impl Access {
@@ -266,42 +331,87 @@ impl Access {
         self.state.lock()
     }
 
-    /// One call to the cluster: draws its fate, runs it, notes it in the trace.
+    /// A partition without leader gives nothing, and its reader waits without hearing of it.
+    fn is_unavailable(&self, tp: &TopicPartition) -> bool {
+        let part = Part::Partition(&tp.topic, tp.partition);
+        self.state.lock().is_away(part)
+    }
+
+    /// What is planned for the next call.
+    fn planned(&self, kind: Call) -> Option<CallFault> {
+        if kind == Call::Fetch {
+            return None;
+        }
+        let mut planned = self.planned.lock();
+        let due = planned.iter().position(|(calls, _)| *calls == 0);
+        planned
+            .iter_mut()
+            .for_each(|(calls, _)| *calls = calls.saturating_sub(1));
+        due.map(|at| planned.remove(at).1)
+    }
+
+    /// One call to a part of the cluster: draws its fate, runs it, notes it in the trace.
     fn call<T>(
         &self,
         kind: Call,
-        what: &str,
-        number: i64,
+        part: Part<'_>,
+        (what, number): (&str, i64),
         run: impl FnOnce(&mut State) -> LogResult<T>,
     ) -> LogResult<T> {
         let dead = || LogError::Fatal("this process was killed".into());
+        let unanswered = || match kind {
+            Call::Commit => LogError::Unknown(lost(what)),
+            Call::Fetch | Call::Read | Call::Write => LogError::Retry(lost(what)),
+        };
         let mut state = self.state.lock();
         if self.dead.load(Ordering::Relaxed) {
             return Err(dead());
         }
         state.calls += 1;
-        let fate = state.draw(kind);
+        let drawn = state.draw(kind);
+        let (fate, late_ms) = match self.planned(kind) {
+            None => (drawn, 0),
+            Some(planned) => {
+                state.strike(planned.kind(), 1);
+                planned.fate()
+            }
+        };
         state.note(what, number, fate as u64);
+        if kind != Call::Fetch {
+            tracing::debug!(process = self.number, what, number, ?fate, "call at {}", state.now);
+        }
+        if state.is_away(part) {
+            return Err(unanswered());
+        }
         match fate {
-            faults::Fate::CrashBefore => {
+            Fate::CrashBefore => {
                 self.dead.store(true, Ordering::Relaxed);
                 return Err(dead());
             }
-            faults::Fate::LostRequest if kind == Call::Commit => return Err(LogError::Unknown(lost(what))),
-            faults::Fate::LostRequest => return Err(LogError::Retry(lost(what))),
-            faults::Fate::Works | faults::Fate::LostAnswer | faults::Fate::CrashAfter => {}
+            Fate::LostRequest => return Err(unanswered()),
+            Fate::LateRequest => state.pass(late_ms),
+            Fate::Works | Fate::LostAnswer | Fate::LateAnswer | Fate::CrashAfter => {}
         }
         let answer = run(&mut state);
         state.core.take_outputs();
         state.note("=", i64::from(answer.is_ok()), 0);
+        if let Err(error) = &answer {
+            tracing::debug!(process = self.number, what, %error, "answer");
+        }
+        if matches!(answer, Err(LogError::Fenced(_))) {
+            state.strike("fenced by a successor or a time-out", 1);
+        }
         match fate {
-            faults::Fate::CrashAfter => {
+            Fate::CrashAfter => {
                 self.dead.store(true, Ordering::Relaxed);
                 Err(dead())
             }
-            faults::Fate::LostAnswer if kind == Call::Commit => Err(LogError::Unknown(lost(what))),
-            faults::Fate::LostAnswer => Err(LogError::Retry(lost(what))),
-            faults::Fate::Works | faults::Fate::LostRequest | faults::Fate::CrashBefore => answer,
+            Fate::LostAnswer => Err(unanswered()),
+            Fate::LateAnswer => {
+                state.pass(late_ms);
+                answer
+            }
+            Fate::Works | Fate::LostRequest | Fate::LateRequest | Fate::CrashBefore => answer,
         }
     }
 }
@@ -311,8 +421,25 @@ fn lost(what: &str) -> String {
 }
 
 impl State {
-    fn draw(&mut self, kind: Call) -> faults::Fate {
+    fn draw(&mut self, kind: Call) -> Fate {
         self.faults.draw(&mut self.rng, kind)
+    }
+
+    fn strike(&mut self, kind: &'static str, times: u64) {
+        *self.struck.entry(kind).or_default() += times;
+    }
+
+    /// Time passes: sessions and transactions time out.
+    fn pass(&mut self, ms: i64) {
+        let open = |core: &Core| core.transactions().filter(|(_, txn)| txn.is_open()).count();
+        let before = open(&self.core);
+        self.now += ms;
+        self.core.tick(self.now);
+        self.core.take_outputs();
+        let ended = before.saturating_sub(open(&self.core));
+        if ended > 0 {
+            self.strike("transaction time-out", ended as u64);
+        }
     }
 
     /// FNV-1a over what happened.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Access, Call, TRANSACTION_TIMEOUT_MS, classify, max_message_bytes};
+use super::{Access, Call, Part, TRANSACTION_TIMEOUT_MS, classify, max_message_bytes};
 use crate::log::core::groups::{GroupMember, OffsetEntry};
 use crate::log::core::{ErrorCode, ProducerIdentity, Record};
 use crate::log::{
@@ -98,13 +98,14 @@ impl SimTransactional {
             } else {
                 (Call::Write, "abort")
             };
-            self.access.call(kind, what, producer.id, |state| {
-                let now = state.now;
-                state
-                    .core
-                    .end_txn(&producer, commit, now)
-                    .map_err(|e| classify(e, &self.id))
-            })?;
+            self.access
+                .call(kind, Part::Transactions, (what, producer.id), |state| {
+                    let now = state.now;
+                    state
+                        .core
+                        .end_txn(&producer, commit, now)
+                        .map_err(|e| classify(e, &self.id))
+                })?;
         }
         self.pending.clear();
         self.delivered.clear();
@@ -117,13 +118,15 @@ impl SimTransactional {
 impl TransactionalProducer for SimTransactional {
     fn init(&mut self, _timeout: Duration) -> LogResult<()> {
         let id = self.id.clone();
-        let (producer, epoch) = self.access.call(Call::Write, "init", 0, |state| {
-            let now = state.now;
-            let answer = state
-                .core
-                .init_producer_id(Some(&id), TRANSACTION_TIMEOUT_MS, None, now);
-            answer.map_err(|e| classify(e, &id))
-        })?;
+        let (producer, epoch) = self
+            .access
+            .call(Call::Write, Part::Transactions, ("init", 0), |state| {
+                let now = state.now;
+                let answer = state
+                    .core
+                    .init_producer_id(Some(&id), TRANSACTION_TIMEOUT_MS, None, now);
+                answer.map_err(|e| classify(e, &id))
+            })?;
         self.producer = Some(ProducerIdentity {
             id: producer,
             epoch,
@@ -162,20 +165,23 @@ impl TransactionalProducer for SimTransactional {
             let (count, batch) = (records.len() as i64, records.clone());
             let mut done = None;
             self.dirty = true;
-            let answer = self.access.call(Call::Write, &topic, i64::from(place.1), |state| {
-                let now = state.now;
-                let append = || {
-                    let partition = state.core.partition_id(&topic, place.1)?;
-                    state.core.add_partitions_to_txn(&producer, &[partition], now)?;
-                    state.core.append_as(&topic, place.1, batch, &producer, now)
-                };
-                done = Some(append().map_err(|e| match e {
-                    // As a client does: whatever kept the record away, this transaction cannot be committed.
-                    ErrorCode::InvalidRecord => LogError::Abort(format!("{topic}: {e}")),
-                    other => classify(other, &topic),
-                }));
-                Ok(())
-            });
+            let part = Part::Append(&topic, place.1);
+            let answer = self
+                .access
+                .call(Call::Write, part, (&topic, i64::from(place.1)), |state| {
+                    let now = state.now;
+                    let append = || {
+                        let partition = state.core.partition_id(&topic, place.1)?;
+                        state.core.add_partitions_to_txn(&producer, &[partition], now)?;
+                        state.core.append_as(&topic, place.1, batch, &producer, now)
+                    };
+                    done = Some(append().map_err(|e| match e {
+                        // As a client does: whatever kept the record away, this transaction cannot be committed.
+                        ErrorCode::InvalidRecord => LogError::Abort(format!("{topic}: {e}")),
+                        other => classify(other, &topic),
+                    }));
+                    Ok(())
+                });
             // An idempotent producer sends again what got no answer; what is in the log already is not taken twice.
             match done {
                 Some(Ok(base)) => {
@@ -214,15 +220,18 @@ impl TransactionalProducer for SimTransactional {
             .map(|(tp, offset)| OffsetEntry::new(&tp.topic, tp.partition, *offset))
             .collect();
         self.dirty = true;
-        self.access.call(Call::Write, "offsets", offsets.len() as i64, |state| {
-            let now = state.now;
-            state
-                .core
-                .add_offsets_to_txn(&producer, &group.group, now)
-                .map_err(|e| classify(e, &group.group))?;
-            let added = state.core.commit_txn_offsets(&producer, &group.group, member, entries);
-            added.map_err(|e| classify(e, &group.group))
-        })
+        let count = offsets.len() as i64;
+        self.access
+            .call(Call::Write, Part::Transactions, ("add offsets", count), |state| {
+                let now = state.now;
+                let added = state.core.add_offsets_to_txn(&producer, &group.group, now);
+                added.map_err(|e| classify(e, &group.group))
+            })?;
+        self.access
+            .call(Call::Write, Part::Groups, ("offsets", count), |state| {
+                let added = state.core.commit_txn_offsets(&producer, &group.group, member, entries);
+                added.map_err(|e| classify(e, &group.group))
+            })
     }
 
     fn commit(&mut self, timeout: Duration) -> LogResult<()> {
@@ -271,16 +280,19 @@ impl Producer for SimProducer {
             let topic = self.topics.name(handle);
             let mut done = None;
             let copy = record.clone();
-            let answer = self.access.call(Call::Write, &topic, i64::from(partition), |state| {
-                let now = state.now;
-                done = Some(
-                    state
-                        .core
-                        .append(&topic, partition, vec![copy], now)
-                        .map_err(|e| classify(e, &topic)),
-                );
-                Ok(())
-            });
+            let part = Part::Partition(&topic, partition);
+            let answer = self
+                .access
+                .call(Call::Write, part, (&topic, i64::from(partition)), |state| {
+                    let now = state.now;
+                    done = Some(
+                        state
+                            .core
+                            .append(&topic, partition, vec![copy], now)
+                            .map_err(|e| classify(e, &topic)),
+                    );
+                    Ok(())
+                });
             match done {
                 Some(Ok(offset)) => self.delivered.push((handle, partition, offset)),
                 Some(Err(error)) => return Err(error),

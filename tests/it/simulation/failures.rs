@@ -18,7 +18,7 @@ use super::plan::{self, MOVIES, RATED, RATINGS};
 use super::table;
 use super::world::World;
 
-const GROUP: &str = "millstream.movies";
+pub(super) const GROUP: &str = "millstream.movies";
 
 fn append(world: &World, topic: &str, key: i64, row: &[Value]) {
     let key = key.to_be_bytes();
@@ -31,16 +31,16 @@ fn append(world: &World, topic: &str, key: i64, row: &[Value]) {
         .unwrap();
 }
 
-fn rate(world: &World, movie: i64, rating: f64) {
+pub(super) fn rate(world: &World, movie: i64, rating: f64) {
     append(world, RATINGS, movie, &[movie.into(), rating.into()]);
 }
 
-fn movie(world: &World, movie: i64, title: &str) {
+pub(super) fn movie(world: &World, movie: i64, title: &str) {
     append(world, MOVIES, movie, &[title.into(), 1_i64.into()]);
 }
 
 /// Commits soon.
-fn quick() -> EngineSettings {
+pub(super) fn quick() -> EngineSettings {
     EngineSettings {
         commit_interval: Duration::from_millis(20),
         ..EngineSettings::default()
@@ -48,7 +48,7 @@ fn quick() -> EngineSettings {
 }
 
 /// A topology that has processed two ratings of movie 1.
-fn settled(seed: u64) -> World {
+pub(super) fn settled(seed: u64) -> World {
     settled_as(seed, quick())
 }
 
@@ -63,7 +63,7 @@ fn settled_as(seed: u64, settings: EngineSettings) -> World {
     world
 }
 
-fn rated(world: &World) -> BTreeMap<i64, (i64, f64, String)> {
+pub(super) fn rated(world: &World) -> BTreeMap<i64, (i64, f64, String)> {
     let rows = table(&world.records(RATED)).into_iter();
     rows.map(|(key, row)| match (&row[0], &row[1], &row[3]) {
         (Value::Bigint(n), Value::Double(total), Value::String(title)) => (key, (*n, *total, title.to_string())),

@@ -1,11 +1,15 @@
 //! Whole topologies on the simulated log: crashes at every step, lost requests and answers, lost disks' tails, moving tasks. Afterwards the
 //! outputs must be those that an oracle computes from the inputs, whatever the seed.
 
+mod disk;
 mod failures;
 mod fan_outs;
+mod fault;
+mod found;
 mod globals;
 mod golden;
 pub mod plan;
+mod random;
 mod standbys;
 pub mod world;
 

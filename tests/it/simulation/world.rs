@@ -1,7 +1,7 @@
 //! A cluster and the processes of one application on it, stepped by one seed: whoever comes next, what goes wrong, when time passes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream::engine::deploy::{DeployContext, DeployError, GenerationPlan, deploy};
@@ -11,57 +11,54 @@ use millstream::engine::{Cluster, Deployment, EngineSettings, OpenStores, Publis
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{Faults, Rng, SimLog, SimProcess, SimRecord};
 use millstream::log::{Log, LogError};
-use millstream::state::memory::MemoryStores;
-use millstream::state::{Store, StoreError, StoreFactory, StoreResult};
 use millstream::topology::Topology;
 use millstream::types::TopicPartition;
 
+use super::disk::Disk;
+
 /// Virtual time begins here, in milliseconds since the epoch.
-const EPOCH: i64 = 1_700_000_000_000;
-
-/// A disk on which stores can be damaged.
-pub struct Disk {
-    stores: MemoryStores,
-    damaged: Mutex<BTreeSet<String>>,
-}
-
-impl Disk {
-    fn new() -> Self {
-        Self {
-            stores: MemoryStores::new().lose_unflushed(true),
-            damaged: Mutex::default(),
-        }
-    }
-}
-
-impl StoreFactory for Disk {
-    fn open(&self, task: &str) -> StoreResult<Box<dyn Store>> {
-        if self.damaged.lock().unwrap().contains(task) {
-            return Err(StoreError {
-                place: task.into(),
-                message: format!("{}a file is too short", StoreError::CORRUPT),
-            });
-        }
-        self.stores.open(task)
-    }
-
-    fn delete(&self, path: &str) -> StoreResult<()> {
-        self.damaged.lock().unwrap().remove(path);
-        self.stores.delete(path)
-    }
-}
+pub const EPOCH: i64 = 1_700_000_000_000;
+/// After this the group and the transactions' coordinator give a silent process up, in milliseconds.
+pub const SESSION_MS: i64 = 10_000;
 
 /// One process: its disk survives it.
 pub struct Process {
     name: String,
-    disk: Arc<Disk>,
-    alive: Option<Alive>,
+    pub disk: Arc<Disk>,
+    pub alive: Option<Alive>,
     /// When it starts again.
-    starts_at: i64,
+    pub starts_at: i64,
+    /// It has left for good.
+    pub gone: bool,
+    /// It does nothing until then, and knows nothing of it: a machine that sleeps, a long pause of the scheduler.
+    pub paused: Option<Pause>,
+    /// How far its clock is off, in milliseconds.
+    pub clock: i64,
+}
+
+/// Since when and until when a process is paused.
+#[derive(Clone, Copy)]
+pub struct Pause {
+    pub since: i64,
+    pub until: i64,
+}
+
+impl Process {
+    fn new(number: usize, log: &SimLog) -> Self {
+        Self {
+            name: format!("p{number}"),
+            disk: Arc::new(Disk::new(log, number as u64)),
+            alive: None,
+            starts_at: 0,
+            gone: false,
+            paused: None,
+            clock: 0,
+        }
+    }
 }
 
 pub struct Alive {
-    log: Arc<SimProcess>,
+    pub log: Arc<SimProcess>,
     pub published: Arc<PublishedTopology>,
     globals: Arc<Globals>,
     workers: Vec<Worker>,
@@ -76,6 +73,8 @@ pub struct World {
     pub crashes: usize,
     /// Why the topology stopped; a test that does not expect it fails.
     pub failure: Option<String>,
+    /// A registry that can be away, and until when it is.
+    pub registry: Option<(Arc<MemoryRegistry>, i64)>,
     schemas: Arc<dyn SchemaSource>,
     deployment: Option<Arc<Deployment>>,
 }
@@ -93,36 +92,38 @@ impl World {
         schemas: Arc<dyn SchemaSource>,
     ) -> Self {
         let mut rng = Rng::new(seed);
-        let process = |i: usize| Process {
-            name: format!("p{i}"),
-            disk: Arc::new(Disk::new()),
-            alive: None,
-            starts_at: 0,
-        };
+        let log = SimLog::new(rng.next_u64(), EPOCH).unwrap();
         Self {
-            log: SimLog::new(rng.next_u64(), EPOCH).unwrap(),
+            processes: (0..processes).map(|number| Process::new(number, &log)).collect(),
+            log,
             rng,
             settings,
             topology: Arc::new(topology),
-            processes: (0..processes).map(process).collect(),
             crashes: 0,
             schemas,
             failure: None,
+            registry: None,
             deployment: None,
         }
     }
 
     /// One step of somebody.
     pub fn step(&mut self) {
+        // what is away for long need not be waited for in small steps
+        let haste = if self.is_somebody_away() { 10 } else { 1 };
         if self.rng.chance(300) {
-            let ms = self.rng.below(40) as i64;
+            let ms = self.rng.below(40 * haste) as i64;
             self.log.advance(ms);
         }
+        self.follow_time();
         let at = self.rng.below(self.processes.len());
-        let now = self.log.now();
         let process = &mut self.processes[at];
+        let now = self.log.now() + process.clock;
+        if process.gone || process.paused.is_some() {
+            return;
+        }
         let Some(alive) = &mut process.alive else {
-            if now >= process.starts_at {
+            if self.log.now() >= process.starts_at {
                 self.start(at);
             }
             return;
@@ -168,8 +169,39 @@ impl World {
         panic!("a worker did not stop within two seconds");
     }
 
+    fn is_somebody_away(&self) -> bool {
+        let away = |process: &Process| process.paused.is_some() || (process.alive.is_none() && !process.gone);
+        self.processes.iter().any(away)
+    }
+
+    /// Pauses end, the registry is back.
+    fn follow_time(&mut self) {
+        let now = self.log.now();
+        for process in &mut self.processes {
+            let over = process.paused.filter(|pause| pause.until <= now);
+            if let (Some(pause), Some(_)) = (over, &process.alive)
+                && now - pause.since > SESSION_MS
+            {
+                self.log.strike("zombie that wakes up");
+            }
+            process.paused = process.paused.filter(|pause| pause.until > now);
+        }
+        if let Some((registry, until)) = &mut self.registry
+            && *until <= now
+        {
+            registry.set_away(false);
+            *until = i64::MAX;
+        }
+    }
+
+    /// One more process, which begins with an empty disk.
+    pub fn join(&mut self) {
+        self.processes.push(Process::new(self.processes.len(), &self.log));
+    }
+
     fn start(&mut self, at: usize) {
         let access = self.log.process();
+        self.processes[at].disk.own(access.clone());
         let context = DeployContext {
             log: &*access,
             schemas: &self.schemas,
@@ -187,9 +219,18 @@ impl World {
             0,
             deployment.partitions(),
         ));
-        let plans = deployment.plans(&self.settings, &self.schemas).unwrap();
+        let plans = match deployment.plans(&self.settings, &self.schemas) {
+            Ok(plans) => plans,
+            Err(error) if error.is_retryable() => return,
+            Err(error) => panic!("{error}"),
+        };
+        let globals = match Globals::new(&self.topology, &plans, self.settings.bad_record, &self.schemas) {
+            Ok(globals) => globals,
+            Err(error) if error.is_retryable() => return,
+            Err(error) => panic!("{error}"),
+        };
         let shared = Arc::new(WorkerShared {
-            globals: Globals::new(&self.topology, &plans, self.settings.bad_record, &self.schemas).unwrap(),
+            globals,
             plans,
             deployment,
             cluster: Cluster::alone(&self.processes[at].name),
@@ -204,7 +245,7 @@ impl World {
             paused: false,
             stopwatch: || Duration::ZERO,
         });
-        let now = self.log.now();
+        let now = self.log.now() + self.processes[at].clock;
         let workers = (0..self.settings.workers)
             .map(|i| Worker::new(shared.clone(), i, now))
             .collect();
@@ -221,9 +262,10 @@ impl World {
         self.crashes += 1;
         let process = &mut self.processes[at];
         let rng = &mut self.rng;
-        process.disk.stores.crash(|_, batches| rng.below(batches + 1));
+        process.disk.crash(|batches| rng.below(batches + 1));
         // only now: what it closes in good order is not written any more
         process.alive = None;
+        process.paused = None;
         process.starts_at = self.log.now() + self.rng.below(12_000) as i64;
     }
 
@@ -237,7 +279,8 @@ impl World {
 
     /// Stops a process in good order and starts it again.
     pub fn restart(&mut self, at: usize) {
-        let now = self.log.now();
+        let clock = self.processes[at].clock;
+        let now = self.log.now() + clock;
         let Some(mut alive) = self.processes[at].alive.take() else {
             return;
         };
@@ -246,7 +289,7 @@ impl World {
         }
         for _ in 0..200 {
             self.log.advance(10);
-            let now = self.log.now();
+            let now = self.log.now() + clock;
             let stopped = alive
                 .workers
                 .iter_mut()
@@ -256,16 +299,40 @@ impl World {
                 return self.crashed(at);
             }
             if stopped {
-                self.processes[at].starts_at = now;
+                self.processes[at].starts_at = self.log.now();
                 return;
             }
         }
         panic!("a worker did not stop within two seconds");
     }
 
+    /// No fault happens any more, and what is away is back; clocks stay as they are, and what is damaged does, too.
+    pub fn heal(&mut self) {
+        self.log.set_faults(Faults::default());
+        self.log.come_back();
+        for process in &mut self.processes {
+            process.disk.heal();
+            if let Some(alive) = &process.alive {
+                alive.log.forget_plans();
+            }
+            if let Some(pause) = &mut process.paused {
+                pause.until = 0;
+            }
+        }
+        if let Some((_, until)) = &mut self.registry {
+            *until = 0;
+        }
+        self.follow_time();
+    }
+
     /// Without faults, until every input is processed and committed.
     pub fn settle(&mut self) {
-        self.log.set_faults(Faults::default());
+        self.heal();
+        self.catch_up();
+    }
+
+    /// Until every input is processed and committed.
+    pub fn catch_up(&mut self) {
         for round in 0.. {
             assert_eq!(self.failure, None, "the topology stopped");
             assert!(round < 4_000, "the topology does not catch up: {:?}", self.lags());
@@ -273,7 +340,8 @@ impl World {
                 self.step();
             }
             self.log.advance(20);
-            if self.processes.iter().all(|process| process.alive.is_some()) && self.lags().is_empty() {
+            let present = |process: &Process| process.gone || process.alive.is_some();
+            if self.processes.iter().all(present) && self.lags().is_empty() {
                 return;
             }
         }
@@ -294,13 +362,20 @@ impl World {
                 out.push(format!("task {task} has {running} owners"));
             }
             for tp in deployment.inputs(task) {
-                let end = access.admin().stable_end(&tp).unwrap();
-                match access.admin().committed(&group, std::slice::from_ref(&tp)) {
-                    Ok(offsets) if offsets[0].unwrap_or(0) == end => {}
-                    Ok(offsets) => out.push(format!("{tp}: {:?} of {end}", offsets[0])),
+                let end = access.admin().stable_end(&tp);
+                let committed = end.and_then(|end| {
+                    let offsets = access.admin().committed(&group, std::slice::from_ref(&tp));
+                    offsets.map(|offsets| (offsets[0], end))
+                });
+                match committed {
+                    Ok((offset, end)) if offset.unwrap_or(0) == end => {}
+                    Ok((offset, end)) => out.push(format!("{tp}: {offset:?} of {end}")),
                     Err(LogError::Retry(text)) => out.push(text),
                     Err(error) => panic!("{error}"),
                 }
+            }
+            if !out.is_empty() {
+                return out;
             }
         }
         let changelogs = deployment.subs.iter().flat_map(|sub| &sub.changelogs);
@@ -328,17 +403,12 @@ impl World {
 
     /// All records of a topic, committed ones only, a partition after the other.
     pub fn records(&self, topic: &str) -> Vec<SimRecord> {
-        let info = self
-            .log
-            .process()
-            .admin()
-            .topics(&[topic])
-            .unwrap()
-            .pop()
-            .flatten()
-            .unwrap();
-        let read = |p| self.log.read(&TopicPartition::new(topic, p), true).unwrap();
-        (0..info.partitions).flat_map(read).collect()
+        self.log.read_all(topic).unwrap()
+    }
+
+    /// The deployment, once a process has made it.
+    pub fn deployed(&self) -> Option<&Deployment> {
+        self.deployment.as_deref()
     }
 
     pub fn deployment(&self) -> &Deployment {
@@ -370,17 +440,17 @@ impl World {
 
     /// The disk of a process is lost.
     pub fn lose_disk(&mut self, at: usize) {
-        self.processes[at].disk = Arc::new(Disk::new());
+        self.processes[at].disk = Arc::new(Disk::new(&self.log, at as u64));
     }
 
     /// What a stopped process has not flushed is gone.
     pub fn crash_disk(&mut self, at: usize) {
-        self.processes[at].disk.stores.crash(|_, _| 0);
+        self.processes[at].disk.crash(|_| 0);
     }
 
     /// The files of a store are damaged.
     pub fn damage(&mut self, at: usize, path: &str) {
-        self.processes[at].disk.damaged.lock().unwrap().insert(path.into());
+        self.processes[at].disk.damage(path);
     }
 
     /// Steps until the topology stops; its reason.
