@@ -1,5 +1,5 @@
 # `make demo` runs the main job on the embedded broker; `make test` passes the tests. Both build with the same profile.
-.PHONY: demo test setup lint docs test-core test-kafka test-compose simulate nightly nightly-simulation bench bench-quick
+.PHONY: demo test setup lint docs test-core test-kafka test-compose simulate nightly nightly-simulation bench bench-quick bench-recovery
 
 demo: setup
 	cargo run --quiet --bin millstream -- dev
@@ -47,6 +47,11 @@ test-compose:
 bench:
 	@scripts/setup.sh kafka
 	bench/run.py
+
+# Time to recover after kill -9, a lost disk and a clean restart, beside Kafka Streams; puts the table into RELIABILITY.md. KEYS and RECORDS set the size.
+bench-recovery:
+	@scripts/setup.sh kafka
+	bench/recovery.py
 
 bench-quick:
 	@scripts/setup.sh kafka

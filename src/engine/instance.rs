@@ -18,6 +18,21 @@ impl Instance {
     /// # Errors
     /// With what to do: another process uses the directory, or it cannot be written.
     pub fn open(directory: &Path) -> Result<Self, String> {
+        Self::open_as(directory, None)
+    }
+
+    /// As [`Self::open`], with an id that was given: it is the same when the directory is lost.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and for an id that cannot be part of the names that it goes into.
+    pub fn open_as(directory: &Path, given: Option<&str>) -> Result<Self, String> {
+        if let Some(id) = given
+            && !is_id(id)
+        {
+            return Err(format!(
+                "instance-id = {id}: it takes up to 64 letters, digits, - and _"
+            ));
+        }
         let io = |what: &str, e: std::io::Error| format!("{what} {}: {e}", directory.display());
         std::fs::create_dir_all(directory).map_err(|e| io("the data directory cannot be made:", e))?;
         let path = directory.join("instance.lock");
@@ -35,6 +50,7 @@ impl Instance {
         }
         let path = directory.join("instance");
         let id = match std::fs::read_to_string(&path) {
+            _ if given.is_some() => given.unwrap_or_default().to_owned(),
             Ok(text) if is_id(text.trim()) => text.trim().to_string(),
             Ok(_) => {
                 return Err(format!(

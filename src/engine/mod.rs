@@ -19,6 +19,7 @@ mod published;
 pub mod queue;
 mod repair;
 mod settings;
+pub mod snapshots;
 mod stores;
 pub mod supervisor;
 pub mod task;

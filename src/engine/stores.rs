@@ -4,11 +4,13 @@
 //! open store along. *Invariant*: a store is owned by one worker or lies here; what lies here holds committed rows only.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::state::{Store, StoreFactory, StoreResult};
+use super::snapshots::Snapshots;
+use crate::state::{Store, StoreFactory, StoreReader, StoreResult};
 use crate::types::Timestamp;
 
 /// A store that nobody has taken for this long is closed, in milliseconds: longer than a rebalance, short enough not to hoard files.
@@ -29,7 +31,11 @@ enum Place {
 /// The stores that are open in this process.
 pub struct OpenStores {
     factory: Arc<dyn StoreFactory>,
+    /// Locked before `readers`.
     places: Mutex<BTreeMap<String, Place>>,
+    /// Of every store that is open here, with a worker or not.
+    readers: Mutex<BTreeMap<String, Arc<dyn StoreReader>>>,
+    snapshots: Option<Arc<dyn Snapshots>>,
 }
 
 impl OpenStores {
@@ -38,7 +44,38 @@ impl OpenStores {
         Self {
             factory,
             places: Mutex::new(BTreeMap::new()),
+            readers: Mutex::default(),
+            snapshots: None,
         }
+    }
+
+    /// Where the state of tasks may come from instead of their changelogs.
+    #[must_use]
+    pub fn with_snapshots(mut self, snapshots: Option<Arc<dyn Snapshots>>) -> Self {
+        self.snapshots = snapshots;
+        self
+    }
+
+    /// See [`Self::with_snapshots`].
+    pub fn snapshots(&self) -> Option<&Arc<dyn Snapshots>> {
+        self.snapshots.as_ref()
+    }
+
+    /// A reader of a store that is open in this process, whoever has it.
+    pub fn reader(&self, path: &str) -> Option<Arc<dyn StoreReader>> {
+        self.readers.lock().get(path).cloned()
+    }
+
+    /// Puts a checkpoint in the place of a store that its worker has taken and dropped; the next one opens it.
+    ///
+    /// # Errors
+    /// When it is no whole store; the next worker opens an empty one.
+    pub fn import(&self, path: &str, checkpoint: &Path) -> StoreResult<()> {
+        let mut places = self.places.lock();
+        self.readers.lock().remove(path);
+        let imported = self.factory.import(path, checkpoint);
+        places.remove(path);
+        imported
     }
 
     /// Takes or opens the store of a task; `None` while another worker of this process still has it.
@@ -56,7 +93,10 @@ impl OpenStores {
             }
             Some(Place::Idle(store, _)) => Ok(Some(store)),
             None => match self.factory.open(path) {
-                Ok(store) => Ok(Some(store)),
+                Ok(store) => {
+                    self.readers.lock().insert(path.to_string(), store.reader());
+                    Ok(Some(store))
+                }
                 Err(e) => {
                     places.remove(path);
                     Err(e)
@@ -101,13 +141,14 @@ impl OpenStores {
     /// A worker gave its store up by dropping it (after an error of the disk): the next one opens it anew.
     pub fn forget(&self, path: &str) {
         self.places.lock().remove(path);
+        self.readers.lock().remove(path);
     }
 
     /// Closes what nobody has used for a while.
     pub fn close_idle(&self, now: Timestamp) {
-        self.places
-            .lock()
-            .retain(|_, place| !matches!(place, Place::Idle(_, since) if now - *since >= KEEP_OPEN_MS));
+        let mut places = self.places.lock();
+        places.retain(|_, place| !matches!(place, Place::Idle(_, since) if now - *since >= KEEP_OPEN_MS));
+        self.readers.lock().retain(|path, _| places.contains_key(path));
     }
 
     /// Closes and deletes the stores below a relative path. Stores that a worker has stay.
@@ -116,6 +157,7 @@ impl OpenStores {
         let below = format!("{path}/");
         let is_below = |name: &str| name == path || name.starts_with(&below);
         places.retain(|name, place| !is_below(name) || matches!(place, Place::Taken | Place::Lent(_)));
+        self.readers.lock().retain(|name, _| places.contains_key(name));
         if places.keys().any(|name| is_below(name)) {
             return Err(crate::state::StoreError {
                 place: path.into(),

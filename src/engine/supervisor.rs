@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use super::deploy::control::{ControlReader, ControlRecord, Wanted};
 use super::deploy::{DeployContext, DeployError, Problem, operations};
 use super::fingerprint::StatePlan;
+use super::snapshots::SnapshotParts;
 use super::threads::{Generation, Heartbeat, Stop};
 use super::{Cluster, EngineSettings, OpenStores, Published, TopologyStatus};
 use crate::formats::SchemaSource;
@@ -45,6 +46,8 @@ pub struct EngineParts {
     pub settings: EngineSettings,
     /// The instance's id, see [`super::Instance`].
     pub instance: String,
+    /// Snapshots of state, from and for others.
+    pub snapshots: SnapshotParts,
 }
 
 /// How far the start has come.

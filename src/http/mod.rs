@@ -25,6 +25,7 @@ mod peers;
 mod reading;
 mod routes;
 mod serve;
+mod snapshots;
 mod starting;
 mod state;
 mod streams;

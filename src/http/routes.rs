@@ -8,7 +8,8 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    ApiError, App, feed, guard, health, instances, internal, metrics, openapi, starting, streams, topologies, views,
+    ApiError, App, feed, guard, health, instances, internal, metrics, openapi, snapshots, starting, streams,
+    topologies, views,
 };
 
 /// What a route does.
@@ -468,6 +469,7 @@ pub fn app(state: App) -> Router {
     });
     let router = router.route(internal::PATH, post(internal::rows));
     router
+        .merge(snapshots::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(state.settings().body_bytes))

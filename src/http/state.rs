@@ -12,6 +12,7 @@ use super::ApiError;
 use super::control::Control;
 use super::metrics::RouteCounters;
 use super::peers::Peers;
+use crate::engine::snapshots::Offers;
 use crate::engine::{Ingest, Progress, Published};
 use crate::views::{Budget, QueryLimits, ViewError, ViewRef};
 
@@ -91,6 +92,7 @@ struct Inner {
     /// Why nothing is deployed yet.
     starting: Mutex<Option<String>>,
     stop: watch::Sender<bool>,
+    offers: OnceLock<Arc<Offers>>,
 }
 
 impl App {
@@ -108,6 +110,7 @@ impl App {
             counters: RouteCounters::new(),
             starting: Mutex::new(Some("the topologies are being compiled and deployed".into())),
             stop: watch::Sender::new(false),
+            offers: OnceLock::new(),
         }))
     }
 
@@ -173,6 +176,15 @@ impl App {
     /// Places for questions of other instances.
     pub(super) fn shares(&self) -> Arc<Semaphore> {
         self.0.shares.clone()
+    }
+
+    /// Serves snapshots of the state that is open here to other instances; said once.
+    pub fn serve_snapshots(&self, offers: Arc<Offers>) {
+        self.0.offers.get_or_init(|| offers);
+    }
+
+    pub(super) fn offers(&self) -> Option<&Arc<Offers>> {
+        self.0.offers.get()
     }
 
     pub(super) fn counters(&self) -> &RouteCounters {

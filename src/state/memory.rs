@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Snapshot, Store, StoreError, StoreFactory, StorePosition, StoreReader, StoreResult, Write};
+use super::{Snapshot, Store, StoreError, StoreFactory, StorePosition, StoreReader, StoreResult, Write, checkpoint};
 
 type Map = BTreeMap<Arc<[u8]>, Arc<[u8]>>;
 
@@ -139,6 +140,29 @@ impl StoreFactory for MemoryStores {
             }
             !delete
         });
+        Ok(())
+    }
+
+    fn import(&self, task: &str, directory: &Path) -> StoreResult<()> {
+        let open = |database: &Shared| database.lock().opened % 2 == 1;
+        if self.databases.lock().get(task).is_some_and(open) {
+            return Err(StoreError {
+                place: format!("memory:{task}"),
+                message: "open: nothing can take its place".into(),
+            });
+        }
+        self.delete(task)?;
+        let (writes, position) = checkpoint::read(directory)?;
+        let mut committed = Committed::default();
+        committed.apply(writes.into_iter(), &position);
+        let database = Database {
+            newest: committed.clone(),
+            flushed: committed,
+            ..Database::default()
+        };
+        self.databases
+            .lock()
+            .insert(task.into(), Arc::new(Mutex::new(database)));
         Ok(())
     }
 }
@@ -302,6 +326,11 @@ impl StoreReader for Reader {
             rows: database.newest.rows.clone(),
             position: database.newest.position.clone().unwrap_or_default(),
         }))
+    }
+
+    fn checkpoint(&self, directory: &Path) -> StoreResult<()> {
+        let snapshot = self.snapshot()?;
+        checkpoint::write(&*snapshot, directory)
     }
 }
 

@@ -6,6 +6,8 @@
 //! encoding of `types`; the value is the row's timestamp (8 bytes, big-endian) and the row codec's bytes ([`encode_stored`]). Metadata keys begin with the reserved id [`META_PREFIX`].
 
 pub mod buffer;
+mod bulk;
+mod checkpoint;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
@@ -14,10 +16,12 @@ mod stored;
 #[cfg(test)]
 mod suite;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::types::Timestamp;
 
+pub use bulk::Bulk;
 pub use shared::SharedRows;
 pub use stored::{decode_stored, encode_full_key, encode_stored};
 
@@ -104,6 +108,10 @@ pub trait Store: Send {
     fn scan_back(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> StoreResult<()>;
     /// Applies writes and the position in one atomic batch.
     fn apply(&mut self, writes: &mut dyn Iterator<Item = Write>, position: &StorePosition) -> StoreResult<()>;
+    /// As [`Self::apply`] for the many rows of a restore, and they survive a crash no less than those.
+    fn load(&mut self, rows: &mut Bulk, position: &StorePosition) -> StoreResult<()> {
+        self.apply(&mut rows.writes(), position)
+    }
     /// The position of the last batch; `None` for a new store.
     fn position(&self) -> StoreResult<Option<StorePosition>>;
     /// Deletes everything, position included.
@@ -127,6 +135,18 @@ pub trait StoreReader: Send + Sync {
     /// # Errors
     /// When the store has been closed: its task has moved.
     fn snapshot(&self) -> StoreResult<Arc<dyn Snapshot>>;
+
+    /// Writes everything that is committed, position included, into a directory that is not there yet, while the owner goes on. What stands in
+    /// it is for [`StoreFactory::import`]; files may be hard links of the store's own and must not be changed.
+    ///
+    /// # Errors
+    /// The disk; or that stores of this kind have no files.
+    fn checkpoint(&self, directory: &Path) -> StoreResult<()> {
+        Err(StoreError {
+            place: directory.display().to_string(),
+            message: "stores of this kind make no checkpoints".into(),
+        })
+    }
 }
 
 /// An unchanging picture of a task's committed rows.
@@ -154,5 +174,18 @@ pub trait StoreFactory: Send + Sync {
     /// Whether there is a store of this name; where that cannot be said, there may be one.
     fn exists(&self, _task: &str) -> bool {
         true
+    }
+    /// Puts a checkpoint (see [`StoreReader::checkpoint`]) in the place of the store `task`, which must not be open. The directory is used up.
+    ///
+    /// # Errors
+    /// When it is no whole store; then there is none in its place.
+    fn import(&self, task: &str, checkpoint: &Path) -> StoreResult<()> {
+        Err(StoreError {
+            place: task.into(),
+            message: format!(
+                "stores of this kind take no checkpoint, such as {}",
+                checkpoint.display()
+            ),
+        })
     }
 }

@@ -20,6 +20,8 @@ pub(super) enum Step {
     Reopen,
     /// Delete everything.
     Clear,
+    /// Make a checkpoint, to be imported and compared at the end.
+    Checkpoint,
 }
 
 /// Random steps; keys are few, so that they are overwritten and deleted.
@@ -30,6 +32,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Snapshot),
         2 => Just(Step::Reopen),
         1 => Just(Step::Clear),
+        1 => Just(Step::Checkpoint),
     ]
 }
 
@@ -111,6 +114,24 @@ fn check_snapshot(snapshot: &dyn Snapshot, model: &Model) {
     assert_eq!(*snapshot.position(), model.position.clone().unwrap_or_default());
 }
 
+/// An import takes the place of what was there; one without a position is none.
+fn check_checkpoint(stores: &dyn StoreFactory, directory: &std::path::Path, then: &Model) {
+    let mut before = stores.open("suite/imported").expect("open");
+    apply(before.as_mut(), &[(3, Some(9))], &position(-1));
+    assert!(stores.import("suite/imported", directory).is_err(), "it is open");
+    drop(before);
+    let imported = stores.import("suite/imported", directory);
+    if then.position.is_some() {
+        imported.expect("import");
+        assert_eq!(contents(stores.open("suite/imported").expect("open").as_ref()), *then);
+    } else {
+        assert!(imported.is_err(), "without a position");
+        let empty = stores.open("suite/imported").expect("open");
+        assert_eq!(contents(empty.as_ref()), Model::default());
+    }
+    drop(std::fs::remove_dir_all(directory));
+}
+
 fn check_reads(store: &dyn Store, model: &Model) {
     let mut out = Vec::new();
     for n in 0..=u8::MAX {
@@ -137,6 +158,7 @@ pub(super) fn run(stores: &dyn StoreFactory, steps: &[Step]) {
     let mut store = stores.open("suite/0_0").expect("open");
     let mut model = Model::default();
     let mut snapshots: Vec<(Arc<dyn Snapshot>, Model)> = Vec::new();
+    let mut checkpoints: Vec<(std::path::PathBuf, Model)> = Vec::new();
     for (batch, step) in steps.iter().enumerate() {
         match step {
             Step::Apply(writes) => {
@@ -156,10 +178,18 @@ pub(super) fn run(stores: &dyn StoreFactory, steps: &[Step]) {
                 store.clear().expect("clear");
                 model = Model::default();
             }
+            Step::Checkpoint => {
+                let directory = std::env::temp_dir().join(format!("millstream-checkpoint-{}", uuid::Uuid::new_v4()));
+                store.reader().checkpoint(&directory).expect("checkpoint");
+                checkpoints.push((directory, model.clone()));
+            }
         }
     }
     assert_eq!(contents(store.as_ref()), model);
     check_reads(store.as_ref(), &model);
+    for (directory, then) in checkpoints {
+        check_checkpoint(stores, &directory, &then);
+    }
     for (snapshot, then) in &snapshots {
         check_snapshot(snapshot.as_ref(), then);
     }

@@ -3,6 +3,7 @@
 mod cluster;
 mod edits;
 mod replay;
+mod snapshots;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod standbys;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millstream::engine::snapshots::SnapshotParts;
 use millstream::engine::{BadRecord, Engine, EngineParts, EngineSettings, TopologyStatus};
 use millstream::formats::MemoryRegistry;
 use millstream::log::kafka::{KafkaLog, KafkaSettings};
@@ -109,6 +110,7 @@ impl Test {
                 ..EngineSettings::default()
             },
             instance: "one".into(),
+            snapshots: SnapshotParts::default(),
         };
         Engine::start(parts, vec![Arc::new(self.topology())]).expect("threads")
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream::engine::snapshots::SnapshotParts;
 use millstream::engine::{Engine, EngineParts, EngineSettings, LogIngest, Startup, threads};
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::http::{App, AppParts, EngineControl, HttpSettings, bind, serve};
@@ -52,6 +53,7 @@ async fn start() -> Instance {
             ..EngineSettings::default()
         },
         instance: "one".into(),
+        snapshots: SnapshotParts::default(),
     };
     let file = SourceFile {
         name: "shop.sql".into(),

@@ -18,7 +18,11 @@ mod jobs;
 mod kafka_log;
 #[cfg(feature = "kafka")]
 mod kafka_login;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod lost_disk;
 mod nexmark;
+#[cfg(feature = "object-store")]
+mod object_store;
 mod patience;
 #[cfg(feature = "kafka")]
 mod registry;

@@ -52,6 +52,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rocksdb", &["src/state/rocks"]),
     ("kafka_protocol", &["src/dev/broker", "src/log/core"]),
     ("clap", &["src/cli"]),
+    ("object_store", &["src/engine/snapshots/s3.rs"]),
     ("axum", &["src/http", "src/dev/registry"]),
     ("hyper_util", &["src/http"]),
 ];

@@ -7,6 +7,7 @@
 //! ```
 
 mod settings;
+mod snapshots;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use settings::{engine_settings, kafka_settings};
 use super::settings::Settings;
 use super::sql_files::{CompileFailure, compile_all};
 use super::{Failure, output, signals};
+use crate::engine::snapshots::Keeper;
 use crate::engine::{Engine, EngineParts, EngineSettings, Instance, LogIngest, LogProgress, Published, Startup};
 use crate::formats::SchemaSource;
 use crate::http::{self, App, AppParts, EngineControl};
@@ -58,6 +60,7 @@ pub struct Running {
     http: JoinHandle<std::io::Result<()>>,
     address: SocketAddr,
     _instance: Instance,
+    _keeper: Option<Keeper>,
 }
 
 /// Locks the data directory. Before anything else writes into it.
@@ -65,7 +68,7 @@ pub struct Running {
 /// # Errors
 /// When another process has it.
 pub fn lock(settings: &Settings) -> Result<Instance, Failure> {
-    Instance::open(&settings.path("data-dir")).map_err(Failure::Failed)
+    Instance::open_as(&settings.path("data-dir"), settings.optional_text("instance-id")).map_err(Failure::Failed)
 }
 
 /// Compiles the files; waits as long as a registry that has to tell columns is away, and tells `waits` so. `None`: asked to stop meanwhile.
@@ -113,6 +116,7 @@ pub struct Opened {
     http: JoinHandle<std::io::Result<()>>,
     address: SocketAddr,
     instance: Instance,
+    keeper: Option<Keeper>,
 }
 
 impl Opened {
@@ -127,6 +131,8 @@ impl Opened {
         (listener, address): (TcpListener, SocketAddr),
     ) -> Result<Self, Failure> {
         let stores = RocksStores::new(settings.path("data-dir").join("state"), &settings::rocks(settings));
+        let published = Arc::new(Published::new());
+        let snapshots = snapshots::set_up(settings, &instance, &published).map_err(Failure::Failed)?;
         let parts = EngineParts {
             log: ground.log.clone(),
             schemas: ground.schemas.clone(),
@@ -136,8 +142,8 @@ impl Opened {
                 ..engine_settings(settings)
             },
             instance: instance.id().to_owned(),
+            snapshots: snapshots.parts.clone(),
         };
-        let published = Arc::new(Published::new());
         let ingest = LogIngest::start(parts.log.clone(), parts.schemas.clone()).map_err(Failure::failed)?;
         let app = App::new(AppParts {
             published: published.clone(),
@@ -147,6 +153,9 @@ impl Opened {
             settings: settings::http(settings, address),
         })
         .with_progress(Arc::new(LogProgress::new(parts.log.clone(), &parts.settings.app_id)));
+        if let Some(offers) = &snapshots.parts.offers {
+            app.serve_snapshots(offers.clone());
+        }
         let (stop_http, stopped) = oneshot::channel::<()>();
         let until = async move {
             // Dropping the sender means the same.
@@ -162,6 +171,7 @@ impl Opened {
             http,
             address,
             instance,
+            keeper: snapshots.keeper,
         })
     }
 
@@ -192,6 +202,7 @@ impl Opened {
             http: self.http,
             address: self.address,
             _instance: self.instance,
+            _keeper: self.keeper,
         };
         match running.deployed(&self.app, stop).await {
             Ok(true) => {

@@ -104,6 +104,15 @@ pub const SETTINGS: &[Setting] = &[
         commands: ENGINE,
     },
     Setting {
+        name: "instance-id",
+        kind: Kind::Text,
+        default: None,
+        value_name: "ID",
+        help: "Who this instance is, different for each: such as the name of a pod that keeps it. Else one is made and kept in the data directory; with \
+               that lost, the tasks are taken over only when Kafka has given the old one up.",
+        commands: ENGINE,
+    },
+    Setting {
         name: "http",
         kind: Kind::Address,
         default: Some("127.0.0.1:8080"),
@@ -330,6 +339,43 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("24MiB"),
         value_name: "SIZE",
         help: "The part of rocksdb-memory that write buffers may take; also about what a crash leaves to be replayed.",
+        commands: ENGINE,
+    },
+    Setting {
+        name: "snapshots",
+        kind: Kind::Text,
+        default: None,
+        value_name: "URL",
+        help: "Where snapshots of state are kept, so that a lost disk is back without a long replay: file:///DIRECTORY or s3://BUCKET/PREFIX (S3 or \
+               compatible; region, keys and endpoint from AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and the like). \
+               All instances of an application use the same. Without it they still bring snapshots to each other.",
+        commands: ENGINE,
+    },
+    Setting {
+        name: "snapshot-interval",
+        kind: Kind::Duration {
+            min_ms: 1_000,
+            max_ms: 7 * 24 * 3_600_000,
+        },
+        default: None,
+        value_name: "TIME",
+        help: "How often a snapshot of each task that has changed is put to `snapshots`; without it none is put.",
+        commands: ENGINE,
+    },
+    Setting {
+        name: "snapshot-keep",
+        kind: Kind::Integer { min: 1, max: 1_000 },
+        default: Some("2"),
+        value_name: "N",
+        help: "Snapshots of a task that are kept; older ones are removed.",
+        commands: ENGINE,
+    },
+    Setting {
+        name: "snapshot-min-records",
+        kind: Kind::Integer { min: 1, max: i64::MAX },
+        default: Some("100000"),
+        value_name: "N",
+        help: "Changelog records that a task's restore has to go through before a snapshot is looked for instead.",
         commands: ENGINE,
     },
     Setting {

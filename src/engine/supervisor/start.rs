@@ -84,10 +84,15 @@ pub(super) fn bring_up(
         problems.dedup();
         return Err(DeployError::Problems(problems));
     }
+    let stores = OpenStores::new(parts.stores.clone()).with_snapshots(parts.snapshots.from.clone());
+    let stores = Arc::new(stores);
+    if let Some(offers) = &parts.snapshots.offers {
+        offers.serve(&stores);
+    }
     let mut supervisor = Supervisor {
         parts: parts.clone(),
         shared: shared.clone(),
-        stores: Arc::new(OpenStores::new(parts.stores.clone())),
+        stores,
         control,
         topologies: BTreeMap::new(),
         follow: BTreeSet::new(),

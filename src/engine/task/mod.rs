@@ -33,7 +33,7 @@ use crate::formats::FormatError;
 use crate::log::HeadersRef;
 use crate::operators::{Context, DropReason, Held, Operator, Side};
 use crate::state::buffer::Buffer;
-use crate::state::{Store, StorePosition, StoreResult, Write};
+use crate::state::{Bulk, Store, StorePosition, StoreResult, Write};
 use crate::topology::{NodeId, Op, StoreId};
 use crate::types::{Change, Timestamp, Value};
 
@@ -99,8 +99,7 @@ pub struct Task {
     /// What the frozen generation sends.
     frozen: Option<Outbox>,
     spare: Outbox,
-    restored: Vec<Write>,
-    restored_bytes: usize,
+    restored: Bulk,
     /// How many times [`Self::look_ahead`] is still passed over.
     not_ahead: u32,
     metrics: TaskMetrics,
@@ -175,8 +174,7 @@ impl Task {
             outbox: Outbox::new(),
             frozen: None,
             spare: Outbox::new(),
-            restored: Vec::new(),
-            restored_bytes: 0,
+            restored: Bulk::default(),
             not_ahead: 0,
             metrics: TaskMetrics::default(),
             work: Work::default(),
@@ -412,7 +410,6 @@ impl Task {
         self.clear_work();
         self.work.weighs = false;
         self.restored.clear();
-        self.restored_bytes = 0;
     }
 
     /// Bytes that a commit would free.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::TaskStatus;
 use super::life::{Life, TaskLife};
+use super::restore::SnapshotUse;
 use super::slots::TaskSlot;
 use super::trouble::Trouble;
 use super::{TopologyStatus, Worker};
@@ -317,7 +318,10 @@ impl TaskSlot {
         if let Some(task) = &mut self.task {
             task.abort();
         }
-        self.restore = None;
+        if self.restore.take().is_some_and(|restore| restore.snapshot.is_some()) {
+            // Given up half-way, for no fault of its own.
+            self.snapshot = SnapshotUse::Untried;
+        }
         self.ready = false;
         self.taken = 0;
         self.last = None;

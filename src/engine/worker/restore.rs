@@ -1,5 +1,6 @@
 //! Decisions of a take-over: where the restore of a store begins, and where processing begins afterwards. Pure functions; `takeover` acts.
 
+use super::super::snapshots::Fetch;
 use crate::log::LogResult;
 use crate::state::StorePosition;
 use crate::topology::StoreId;
@@ -12,6 +13,8 @@ pub(super) struct RestoreStore {
     pub topic_id: String,
     /// The fetcher's number while it is read.
     pub slot: Option<u32>,
+    /// The changelog's first offset when the task was taken over.
+    pub low: i64,
     /// Where the replay began.
     pub from: i64,
     /// Everything before it has been handed to the task.
@@ -29,6 +32,8 @@ impl RestoreStore {
 /// A task's restore.
 pub(super) struct Restore {
     pub stores: Vec<RestoreStore>,
+    /// A snapshot that is looked for in the place of a long replay; nothing is replayed meanwhile.
+    pub snapshot: Option<Box<dyn Fetch>>,
     /// The group's committed offsets of the task's inputs, read before the changelogs' ends.
     pub committed: Vec<Option<i64>>,
     /// Records restored.
@@ -37,8 +42,30 @@ pub(super) struct Restore {
     pub counted: (Timestamp, u64),
 }
 
+impl Restore {
+    /// Offsets that the replay goes through.
+    pub fn offsets(&self) -> u64 {
+        self.stores
+            .iter()
+            .map(|s| (s.target - s.from).max(0).unsigned_abs())
+            .sum()
+    }
+}
+
+/// How far a task has come with a snapshot of its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SnapshotUse {
+    /// None was asked for.
+    #[default]
+    Untried,
+    /// One is asked for, or there was none: the changelog is what there is.
+    Tried,
+    /// The store is one.
+    Imported,
+}
+
 /// A changelog as it is on the broker.
-pub(super) struct Changelog<'a> {
+pub(in super::super) struct Changelog<'a> {
     pub tp: &'a TopicPartition,
     pub id: &'a str,
     pub low: i64,
@@ -47,7 +74,7 @@ pub(super) struct Changelog<'a> {
 
 /// Where a replay begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Begin {
+pub(in super::super) enum Begin {
     /// The store is whole up to here.
     At(i64),
     /// The store cannot be trusted: it is cleared, all changelogs of the task are replayed from their beginning. Why.
@@ -55,7 +82,12 @@ pub(super) enum Begin {
 }
 
 /// Decides for one changelog of a store with a position.
-pub(super) fn begin(position: &StorePosition, log: &Changelog<'_>, now: Timestamp, delete_retention_ms: i64) -> Begin {
+pub(in super::super) fn begin(
+    position: &StorePosition,
+    log: &Changelog<'_>,
+    now: Timestamp,
+    delete_retention_ms: i64,
+) -> Begin {
     let Some(known) = position
         .changelogs
         .iter()

@@ -6,7 +6,7 @@ use super::super::queue::{Queue, QueueLimits};
 use super::super::task::{InputRecord, Task, TaskError, TaskMetrics};
 use super::super::{PublishedTask, TaskId};
 use super::life::TaskLife;
-use super::restore::Restore;
+use super::restore::{Restore, SnapshotUse};
 use crate::state::StorePosition;
 use crate::topology::NodeId;
 use crate::types::{Timestamp, TopicPartition};
@@ -39,6 +39,7 @@ pub(super) struct TaskSlot {
     /// `None` while its store is not open.
     pub task: Option<Task>,
     pub restore: Option<Restore>,
+    pub snapshot: SnapshotUse,
     /// It has run since it was last taken over: its positions mean something.
     pub ready: bool,
     pub inputs: Vec<Input>,
@@ -71,6 +72,7 @@ impl TaskSlot {
             life: TaskLife::Opening,
             task: None,
             restore: None,
+            snapshot: SnapshotUse::default(),
             ready: false,
             inputs,
             queue,

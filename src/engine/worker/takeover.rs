@@ -7,8 +7,9 @@ use super::super::failpoint::{Failpoint, failpoint};
 use super::super::task::{Task, TaskMetrics};
 use super::super::{StartFrom, TaskStatus};
 use super::life::TaskLife;
-use super::restore::{self, Begin, Changelog, Restore, RestoreStore, Start};
+use super::restore::{self, Begin, Changelog, Restore, RestoreStore, SnapshotUse, Start};
 use super::slots::{Route, TaskSlot};
+use super::snapshot;
 use super::trouble::Trouble;
 use super::{Clients, Worker, WorkerShared};
 use crate::log::Fetched;
@@ -19,8 +20,8 @@ use crate::types::{Timestamp, TopicPartition};
 /// Changelog records taken from the fetcher at a time.
 const RESTORE_RECORDS: usize = 4_000;
 /// Restored rows are written to the store in batches of about this many bytes, over all tasks of a worker that are restored at the same time:
-/// large enough for speed, small in memory.
-const RESTORE_BATCH_BYTES: usize = 8 << 20;
+/// large enough for speed, small in memory. The store's own write buffers are empty meanwhile.
+const RESTORE_BATCH_BYTES: usize = 24 << 20;
 /// However many tasks are restored, a batch of one is at least so large.
 const LEAST_BATCH_BYTES: usize = 64 << 10;
 /// A store that another worker of this process has not put back yet is asked for again after this, in milliseconds.
@@ -69,16 +70,20 @@ impl Worker {
         for at in ready {
             let Some(slot) = &mut self.tasks[at] else { continue };
             let committed: Vec<Option<i64>> = committed.by_ref().take(slot.inputs.len()).collect();
-            let restore = begin_restore(&shared, slot, committed, now)?;
+            let mut restore = begin_restore(&shared, slot, committed, now)?;
+            restore.snapshot = snapshot::ask(&shared, slot, &restore, now);
+            let comes = restore.snapshot.is_some();
             slot.restore = Some(restore);
             slot.life.become_(TaskLife::Restoring);
             slot.published.set_status(TaskStatus::Restoring);
-            self.assign_restore(at)?;
+            if !comes {
+                self.assign_restore(at)?;
+            }
         }
         Ok(true)
     }
 
-    fn assign_restore(&mut self, at: usize) -> Result<(), Trouble> {
+    pub(super) fn assign_restore(&mut self, at: usize) -> Result<(), Trouble> {
         let clients = self.clients.as_mut().ok_or_else(no_clients)?;
         let Some(restore) = self.tasks[at].as_mut().and_then(|slot| slot.restore.as_mut()) else {
             return Ok(());
@@ -98,12 +103,13 @@ impl Worker {
 
     /// Reads changelogs on, and starts the tasks that have reached their end.
     fn restore_tasks(&mut self, now: Timestamp, wait: std::time::Duration) -> Result<bool, Trouble> {
+        let mut busy = self.advance_snapshots(now)?;
         let clients = self.clients.as_mut().ok_or_else(no_clients)?;
         let (tasks, routes) = (&mut self.tasks, &self.restore_routes);
         let reading = tasks.iter().flatten().any(|slot| {
             slot.restore
                 .as_ref()
-                .is_some_and(|r| r.stores.iter().any(|s| !s.is_done()))
+                .is_some_and(|r| r.stores.iter().any(|s| s.slot.is_some()))
         });
         let mut given = 0;
         if reading {
@@ -125,7 +131,7 @@ impl Worker {
                 restore.records += 1;
             })?;
         }
-        let mut busy = given > 0;
+        busy |= given > 0;
         let restoring = self
             .tasks
             .iter()
@@ -135,7 +141,7 @@ impl Worker {
         let batch_bytes = (RESTORE_BATCH_BYTES / restoring.max(1)).max(LEAST_BATCH_BYTES);
         for at in 0..self.tasks.len() {
             let done = match (&mut self.tasks[at], &mut self.clients) {
-                (Some(slot), Some(clients)) if slot.life == TaskLife::Restoring => advance_restore(
+                (Some(slot), Some(clients)) if slot.is_replaying() => advance_restore(
                     slot,
                     clients,
                     &mut self.restore_routes,
@@ -185,6 +191,7 @@ impl Worker {
                 // What was replayed is not replayed again, however soon the next crash comes.
                 task.store_mut().flush_soon()?;
             }
+            task.end_restore();
         }
         for (part, (offset, start)) in offsets.into_iter().zip(&starts).enumerate() {
             let input = &mut slot.inputs[part];
@@ -274,6 +281,7 @@ fn begin_restore(
     if let Some(stored) = &stored
         && !sub.changelogs.is_empty()
         && stored.fingerprint != sub.fingerprint
+        && slot.snapshot != SnapshotUse::Imported
     {
         let name = &shared.deployment.topology.name;
         return Err(Trouble::Stop(format!(
@@ -289,7 +297,14 @@ fn begin_restore(
     }
     let retention_ms = shared.settings.delete_retention.as_millis() as i64;
     let mut begins = Vec::with_capacity(logs.len());
-    if let Some(position) = &stored {
+    if let Some(position) = &stored
+        && !sub.changelogs.is_empty()
+        && position.fingerprint != sub.fingerprint
+    {
+        let reason = "the snapshot was built by another plan";
+        tracing::warn!(task = %slot.id, reason, "the store is built anew from its changelogs");
+        task.store_mut().clear()?;
+    } else if let Some(position) = &stored {
         for (_, tp, id, low, end) in &logs {
             let (id, low, end) = (*id, *low, *end);
             match restore::begin(position, &Changelog { tp, id, low, end }, now, retention_ms) {
@@ -317,6 +332,7 @@ fn begin_restore(
             tp,
             topic_id: id.to_string(),
             slot: None,
+            low,
             from,
             position: from,
             target: end,
@@ -331,6 +347,7 @@ fn begin_restore(
     shown.records.store(0, Relaxed);
     Ok(Restore {
         stores,
+        snapshot: None,
         committed,
         records: 0,
         counted: (now, 0),

@@ -29,7 +29,7 @@ use crate::types::{Row, SqlType, Timestamp, Value};
 
 use self::table::{Entry, Table};
 use self::undo::{Undo, Was};
-use super::{Store, StorePosition, StoreResult, Write, encode_stored};
+use super::{Bulk, Store, StorePosition, StoreResult, Write, encode_stored};
 
 /// A store that the buffer serves.
 #[derive(Clone, Debug)]
@@ -387,17 +387,13 @@ impl Buffer {
     }
 
     /// Applies changelog records to the store; everything in memory is dropped, since it may be older.
-    pub fn apply_restored(
-        &mut self,
-        writes: &mut dyn Iterator<Item = Write>,
-        position: &StorePosition,
-    ) -> StoreResult<()> {
+    pub fn apply_restored(&mut self, rows: &mut Bulk, position: &StorePosition) -> StoreResult<()> {
         self.abort();
         for table in self.tables.iter_mut().flatten() {
             table.clear();
         }
         self.total_bytes = 0;
-        self.store.apply(writes, position)
+        self.store.load(rows, position)
     }
 
     fn evict(&mut self, steps: usize) {

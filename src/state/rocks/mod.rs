@@ -111,7 +111,7 @@ impl StoreFactory for RocksStores {
             return Ok(Box::new(RocksStore::take_over(database)?));
         }
         let db = self.open_database(&directory)?;
-        let database = Arc::new(Database::new(db, directory));
+        let database = Arc::new(Database::new(db, directory, self.shared.options.clone()));
         open.insert(task.into(), Arc::downgrade(&database));
         Ok(Box::new(RocksStore::take_over(database)?))
     }
@@ -137,6 +137,29 @@ impl StoreFactory for RocksStores {
         match std::fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failure(&directory, &error.to_string())),
             _ => Ok(()),
+        }
+    }
+
+    fn import(&self, task: &str, checkpoint: &Path) -> StoreResult<()> {
+        let directory = self.directory(task)?;
+        self.delete(task)?;
+        let io = |error: std::io::Error| failure(&directory, &format!("taking a checkpoint: {error}"));
+        if let Some(parent) = directory.parent() {
+            std::fs::create_dir_all(parent).map_err(io)?;
+        }
+        std::fs::rename(checkpoint, &directory).map_err(io)?;
+        // Opened once: a directory that is no whole database would else fail again and again in the hands of its task.
+        let position = self.open(task).and_then(|store| store.position());
+        match position {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                self.delete(task)?;
+                Err(failure(&directory, "the checkpoint has no position"))
+            }
+            Err(error) => {
+                self.delete(task)?;
+                Err(error)
+            }
         }
     }
 }

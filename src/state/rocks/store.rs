@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use rocksdb::{DB, DBRawIterator, FlushOptions, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    DB, DBRawIterator, FlushOptions, IngestExternalFileOptions, Options, ReadOptions, SnapshotWithThreadMode,
+    SstFileWriter, WriteBatch, WriteOptions,
+};
 
 use super::super::{
-    EachValue, META_PREFIX, Snapshot, Store, StoreError, StorePosition, StoreReader, StoreResult, Write,
+    Bulk, EachValue, META_PREFIX, Snapshot, Store, StoreError, StorePosition, StoreReader, StoreResult, Write,
 };
 
 /// The row of the position; sorts behind all stores.
@@ -26,6 +30,8 @@ const _: () = assert!(META_PREFIX == u16::MAX, "POSITION_KEY begins with META_PR
 pub(super) struct Database {
     db: DB,
     directory: PathBuf,
+    /// What tables are made with.
+    options: Options,
     /// Counts ownership: odd while a store owns it. Readers belong to one count.
     owner: AtomicU64,
 }
@@ -43,10 +49,11 @@ pub(super) fn failed(directory: &Path, doing: &str, error: &rocksdb::Error) -> S
 }
 
 impl Database {
-    pub(super) fn new(db: DB, directory: PathBuf) -> Self {
+    pub(super) fn new(db: DB, directory: PathBuf, options: Options) -> Self {
         Self {
             db,
             directory,
+            options,
             owner: AtomicU64::new(0),
         }
     }
@@ -131,6 +138,11 @@ impl Database {
     }
 }
 
+/// Fewer bytes than this are a batch for the memtable; more are a table of their own.
+const WORTH_A_TABLE: usize = 1 << 20;
+/// A table on its way in. No name that the database gives; one that a crash left is overwritten.
+const LOADING: &str = "loading";
+
 /// The store of a task: owns its database while it lives.
 pub(super) struct RocksStore {
     database: Arc<Database>,
@@ -164,6 +176,32 @@ impl RocksStore {
             writes,
             reads: ReadOptions::default(),
         })
+    }
+
+    /// Writes a table of sorted rows and takes it in: neither the memtable nor a flush have work with them. The position is a row of it.
+    ///
+    /// What is in the memtable would be lost in a crash that the table survives. RocksDB flushes it before, since the table overlaps it: the
+    /// position is in every batch.
+    fn take_in(&self, rows: &mut Bulk, position: &[u8]) -> Result<(), rocksdb::Error> {
+        let path = self.database.directory.join(LOADING);
+        let mut table = SstFileWriter::create(&self.database.options);
+        table.open(&path)?;
+        for (key, value) in rows.sorted() {
+            match value {
+                Some(value) => table.put(key, value)?,
+                None => table.delete(key)?,
+            }
+        }
+        // Sorts behind all rows.
+        table.put(POSITION_KEY, position)?;
+        table.finish()?;
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        self.database.db.ingest_external_file_opts(&options, vec![path])
+    }
+
+    fn position_bytes(&self, position: &StorePosition) -> StoreResult<Vec<u8>> {
+        serde_json::to_vec(position).map_err(|error| self.database.error(&format!("writing the position: {error}")))
     }
 
     fn write(&self, batch: WriteBatch, doing: &str) -> StoreResult<()> {
@@ -217,10 +255,25 @@ impl Store for RocksStore {
                 None => batch.delete(key),
             }
         }
-        let position = serde_json::to_vec(position)
-            .map_err(|error| self.database.error(&format!("writing the position: {error}")))?;
-        batch.put(POSITION_KEY, position);
+        batch.put(POSITION_KEY, self.position_bytes(position)?);
         self.write(batch, "applying a batch")
+    }
+
+    fn load(&mut self, rows: &mut Bulk, position: &StorePosition) -> StoreResult<()> {
+        let position = self.position_bytes(position)?;
+        if rows.bytes() >= WORTH_A_TABLE {
+            let loaded = self.take_in(rows, &position);
+            return loaded.map_err(|error| self.database.failed("loading a table", &error));
+        }
+        let mut batch = WriteBatch::default();
+        for (key, value) in rows.sorted() {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
+        }
+        batch.put(POSITION_KEY, position);
+        self.write(batch, "loading rows")
     }
 
     fn position(&self) -> StoreResult<Option<StorePosition>> {
@@ -269,14 +322,27 @@ struct RocksReader {
     place: String,
 }
 
-impl StoreReader for RocksReader {
-    fn snapshot(&self) -> StoreResult<Arc<dyn Snapshot>> {
+impl RocksReader {
+    fn database(&self) -> StoreResult<Arc<Database>> {
         let open = |database: &Arc<Database>| database.owner.load(Ordering::Acquire) == self.owner;
-        let database = self.database.upgrade().filter(open).ok_or_else(|| StoreError {
+        self.database.upgrade().filter(open).ok_or_else(|| StoreError {
             place: self.place.clone(),
             message: "closed: its task has moved".into(),
-        })?;
-        Ok(Arc::new(RocksSnapshot::new(database)?))
+        })
+    }
+}
+
+impl StoreReader for RocksReader {
+    fn snapshot(&self) -> StoreResult<Arc<dyn Snapshot>> {
+        Ok(Arc::new(RocksSnapshot::new(self.database()?)?))
+    }
+
+    /// The memtable is flushed and the tables are linked: cheap on the same file system, copies on another.
+    fn checkpoint(&self, directory: &Path) -> StoreResult<()> {
+        let database = self.database()?;
+        let failed = |error| database.failed("making a checkpoint", &error);
+        let checkpoint = Checkpoint::new(&database.db).map_err(failed)?;
+        checkpoint.create_checkpoint(directory).map_err(failed)
     }
 }
 

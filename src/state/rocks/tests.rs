@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
+use super::super::Bulk;
 use super::super::suite::{self, Model, Step, apply, contents, position};
 use super::*;
 
@@ -84,7 +85,7 @@ proptest! {
                     store.flush().unwrap();
                     flushed = states.len() - 1;
                 }
-                Step::Clear | Step::Snapshot | Step::Reopen => {}
+                Step::Clear | Step::Snapshot | Step::Reopen | Step::Checkpoint => {}
             }
         }
         crash_image(&temp.0.join("t/0_0"), &image.0.join("t/0_0"));
@@ -127,6 +128,44 @@ fn a_flush_makes_a_crash_harmless_at_once_or_soon() {
     let found = image.stores().open("t/0_0").unwrap().position().unwrap();
     assert_eq!(found, Some(position(1)));
     assert!(store.size().0 > 0);
+}
+
+/// A table of its own for many rows, and the rows of batches before it, which only the memtable had.
+#[test]
+fn a_crash_after_a_load_loses_nothing_from_before_it() {
+    let (temp, image) = (Temp::new(), Temp::new());
+    let stores = temp.stores();
+    let mut store = stores.open("t/0_0").unwrap();
+    apply(
+        store.as_mut(),
+        &[(1, Some(1)), (2, Some(2)), (3, Some(3))],
+        &position(1),
+    );
+    let mut rows = Bulk::default();
+    for n in 0..60_000_u32 {
+        rows.push(7, &(n % 50_000).to_be_bytes(), Some(&n.to_be_bytes()));
+    }
+    rows.push(0, &suite::key(2)[2..], None);
+    rows.push(1, &suite::key(3)[2..], Some(b"new"));
+    store.load(&mut rows, &position(2)).unwrap();
+    crash_image(&temp.0.join("t/0_0"), &image.0.join("t/0_0"));
+    let (live, crashed) = (
+        contents(store.as_ref()),
+        contents(image.stores().open("t/0_0").unwrap().as_ref()),
+    );
+    assert_eq!(live.position, Some(position(2)));
+    assert_eq!(live.rows.len(), 50_000 + 2);
+    assert_eq!(live.rows[&suite::key(3)], b"new");
+    assert!(live.rows.contains_key(&suite::key(1)) && !live.rows.contains_key(&suite::key(2)));
+    let newest = [&7_u16.to_be_bytes()[..], &9_u32.to_be_bytes()].concat();
+    assert_eq!(live.rows[&newest], 50_009_u32.to_be_bytes());
+    assert!(live == crashed, "the crash lost something");
+    // a small one goes the way of a batch, over what the table says
+    rows.clear();
+    rows.push(1, &suite::key(3)[2..], None);
+    store.load(&mut rows, &position(3)).unwrap();
+    assert!(!contents(store.as_ref()).rows.contains_key(&suite::key(3)));
+    assert_eq!(store.position().unwrap(), Some(position(3)));
 }
 
 #[test]

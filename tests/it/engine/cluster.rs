@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream::engine::deploy::{DeployContext, Problem, operations};
+use millstream::engine::snapshots::SnapshotParts;
 use millstream::engine::{Engine, EngineParts, EngineSettings, Startup, TopologyStatus, threads};
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{SimLog, SimProcess};
@@ -25,6 +26,7 @@ pub struct Cluster {
     pub schemas: Arc<dyn SchemaSource>,
     pub stores: Arc<MemoryStores>,
     pub settings: EngineSettings,
+    pub snapshots: SnapshotParts,
     _time: RealTime,
 }
 
@@ -40,6 +42,7 @@ impl Cluster {
             log,
             schemas: Arc::new(MemoryRegistry::default()),
             stores: Arc::new(MemoryStores::new()),
+            snapshots: SnapshotParts::default(),
             settings: EngineSettings {
                 workers: 2,
                 commit_interval: Duration::from_millis(10),
@@ -60,6 +63,7 @@ impl Cluster {
             stores,
             settings: self.settings.clone(),
             instance: instance.into(),
+            snapshots: self.snapshots.clone(),
         };
         Engine::start(parts, vec![Arc::new(topology.clone())]).unwrap()
     }

@@ -94,6 +94,7 @@ impl Shop {
                 ..EngineSettings::default()
             },
             instance: instance.into(),
+            snapshots: Default::default(),
         };
         let engine = Engine::start(parts, vec![Arc::new(self.topology())]).expect("threads");
         started(&engine);

@@ -35,7 +35,8 @@ import org.apache.kafka.streams.state.KeyValueStore;
  *
  * <p>{@code Peer BOOTSTRAP SUFFIX RECORDS APPLICATION_ID STATE_DIR COMMIT_MS}: reads {@code movies<suffix>} and {@code ratings<suffix>}, keeps count and sum
  * a movie, writes the joined averages to {@code peer-rated<suffix>}, stops after RECORDS ratings and prints one line of JSON. RECORDS 0: only
- * restores the state of an earlier run whose directory was deleted.
+ * restores the state of an earlier run whose directory was deleted. INSTANCE and SESSION_MS in the environment: a static member with that session time-out.
+ * STAY=1: it goes on after its line, until it is killed.
  */
 public final class Peer {
   static final Schema MOVIE = SchemaBuilder.record("Movie").fields().requiredLong("movie_id").requiredString("title")
@@ -89,6 +90,8 @@ public final class Peer {
     settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
     settings.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, "1");
     settings.put("auto.offset.reset", "earliest");
+    if (System.getenv("INSTANCE") != null) settings.put("group.instance.id", System.getenv("INSTANCE"));
+    if (System.getenv("SESSION_MS") != null) settings.put("session.timeout.ms", System.getenv("SESSION_MS"));
 
     AtomicLong seen = new AtomicLong();
     StreamsBuilder builder = new StreamsBuilder();
@@ -123,6 +126,7 @@ public final class Peer {
         restoreEnd.set(System.nanoTime());
       }
     });
+    if (System.getenv("STAY") != null) Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(Duration.ofSeconds(20))));
     streams.start();
     long first = 0;
     while (true) {
@@ -132,12 +136,15 @@ public final class Peer {
       if (total == 0 && streams.state() == KafkaStreams.State.RUNNING && restoreEnd.get() != 0) break;
     }
     double wall = (System.nanoTime() - first) / 1e9;
+    long sinceStart = System.currentTimeMillis() - java.lang.management.ManagementFactory.getRuntimeMXBean().getStartTime();
     Thread.sleep(Long.parseLong(args[5]) * 2); // the last commit belongs to the work
     var os = (com.sun.management.OperatingSystemMXBean) java.lang.management.ManagementFactory.getOperatingSystemMXBean();
     long peakKb = Files.readAllLines(Path.of("/proc/self/status")).stream().filter(l -> l.startsWith("VmHWM"))
         .mapToLong(l -> Long.parseLong(l.replaceAll("\\D", ""))).findFirst().orElse(0);
-    System.out.printf("{\"records\":%d,\"wall_s\":%.3f,\"cpu_s\":%.3f,\"restored\":%d,\"restore_s\":%.3f,\"peak_kb\":%d}%n", seen.get(),
-        first == 0 ? 0 : wall, os.getProcessCpuTime() / 1e9, restored.get(), (restoreEnd.get() - restoreStart.get()) / 1e9, peakKb);
+    System.out.printf("{\"records\":%d,\"wall_s\":%.3f,\"cpu_s\":%.3f,\"restored\":%d,\"restore_s\":%.3f,\"peak_kb\":%d,\"since_start_s\":%.3f}%n", seen.get(),
+        first == 0 ? 0 : wall, os.getProcessCpuTime() / 1e9, restored.get(), (restoreEnd.get() - restoreStart.get()) / 1e9, peakKb, sinceStart / 1e3);
+    System.out.flush();
+    if (System.getenv("STAY") != null) Thread.sleep(Long.MAX_VALUE);
     streams.close(Duration.ofSeconds(20));
   }
 }

@@ -1,0 +1,166 @@
+//! Snapshots from other instances: the owner before, standbys, whoever has the store open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::bring::{Offer, Source};
+use super::io::Io;
+use super::manifest::{FileEntry, MOST_BYTES, Manifest};
+use super::pace::Pace;
+use super::wanted::Wanted;
+
+/// Longest wait for a connection: a peer that is gone must not hold the replay up.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Longest wait for a manifest: every file of the checkpoint is read for it.
+const MANIFEST: Duration = Duration::from_secs(60);
+
+/// The instances that may have a task's state, the likeliest first: their ids and addresses.
+pub type PeersOf = Arc<dyn Fn(&Wanted) -> Vec<(String, String)> + Send + Sync>;
+
+/// Snapshots that other instances serve (see [`super::Offers`]).
+pub struct PeerSource {
+    peers: PeersOf,
+    client: reqwest::Client,
+    io: Io,
+}
+
+/// What a peer answers.
+#[derive(Deserialize)]
+struct Answer {
+    id: String,
+    manifest: Box<RawValue>,
+}
+
+impl PeerSource {
+    /// Asks those whom `peers` names.
+    ///
+    /// # Errors
+    /// When the system gives no thread, or TLS cannot be set up.
+    pub fn new(peers: PeersOf) -> Result<Self, String> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build();
+        Ok(Self {
+            peers,
+            client: client.map_err(|error| error.to_string())?,
+            io: Io::new("snapshot-io").map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// `None`: it has not got the state.
+    fn ask(&self, url: &str, wanted: &Wanted) -> Result<Option<Offer>, String> {
+        let base = url.trim_end_matches('/');
+        let task = wanted.task;
+        let path = format!(
+            "{base}/internal/v1/snapshots/{}/{}/{task}",
+            wanted.topology, wanted.generation
+        );
+        let answer = self.io.wait(async {
+            let ask = self.client.get(path).timeout(MANIFEST).send();
+            let mut response = ask.await.map_err(said)?;
+            if response.status() == reqwest::StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            let status = response.status();
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(said)? {
+                body.extend_from_slice(&chunk);
+                if body.len() > MOST_BYTES {
+                    return Err("its manifest is too large".to_owned());
+                }
+            }
+            match status.is_success() {
+                true => Ok(Some(body)),
+                false => Err(format!("status {status}")),
+            }
+        })?;
+        let Some(body) = answer else { return Ok(None) };
+        let answer: Answer = serde_json::from_slice(&body).map_err(|error| format!("its answer: {error}"))?;
+        if !super::is_plain_name(&answer.id) {
+            return Err("its answer has no id".into());
+        }
+        Ok(Some(Offer {
+            id: format!("{base}/internal/v1/snapshots/{}", answer.id),
+            manifest: answer.manifest.get().as_bytes().to_vec(),
+        }))
+    }
+}
+
+fn said(error: reqwest::Error) -> String {
+    // The cause says more than "error sending request".
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl Source for PeerSource {
+    fn name(&self) -> String {
+        "another instance".into()
+    }
+
+    /// The first peer's that has one: each costs it a checkpoint.
+    fn offers(&self, wanted: &Wanted) -> Result<Vec<Offer>, String> {
+        for (instance, url) in (self.peers)(wanted) {
+            match self.ask(&url, wanted) {
+                Ok(None) => {}
+                Ok(Some(offer)) => {
+                    let refused =
+                        Manifest::parse(&offer.manifest).map_or_else(Some, |manifest| wanted.refuse(&manifest));
+                    let Some(reason) = refused else { return Ok(vec![offer]) };
+                    tracing::info!(task = %wanted.path(), instance, url, reason, "its snapshot is of no use");
+                    self.close(wanted, &offer);
+                }
+                Err(reason) => {
+                    tracing::info!(task = %wanted.path(), instance, url, reason, "it gives no snapshot");
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn read(
+        &self,
+        _wanted: &Wanted,
+        offer: &Offer,
+        file: &FileEntry,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut pace = Pace::default();
+        self.io.wait(async {
+            let silent = |_| format!("nothing came in {} s", Pace::PATIENCE.as_secs());
+            let ask = self.client.get(format!("{}/{}", offer.id, file.name)).send();
+            let mut response = tokio::time::timeout(Pace::PATIENCE, ask)
+                .await
+                .map_err(silent)?
+                .map_err(said)?;
+            if !response.status().is_success() {
+                return Err(format!("{}: status {}", file.name, response.status()));
+            }
+            while let Some(chunk) = tokio::time::timeout(Pace::PATIENCE, response.chunk())
+                .await
+                .map_err(silent)?
+                .map_err(said)?
+            {
+                pace.moved(chunk.len())?;
+                sink(&chunk)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn close(&self, _wanted: &Wanted, offer: &Offer) {
+        let end = async { self.client.delete(&offer.id).timeout(CONNECT).send().await };
+        let ended = self.io.wait(end);
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a peer was not told that its checkpoint is done with; it times out there");
+        }
+    }
+}
