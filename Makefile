@@ -1,5 +1,5 @@
 # `make demo` runs the main job on the embedded broker; `make test` passes the tests. Both build with the same profile.
-.PHONY: demo test setup lint docs test-core test-kafka test-compose simulate nightly nightly-simulation bench bench-quick bench-recovery
+.PHONY: demo test setup lint docs test-core test-kafka test-kafka-long test-compose simulate nightly nightly-simulation bench bench-quick bench-recovery
 
 demo: setup
 	cargo run --quiet --bin millstream -- dev
@@ -24,17 +24,22 @@ docs:
 test-core:
 	cargo test --locked --no-default-features
 
-# Crashes against Apache Kafka. KAFKA_VERSION picks the version, KILLS how often the process is killed.
+# Instances that die, move and come back on Apache Kafka. KAFKA_VERSION picks the version, KILLS how often they are killed, NODES how many brokers there are.
 test-kafka:
 	@scripts/setup.sh kafka
 	tests/kafka/run.sh
+
+# The long form: three brokers, which die, too.
+test-kafka-long:
+	@scripts/setup.sh kafka
+	NODES=$${NODES:-3} KILLS=$${KILLS:-200} tests/kafka/run.sh
 
 # One scenario of the simulation: SEED=number makes and runs it, CASE=path replays a file of tests/simulation.
 simulate: setup
 	SIMULATE=$(abspath $(CASE)) MILLSTREAM_SEED=$(SEED) cargo test --locked --test it simulation::random::$(if $(CASE),replay,generated) -- --nocapture
 
 # The long forms of the tests.
-nightly: nightly-simulation
+nightly: nightly-simulation test-kafka-long
 
 # SEEDS generated scenarios; a third of them takes a quarter of an hour.
 nightly-simulation: setup

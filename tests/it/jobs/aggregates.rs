@@ -339,7 +339,7 @@ fn every_input_has_its_one_output_whoever_dies() {
     let protocol = std::env::var("GROUP_PROTOCOL").unwrap_or_else(|_| newest_protocol().to_owned());
     let instances = if super::on_kafka() { 3 } else { 2 };
     let arguments = ["--emit", "every-change", "--group-protocol", &protocol];
-    let mut fleet = Fleet::new(&cluster, "aggregates", instances, &arguments);
+    let mut fleet = Fleet::new(&cluster, "aggregates", instances, &arguments).and_brokers();
     let load = aggregates.load(&cluster, fleet.random().fork());
 
     // a look while they die, and one at the end

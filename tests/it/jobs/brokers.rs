@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 /// Brokers that may be killed.
+#[derive(Default)]
 pub struct Brokers {
     pids: Vec<PathBuf>,
     next: usize,

@@ -17,7 +17,7 @@ const LONG_ABSENCE: Duration = Duration::from_secs(12);
 /// Kills between two long absences.
 const LONG_ABSENCE_EACH: usize = 16;
 /// Kills between two deaths of a broker, where there are several.
-const BROKER_EACH: usize = 8;
+const BROKER_EACH: usize = 20;
 /// Kills of which each is told; of more than that, each tenth.
 const TOLD: usize = 20;
 
@@ -66,9 +66,15 @@ impl<'c> Fleet<'c> {
             arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
             instances: (0..count).map(instance).collect(),
             random: Random::of_run(name),
-            brokers: Brokers::of_environment(),
+            brokers: Brokers::default(),
             toll: Toll::default(),
         }
+    }
+
+    /// Where there are several brokers, they are killed, too.
+    pub fn and_brokers(mut self) -> Self {
+        self.brokers = Brokers::of_environment();
+        self
     }
 
     /// Choices of this run.
@@ -226,7 +232,7 @@ impl<'c> Fleet<'c> {
     /// Now and then the victim stays away for longer than its session, or a broker dies, too.
     fn aggravate(&mut self, kills: usize) {
         if self.brokers.are_several()
-            && kills % BROKER_EACH == 1
+            && kills % BROKER_EACH == BROKER_EACH / 2
             && let Some(broker) = self.brokers.kill_one()
         {
             println!("{}: killed the broker {broker}", self.name);
