@@ -358,6 +358,32 @@ fn an_offset_outside_the_topic_is_told_with_its_range() {
     }
 }
 
+/// Brokers of several hear of a new topic one after the other; the one that is asked may be the last.
+#[test]
+fn a_topic_that_is_not_known_yet_is_waited_for() {
+    let setup = Setup::new();
+    let later = setup.name("later");
+    let topic = NewTopic {
+        name: later.clone(),
+        partitions: 1,
+        replicas: 1,
+        config: Vec::new(),
+    };
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| setup.log.admin().watermarks(&TopicPartition::new(later.as_str(), 0)));
+        let settings = scope.spawn(|| setup.log.admin().topic_config(&later, &["cleanup.policy"]));
+        std::thread::sleep(STEP * 10);
+        setup.log.admin().create_topics(&[topic]).expect("created");
+        assert_eq!(asked.join().expect("no panic").expect("known by now"), (0, 0));
+        assert_eq!(settings.join().expect("no panic").expect("known by now").len(), 1);
+    });
+    let never = setup
+        .log
+        .admin()
+        .watermarks(&TopicPartition::new(setup.name("never"), 0));
+    assert!(matches!(never, Err(LogError::Fatal(_))), "{never:?}");
+}
+
 #[test]
 fn a_second_producer_of_an_id_fences_the_first_and_ends_its_transaction() {
     let setup = Setup::new();

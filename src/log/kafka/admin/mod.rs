@@ -16,7 +16,7 @@ use sys::rd_kafka_admin_op_t as Op;
 use super::client::Client;
 use super::deadline::{Closing, Deadline};
 use super::errors::classify_text;
-use super::raw::{self, ERROR_TEXT_BYTES, Event, NativeError, Queue, millis};
+use super::raw::{self, Code, ERROR_TEXT_BYTES, Event, NativeError, Queue, millis};
 use super::settings::{KafkaSettings, Role};
 use crate::log::{Admin, LogError, LogResult, NewTopic, TopicInfo};
 use crate::types::{Timestamp, TopicPartition};
@@ -25,6 +25,8 @@ use crate::types::{Timestamp, TopicPartition};
 const CALL: Duration = Duration::from_secs(10);
 /// How long a call waits for somebody's transaction to be decided; the caller asks again.
 const UNDECIDED: Duration = Duration::from_millis(100);
+/// How long brokers may take to know of a topic that one of them knows.
+const PROPAGATION: Duration = Duration::from_secs(3);
 /// Between looks at something that needs a moment: a topic being made, a transaction being decided.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -142,6 +144,26 @@ impl KafkaAdmin {
                 result => return result,
             }
         }
+    }
+
+    /// The same for a call about a topic: one that another instance has made a moment ago is not known to all brokers at once.
+    fn of_known_topic<T>(
+        &self,
+        what: &str,
+        deadline: Deadline,
+        mut call: impl FnMut() -> LogResult<Result<T, (Code, String)>>,
+    ) -> LogResult<T> {
+        let propagated = Deadline::after(PROPAGATION);
+        self.patiently(deadline, || {
+            call()?.map_err(|(code, words)| match classify_text(code, what, &words) {
+                LogError::Fatal(text)
+                    if code == Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART && !propagated.passed() =>
+                {
+                    LogError::Retry(text)
+                }
+                error => error,
+            })
+        })
     }
 }
 

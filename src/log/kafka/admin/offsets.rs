@@ -5,25 +5,31 @@ use sys::rd_kafka_admin_op_t as Op;
 
 use super::super::deadline::Deadline;
 use super::super::errors::classify;
-use super::super::raw::{self, Partitions, elements};
+use super::super::raw::{self, Code, Partitions, elements};
 use super::{CALL, KafkaAdmin, results};
 use crate::log::{LogError, LogResult};
 use crate::types::TopicPartition;
 
+fn asking(tp: &TopicPartition) -> String {
+    format!("asking for an offset of {tp}")
+}
+
 impl KafkaAdmin {
     pub(super) fn list_offset(&self, tp: &TopicPartition, spec: i64, committed: bool) -> LogResult<i64> {
         let deadline = Deadline::after(CALL);
-        self.patiently(deadline, || self.try_list_offset(tp, spec, committed, deadline))
+        self.of_known_topic(&asking(tp), deadline, || {
+            self.try_list_offset(tp, spec, committed, deadline)
+        })
     }
 
-    pub(super) fn try_list_offset(
+    fn try_list_offset(
         &self,
         tp: &TopicPartition,
         spec: i64,
         committed: bool,
         deadline: Deadline,
-    ) -> LogResult<i64> {
-        let what = format!("asking for an offset of {tp}");
+    ) -> LogResult<Result<i64, (Code, String)>> {
+        let what = asking(tp);
         let mut options = self.options(Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS, deadline);
         if committed {
             options = options.read_committed();
@@ -39,11 +45,10 @@ impl KafkaAdmin {
         let no_answer = || LogError::Retry(format!("{what}: the answer is empty"));
         // SAFETY: info and partition live as long as the event
         let found = unsafe { &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info.ok_or_else(no_answer)?) };
-        if found.err == raw::OK {
-            Ok(found.offset)
-        } else {
-            Err(classify(found.err, &what))
-        }
+        Ok(match found.err {
+            raw::OK => Ok(found.offset),
+            code => Err((code, String::new())),
+        })
     }
 
     pub(super) fn delete_before(&self, before: &[(TopicPartition, i64)]) -> LogResult<()> {

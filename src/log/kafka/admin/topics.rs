@@ -105,10 +105,23 @@ impl KafkaAdmin {
     }
 
     pub(super) fn settings_of(&self, topic: &str, keys: &[&str]) -> LogResult<Vec<(String, String)>> {
-        let what = format!("asking for the settings of topic {topic}");
-        let (name, deadline) = (c_string(topic)?, Deadline::after(CALL));
+        let (what, deadline) = (
+            format!("asking for the settings of topic {topic}"),
+            Deadline::after(CALL),
+        );
+        self.of_known_topic(&what, deadline, || self.try_settings_of(topic, keys, &what, deadline))
+    }
+
+    fn try_settings_of(
+        &self,
+        topic: &str,
+        keys: &[&str],
+        what: &str,
+        deadline: Deadline,
+    ) -> LogResult<Result<Vec<(String, String)>, (Code, String)>> {
+        let name = c_string(topic)?;
         let options = self.options(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, deadline);
-        let event = self.call(&what, &options, deadline, |rk, options, queue| {
+        let event = self.call(what, &options, deadline, |rk, options, queue| {
             let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
             // SAFETY: the name is copied, and the call copies the resource
             unsafe {
@@ -129,7 +142,7 @@ impl KafkaAdmin {
                 )
             };
             if code != raw::OK {
-                return Err(classify_text(code, &what, &words));
+                return Ok(Err((code, words)));
             }
             for entry in results!(rd_kafka_ConfigResource_configs, *resource) {
                 // SAFETY: the entry lives as long as the event, and is copied
@@ -144,7 +157,7 @@ impl KafkaAdmin {
                 }
             }
         }
-        Ok(found)
+        Ok(Ok(found))
     }
 
     pub(super) fn create(&self, topics: &[NewTopic]) -> LogResult<()> {
