@@ -300,7 +300,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Choice(&["classic", "consumer"]),
         default: Some("classic"),
         value_name: "NAME",
-        help: "How workers share tasks: `classic` (cooperative-sticky) or `consumer` (KIP-848, Kafka 4.0 and newer).",
+        help: "How workers share tasks: `classic` (cooperative-sticky) or `consumer` (KIP-848, Kafka 4.0 and newer). Where coordinators may move, `classic` is exactly once; `consumer` is not always, because of librdkafka: see RELIABILITY.md.",
         commands: RUN,
     },
     Setting {

@@ -57,6 +57,15 @@ pub(super) struct Commit {
     everything: bool,
     since: Timestamp,
     started: Duration,
+    /// It has been said that it is waited for.
+    told: bool,
+}
+
+impl Commit {
+    /// Whether the topology is said to wait for it.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.told
+    }
 }
 
 impl Worker {
@@ -108,6 +117,7 @@ impl Worker {
             everything,
             since: now,
             started: (self.shared.stopwatch)(),
+            told: false,
         });
     }
 
@@ -135,6 +145,7 @@ impl Worker {
                     // Full queues and answers that take their time are no trouble yet.
                     if now - commit.since >= 2_000 {
                         self.tell_waiting(&text);
+                        commit.told = true;
                     }
                     self.commit = Some(commit);
                     return Ok(progress);

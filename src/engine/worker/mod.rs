@@ -503,6 +503,9 @@ impl Worker {
     }
 
     fn tell_running(&mut self) {
+        if self.commit.as_ref().is_some_and(commit::Commit::is_waited_for) {
+            return;
+        }
         if self
             .tasks
             .iter()

@@ -14,7 +14,7 @@ use super::aggregates::Aggregates;
 use super::cluster::Cluster;
 use super::fleet::Fleet;
 use super::timeline::Timeline;
-use super::{has_consumer_protocol, on_kafka};
+use super::{lacks_consumer_protocol, on_kafka};
 use crate::patience::until;
 
 const TOPOLOGY: &str = "aggregates";
@@ -280,8 +280,8 @@ fn only_tasks_that_move_stop_with_the_classic_protocol() {
 
 #[test]
 fn only_tasks_that_move_stop_with_the_consumer_protocol() {
-    if !has_consumer_protocol() {
-        println!("skipped: KIP-848 is a preview in this Kafka");
+    if let Some(reason) = lacks_consumer_protocol() {
+        println!("skipped: {reason}");
         return;
     }
     moves("consumer");

@@ -11,6 +11,7 @@ use millstream::engine::{EngineSettings, TopologyStatus};
 use millstream::formats::{Compatibility, MemoryRegistry, RegisteredSchema, RegistryError, SchemaSource, SchemaText};
 use millstream::log::Log;
 use millstream::log::partition_for_key;
+use millstream::log::sim::Faults;
 use millstream::types::{TopicPartition, Value, encode_row};
 use serde_json::json;
 
@@ -404,4 +405,36 @@ fn a_record_waits_for_a_registry_that_is_away() {
     assert_eq!(world.records("out").len(), 1);
     assert!(world.records(&world.deployment().names.dead_letters()).is_empty());
     assert_eq!(world.published().next().unwrap().status(), TopologyStatus::Running);
+}
+
+/// It said so and took it back at every step, two lines of the log each time.
+#[test]
+fn a_commit_that_is_waited_for_says_so_until_it_is_through() {
+    let settings = EngineSettings {
+        commit_interval: Duration::from_secs(1),
+        ..EngineSettings::default()
+    };
+    let mut world = settled_as(8, settings);
+    rate(&world, 1, 5.0);
+    // it is taken in; then the brokers answer nothing any more
+    (0..50).for_each(|_| world.step());
+    world.log.set_faults(Faults {
+        lost_request: 1_000,
+        ..Faults::default()
+    });
+    let mut said = Vec::new();
+    for _ in 0..60 {
+        world.log.advance(80);
+        world.step();
+        said.push(matches!(
+            world.published().next().unwrap().status(),
+            TopologyStatus::Waiting(_)
+        ));
+    }
+    let first = said.iter().position(|waits| *waits).expect("it says that it waits");
+    assert!(said[first..].iter().all(|waits| *waits), "{said:?}");
+    world.log.set_faults(Faults::default());
+    world.settle();
+    assert_eq!(world.published().next().unwrap().status(), TopologyStatus::Running);
+    assert_eq!(rated(&world)[&1].0, 3);
 }
