@@ -14,6 +14,7 @@ use millstream::log::{
 use millstream::types::{Headers, TopicPartition};
 
 use crate::broker::TestBroker;
+use crate::patience::until;
 
 const WAIT: Duration = Duration::from_secs(10);
 /// Longer than a session: what waits for a rebalance.
@@ -362,25 +363,28 @@ fn an_offset_outside_the_topic_is_told_with_its_range() {
 #[test]
 fn a_topic_that_is_not_known_yet_is_waited_for() {
     let setup = Setup::new();
-    let later = setup.name("later");
-    let topic = NewTopic {
-        name: later.clone(),
-        partitions: 1,
-        replicas: 1,
-        config: Vec::new(),
-    };
-    std::thread::scope(|scope| {
-        let asked = scope.spawn(|| setup.log.admin().watermarks(&TopicPartition::new(later.as_str(), 0)));
-        let settings = scope.spawn(|| setup.log.admin().topic_config(&later, &["cleanup.policy"]));
-        std::thread::sleep(STEP * 10);
-        setup.log.admin().create_topics(&[topic]).expect("created");
-        assert_eq!(asked.join().expect("no panic").expect("known by now"), (0, 0));
-        assert_eq!(settings.join().expect("no panic").expect("known by now").len(), 1);
+    let admin = setup.log.admin();
+    // a broker that is busy may make the topic after it was waited for long enough: then it is asked for another one
+    let mut tries = 0;
+    until("a topic to be known while it is asked for", || {
+        tries += 1;
+        let later = setup.name(&format!("later-{tries}"));
+        let topic = NewTopic {
+            name: later.clone(),
+            partitions: 1,
+            replicas: 1,
+            config: Vec::new(),
+        };
+        std::thread::scope(|scope| {
+            let ends = scope.spawn(|| admin.watermarks(&TopicPartition::new(later.as_str(), 0)));
+            let settings = scope.spawn(|| admin.topic_config(&later, &["cleanup.policy"]));
+            std::thread::sleep(STEP * 10);
+            admin.create_topics(&[topic]).expect("created");
+            let known = ends.join().expect("no panic").is_ok_and(|ends| ends == (0, 0));
+            settings.join().expect("no panic").is_ok_and(|found| found.len() == 1) && known
+        })
     });
-    let never = setup
-        .log
-        .admin()
-        .watermarks(&TopicPartition::new(setup.name("never"), 0));
+    let never = admin.watermarks(&TopicPartition::new(setup.name("never"), 0));
     assert!(matches!(never, Err(LogError::Fatal(_))), "{never:?}");
 }
 
