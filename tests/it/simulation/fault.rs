@@ -1,6 +1,6 @@
 //! What can go wrong in a world, as plain data: each fault strikes one process or one part of the cluster, at a moment that the scenario says.
 
-use millstream::log::sim::{CallFault, Part};
+use millstream::log::sim::{CallFault, Part, Rng};
 use serde::{Deserialize, Serialize};
 
 use super::world::{Pause, World};
@@ -140,6 +140,73 @@ pub const KINDS: [&str; 27] = [
     "transaction time-out",
     "zombie that wakes up",
 ];
+
+impl Fault {
+    /// Some fault.
+    pub fn any(rng: &mut Rng) -> Self {
+        let who = rng.below(6);
+        let calls = rng.below(40);
+        let short = 20 + rng.below(3_000) as i64;
+        // about as long as sessions and transactions live, and longer
+        let long = 5_000 + rng.below(20_000) as i64;
+        match rng.below(26) {
+            0 => Fault::Crash { who },
+            1 | 2 => {
+                let after = rng.chance(500);
+                Fault::CrashAtCall { who, calls, after }
+            }
+            3 => {
+                let (writes, after) = (rng.below(6), rng.chance(500));
+                Fault::CrashInWrite { who, writes, after }
+            }
+            4 => Fault::LostRequest { who, calls },
+            5 | 6 => Fault::LostAnswer { who, calls },
+            7 => Fault::LateRequest { who, calls, ms: long },
+            8 => Fault::LateAnswer { who, calls, ms: long },
+            9 | 10 => Fault::Pause { who, ms: long },
+            11 => Fault::Standstill { ms: long },
+            12 => Fault::GroupsAway { ms: short },
+            13 => Fault::TransactionsAway {
+                ms: if rng.chance(500) { short } else { long },
+            },
+            14 => Fault::ClusterAway {
+                ms: if rng.chance(500) { short } else { long },
+            },
+            15 => Fault::PartitionAway {
+                nth: rng.below(100),
+                ms: short,
+            },
+            16 => {
+                let each = 10 + rng.below(1_000) as i64;
+                Fault::SlowDisk { who, each, ms: long }
+            }
+            17 => Fault::FullDisk { who, ms: short },
+            18 => Fault::FailedWrite {
+                who,
+                writes: rng.below(6),
+            },
+            19 => Fault::Damage {
+                who,
+                nth: rng.below(20),
+            },
+            20 => Fault::LostDisk { who },
+            21 => Fault::Expel { nth: rng.below(8) },
+            22 => {
+                let size = [2_000, 60_000, 3_600_000, 9 * 24 * 3_600_000][rng.below(4)];
+                Fault::Clock {
+                    who,
+                    ms: if rng.chance(500) { size } else { -size },
+                }
+            }
+            23 => Fault::Join,
+            24 => {
+                let ms = rng.chance(600).then_some(short);
+                Fault::Leave { who, ms }
+            }
+            _ => Fault::RegistryAway { ms: short },
+        }
+    }
+}
 
 impl World {
     /// Makes a fault happen, or plans it.

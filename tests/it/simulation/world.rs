@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream::engine::cluster::agent::Agent;
 use millstream::engine::deploy::{DeployContext, DeployError, GenerationPlan, deploy};
 use millstream::engine::threads::Stop;
-use millstream::engine::worker::{Activity, Gate, Globals, OutputMode, Worker, WorkerShared};
+use millstream::engine::worker::{Activity, Gate, Globals, OutputMode, Standbys, Worker, WorkerShared};
 use millstream::engine::{Cluster, Deployment, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskStatus};
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{Faults, Rng, SimLog, SimProcess, SimRecord};
@@ -62,6 +63,8 @@ pub struct Alive {
     pub published: Arc<PublishedTopology>,
     globals: Arc<Globals>,
     workers: Vec<Worker>,
+    /// Its voice among the instances, and its copies of what others own: where there are standbys.
+    company: Option<(Agent, Standbys)>,
 }
 
 pub struct World {
@@ -128,8 +131,20 @@ impl World {
             }
             return;
         };
-        let worker = self.rng.below(alive.workers.len());
-        let activity = alive.workers[worker].step(now, Duration::ZERO);
+        let who = self
+            .rng
+            .below(alive.workers.len() + if alive.company.is_some() { 2 } else { 0 });
+        let activity = match (alive.workers.get_mut(who), &mut alive.company) {
+            (Some(worker), _) => worker.step(now, Duration::ZERO),
+            (None, Some((agent, standbys))) => {
+                match self.rng.chance(500) {
+                    true => drop(agent.step(now, Duration::ZERO)),
+                    false => drop(standbys.step(now, Duration::ZERO)),
+                }
+                Activity::Busy
+            }
+            (None, None) => Activity::Busy,
+        };
         if alive.log.is_dead() {
             return self.crashed(at);
         }
@@ -229,11 +244,22 @@ impl World {
             Err(error) if error.is_retryable() => return,
             Err(error) => panic!("{error}"),
         };
+        let name = &self.processes[at].name;
+        let has_company = self.settings.standbys > 0;
+        let cluster = match has_company {
+            false => Cluster::alone(name),
+            true => {
+                let cluster = Arc::new(Cluster::default());
+                cluster.name(name, Some(format!("http://{name}")));
+                cluster.show(&published);
+                cluster
+            }
+        };
         let shared = Arc::new(WorkerShared {
             globals,
             plans,
             deployment,
-            cluster: Cluster::alone(&self.processes[at].name),
+            cluster: cluster.clone(),
             gate: Gate::default(),
             log: access.clone(),
             stores: Arc::new(OpenStores::new(self.processes[at].disk.clone())),
@@ -249,7 +275,12 @@ impl World {
         let workers = (0..self.settings.workers)
             .map(|i| Worker::new(shared.clone(), i, now))
             .collect();
+        let company = has_company.then(|| {
+            let agent = Agent::new(access.clone(), cluster, &self.settings);
+            (agent, Standbys::new(shared.clone(), now))
+        });
         self.processes[at].alive = Some(Alive {
+            company,
             globals: shared.globals.clone(),
             log: access,
             published,
@@ -284,6 +315,10 @@ impl World {
         let Some(mut alive) = self.processes[at].alive.take() else {
             return;
         };
+        if let Some((agent, standbys)) = &mut alive.company {
+            agent.leave(now);
+            standbys.close(now);
+        }
         for worker in &mut alive.workers {
             worker.request_stop(now, Stop::Restart);
         }

@@ -4,6 +4,7 @@
 //! `MILLSTREAM_SEEDS=n` runs so many seeds, from `MILLSTREAM_FIRST_SEED` on; `MILLSTREAM_SEED=n` runs one; `SIMULATE=path` replays a file.
 
 mod check;
+mod generate;
 mod model;
 mod plan;
 mod readers;

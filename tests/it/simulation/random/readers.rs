@@ -85,49 +85,57 @@ impl Readers {
         }
     }
 
-    /// Looks at all rows, too: they are those of the committed changelog up to the position, all of them and no other.
+    /// Looks at all rows, too: they are those of the committed changelog up to the position, all of them and no other. Copies of tasks are the same.
     pub fn look_closely(&mut self, world: &World) {
         self.look(world);
-        let Some(deployment) = world.deployed() else { return };
-        'tasks: for (task, snapshot) in answering(world) {
-            let mut expected: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-            for (store, target) in &deployment.subs[task.id.sub].changelogs {
-                let changelogs = &snapshot.position().changelogs;
-                let known = changelogs.iter().find(|changelog| changelog.topic == target.topic);
-                let end = known.map_or(0, |changelog| changelog.offset);
-                let tp = TopicPartition::new(target.topic.clone(), task.id.partition);
-                // an older transaction that is still open, a zombie's, hides what is committed behind it
-                if world.log.stable_end(&tp).unwrap() < end {
-                    continue 'tasks;
-                }
-                let records = world.log.read(&tp, true).unwrap().into_iter();
-                for record in records.take_while(|record| record.offset < end) {
-                    let key = [&store.to_be_bytes()[..], &record.key.unwrap_or_default()].concat();
-                    match record.value {
-                        Some(value) => expected.insert(key, value),
-                        None => expected.remove(&key),
-                    };
-                }
+        for (task, snapshot) in answering(world) {
+            check_rows(world, task.id, &*snapshot);
+        }
+        for copy in world.published().flat_map(|published| published.standbys()) {
+            if let Ok(snapshot) = copy.reader().snapshot() {
+                self.looks += 1;
+                check_rows(world, copy.id, &*snapshot);
             }
-            let mut rows = BTreeMap::new();
-            let end = META_PREFIX.to_be_bytes();
-            let collect = &mut |key: &[u8], value: &[u8]| {
-                rows.insert(key.to_vec(), value.to_vec());
-                true
-            };
-            snapshot.scan(&[], Some(&end), false, collect).unwrap();
-            let differs = rows.iter().filter(|(key, row)| expected.get(*key) != Some(*row));
-            let missing = expected.keys().filter(|key| !rows.contains_key(*key));
-            let wrong: Vec<_> = differs
-                .map(|(key, row)| (key, Some(row)))
-                .chain(missing.map(|key| (key, None)))
-                .collect();
-            assert!(
-                wrong.is_empty(),
-                "rows of task {} are not those of its changelog: {wrong:?} at {:?}",
-                task.id,
-                snapshot.position()
-            );
         }
     }
+}
+
+fn check_rows(world: &World, task: TaskId, snapshot: &dyn Snapshot) {
+    let mut expected: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    for (store, target) in &world.deployment().subs[task.sub].changelogs {
+        let changelogs = &snapshot.position().changelogs;
+        let known = changelogs.iter().find(|changelog| changelog.topic == target.topic);
+        let end = known.map_or(0, |changelog| changelog.offset);
+        let tp = TopicPartition::new(target.topic.clone(), task.partition);
+        // an older transaction that is still open, a zombie's, hides what is committed behind it
+        if world.log.stable_end(&tp).unwrap() < end {
+            return;
+        }
+        let records = world.log.read(&tp, true).unwrap().into_iter();
+        for record in records.take_while(|record| record.offset < end) {
+            let key = [&store.to_be_bytes()[..], &record.key.unwrap_or_default()].concat();
+            match record.value {
+                Some(value) => expected.insert(key, value),
+                None => expected.remove(&key),
+            };
+        }
+    }
+    let mut rows = BTreeMap::new();
+    let end = META_PREFIX.to_be_bytes();
+    let collect = &mut |key: &[u8], value: &[u8]| {
+        rows.insert(key.to_vec(), value.to_vec());
+        true
+    };
+    snapshot.scan(&[], Some(&end), false, collect).unwrap();
+    let differs = rows.iter().filter(|(key, row)| expected.get(*key) != Some(*row));
+    let missing = expected.keys().filter(|key| !rows.contains_key(*key));
+    let wrong: Vec<_> = differs
+        .map(|(key, row)| (key, Some(row)))
+        .chain(missing.map(|key| (key, None)))
+        .collect();
+    let position = snapshot.position();
+    assert!(
+        wrong.is_empty(),
+        "rows of task {task} are not those of its changelog: {wrong:?} at {position:?}"
+    );
 }

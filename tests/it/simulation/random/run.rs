@@ -72,6 +72,7 @@ impl<'a> Run<'a> {
             queue_records: scenario.queue_records,
             store_flush_interval: Duration::from_millis(scenario.flush_ms),
             fan_out: scenario.fan_out,
+            standbys: scenario.standbys,
             ..EngineSettings::default()
         };
         let mut world = World::with_schemas(scenario.seed, topology, settings, scenario.instances, schemas.clone());

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use millstream::log::sim::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::generate::generate;
 use super::model::{Rec, Relation};
-use super::plan::{Input, Plan, generate};
+use super::plan::{Input, Plan};
 use crate::simulation::fault::Fault;
 use crate::simulation::world::EPOCH;
 
@@ -32,6 +33,7 @@ pub struct Scenario {
     pub buffer_bytes: usize,
     pub queue_records: usize,
     pub fan_out: usize,
+    pub standbys: usize,
     pub events: Vec<Event>,
 }
 
@@ -74,70 +76,6 @@ impl Event {
     }
 }
 
-fn fault(rng: &mut Rng) -> Fault {
-    let who = rng.below(6);
-    let calls = rng.below(40);
-    let short = 20 + rng.below(3_000) as i64;
-    // about as long as sessions and transactions live, and longer
-    let long = 5_000 + rng.below(20_000) as i64;
-    match rng.below(26) {
-        0 => Fault::Crash { who },
-        1 | 2 => {
-            let after = rng.chance(500);
-            Fault::CrashAtCall { who, calls, after }
-        }
-        3 => {
-            let (writes, after) = (rng.below(6), rng.chance(500));
-            Fault::CrashInWrite { who, writes, after }
-        }
-        4 => Fault::LostRequest { who, calls },
-        5 | 6 => Fault::LostAnswer { who, calls },
-        7 => Fault::LateRequest { who, calls, ms: long },
-        8 => Fault::LateAnswer { who, calls, ms: long },
-        9 | 10 => Fault::Pause { who, ms: long },
-        11 => Fault::Standstill { ms: long },
-        12 => Fault::GroupsAway { ms: short },
-        13 => Fault::TransactionsAway {
-            ms: if rng.chance(500) { short } else { long },
-        },
-        14 => Fault::ClusterAway {
-            ms: if rng.chance(500) { short } else { long },
-        },
-        15 => Fault::PartitionAway {
-            nth: rng.below(100),
-            ms: short,
-        },
-        16 => {
-            let each = 10 + rng.below(1_000) as i64;
-            Fault::SlowDisk { who, each, ms: long }
-        }
-        17 => Fault::FullDisk { who, ms: short },
-        18 => Fault::FailedWrite {
-            who,
-            writes: rng.below(6),
-        },
-        19 => Fault::Damage {
-            who,
-            nth: rng.below(20),
-        },
-        20 => Fault::LostDisk { who },
-        21 => Fault::Expel { nth: rng.below(8) },
-        22 => {
-            let size = [2_000, 60_000, 3_600_000, 9 * 24 * 3_600_000][rng.below(4)];
-            Fault::Clock {
-                who,
-                ms: if rng.chance(500) { size } else { -size },
-            }
-        }
-        23 => Fault::Join,
-        24 => {
-            let ms = rng.chance(600).then_some(short);
-            Fault::Leave { who, ms }
-        }
-        _ => Fault::RegistryAway { ms: short },
-    }
-}
-
 fn record(rng: &mut Rng, input: &Input) -> What {
     let Input { name, is_table, format } = input;
     // one key is hot; values are keys of other relations
@@ -177,6 +115,7 @@ impl Scenario {
             buffer_bytes: if rng.chance(300) { 2_000 } else { 8 << 20 },
             queue_records: 1 + rng.below(20),
             fan_out: 1 + rng.below(4),
+            standbys: usize::from(rng.chance(250)),
             events: Vec::new(),
             plan,
         };
@@ -192,7 +131,7 @@ impl Scenario {
                 scenario.add(phase, rng.below(steps), what);
             }
             for _ in 0..rng.below(7 * scale) {
-                let fault = fault(rng);
+                let fault = Fault::any(rng);
                 scenario.add(phase, rng.below(steps), What::Fault(fault));
             }
         }
@@ -225,7 +164,7 @@ impl Scenario {
             }
         }
         for _ in 0..rng.below(3) {
-            let fault = fault(rng);
+            let fault = Fault::any(rng);
             self.add(2, rng.below(60), What::Fault(fault));
         }
     }

@@ -71,7 +71,8 @@ impl Shrink<'_> {
     }
 
     fn settings(&mut self) {
-        let simpler: [fn(&mut Scenario); 7] = [
+        let simpler: [fn(&mut Scenario); 8] = [
+            |scenario| scenario.standbys = 0,
             |scenario| scenario.partitions = 1,
             |scenario| scenario.instances = 1,
             |scenario| scenario.workers = 1,
