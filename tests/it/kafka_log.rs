@@ -385,7 +385,7 @@ fn a_topic_that_is_not_known_yet_is_waited_for() {
         })
     });
     let never = admin.watermarks(&TopicPartition::new(setup.name("never"), 0));
-    assert!(matches!(never, Err(LogError::Fatal(_))), "{never:?}");
+    assert!(never.is_err(), "{never:?}");
 }
 
 #[test]

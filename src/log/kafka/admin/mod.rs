@@ -26,7 +26,7 @@ const CALL: Duration = Duration::from_secs(10);
 /// How long a call waits for somebody's transaction to be decided; the caller asks again.
 const UNDECIDED: Duration = Duration::from_millis(100);
 /// How long brokers may take to know of a topic that one of them knows.
-const PROPAGATION: Duration = Duration::from_secs(8);
+const PROPAGATION: Duration = Duration::from_secs(5);
 /// Between looks at something that needs a moment: a topic being made, a transaction being decided.
 const PAUSE: Duration = Duration::from_millis(20);
 
