@@ -15,7 +15,7 @@ use millstream::types::TopicPartition;
 use rig::{Rig, rows};
 
 /// Seeds in every `make test`; `MILLSTREAM_STANDBY_SEEDS` says otherwise.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 4;
 
 fn settings(standbys: usize) -> EngineSettings {
     EngineSettings {
@@ -28,8 +28,8 @@ fn settings(standbys: usize) -> EngineSettings {
 fn pair(seed: u64) -> Rig {
     let mut rig = Rig::new(seed, 2, 2, settings(1));
     rig.balance(2);
-    for _ in 0..12 {
-        rig.rate(20);
+    for _ in 0..40 {
+        rig.rate(12);
         rig.run(150);
     }
     rig.settle();
@@ -76,7 +76,15 @@ fn copies_are_what_was_committed_whatever_fails() {
 
 /// Crashes, and looks at copies that found some.
 fn chaos(seed: u64) -> (usize, usize) {
-    let mut rig = Rig::new(seed, 3, 3, settings(1 + seed as usize % 2));
+    let mut rig = Rig::new(
+        seed,
+        3,
+        3,
+        EngineSettings {
+            workers: 1 + seed as usize / 2 % 2,
+            ..settings(1 + seed as usize % 2)
+        },
+    );
     rig.settings.warm_up_records = if seed.is_multiple_of(3) { 20 } else { u64::MAX };
     rig.log.set_faults(Faults {
         lost_request: 10,
@@ -129,7 +137,7 @@ fn a_standby_takes_over_with_the_tail_only() {
         .collect();
     let whole: u64 = moving.iter().map(|task| rig.changelog_records(*task)).sum();
     assert!(
-        !moving.is_empty() && whole > 100,
+        !moving.is_empty() && whole > 50,
         "{} tasks, {whole} records",
         moving.len()
     );

@@ -1,8 +1,8 @@
 //! Instances that know of each other on one simulated log: each has a worker, its standbys and its voice in the topic of instances, stepped in a seeded order.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use millstream::engine::cluster::agent::Agent;
@@ -10,7 +10,7 @@ use millstream::engine::deploy::{DeployContext, DeployError, GenerationPlan, dep
 use millstream::engine::threads::Stop;
 use millstream::engine::worker::{Activity, Gate, Globals, OutputMode, Standbys, Worker, WorkerShared};
 use millstream::engine::{
-    Cluster, Deployment, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskId, TaskStatus,
+    Cluster, Deployment, EngineSettings, OpenStores, PublishedStandby, PublishedTopology, StartFrom, TaskId, TaskStatus,
 };
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{Faults, Rng, SimLog, SimProcess};
@@ -45,7 +45,9 @@ pub struct Alive {
     agent: Agent,
     pub shared: Arc<WorkerShared>,
     standbys: Standbys,
-    pub worker: Worker,
+    workers: Vec<Worker>,
+    /// How far each copy was when it was looked at last: the shown one, and offsets of its changelogs.
+    looked: BTreeMap<TaskId, (Weak<PublishedStandby>, Vec<i64>)>,
 }
 
 pub struct Rig {
@@ -121,6 +123,7 @@ impl Rig {
         let at = self.rng.below(self.nodes.len());
         let now = self.log.now();
         let who = self.rng.below(3);
+        let worker = self.rng.below(self.settings.workers);
         let node = &mut self.nodes[at];
         let Some(alive) = &mut node.alive else {
             if now >= node.starts_at {
@@ -134,7 +137,7 @@ impl Rig {
         match who {
             0 => drop(alive.agent.step(now, Duration::ZERO)),
             1 => drop(alive.standbys.step(now, Duration::ZERO)),
-            _ => match alive.worker.step(now, Duration::ZERO) {
+            _ => match alive.workers[worker].step(now, Duration::ZERO) {
                 Activity::Busy | Activity::Idle { .. } => {}
                 Activity::Stopped => panic!("a worker stopped that nobody told to"),
                 Activity::Failed(_) if alive.access.is_dead() => {}
@@ -190,7 +193,10 @@ impl Rig {
         self.nodes[at].alive = Some(Alive {
             agent: Agent::new(access.clone(), cluster, &self.settings),
             standbys: Standbys::new(shared.clone(), now),
-            worker: Worker::new(shared.clone(), 0, now),
+            workers: (0..self.settings.workers)
+                .map(|at| Worker::new(shared.clone(), at, now))
+                .collect(),
+            looked: BTreeMap::new(),
             access,
             shared,
         });
@@ -222,10 +228,14 @@ impl Rig {
         self.nodes[at].starts_at = i64::MAX;
         alive.agent.leave(self.log.now());
         alive.standbys.close(self.log.now());
-        alive.worker.request_stop(self.log.now(), Stop::Restart);
+        for worker in &mut alive.workers {
+            worker.request_stop(self.log.now(), Stop::Restart);
+        }
         for _ in 0..200 {
             self.log.advance(10);
-            if alive.worker.step(self.log.now(), Duration::ZERO) == Activity::Stopped {
+            let now = self.log.now();
+            let mut workers = alive.workers.iter_mut();
+            if workers.all(|worker| worker.step(now, Duration::ZERO) == Activity::Stopped) {
                 return;
             }
         }
@@ -393,15 +403,31 @@ impl Rig {
     }
 
     /// Every copy that is shown is what was committed up to its position; true where there is any.
-    pub fn check_standbys(&self) -> bool {
+    pub fn check_standbys(&mut self) -> bool {
         let mut any = false;
-        for node in &self.nodes {
+        let mut looked = Vec::new();
+        for (at, node) in self.nodes.iter().enumerate() {
             let Some(alive) = &node.alive else { continue };
             for standby in alive.shared.published.standbys() {
                 let snapshot = standby.reader().snapshot().unwrap();
+                let offsets: Vec<i64> = (snapshot.position().changelogs.iter())
+                    .map(|known| known.offset)
+                    .collect();
+                if let Some((before, known)) = alive.looked.get(&standby.id)
+                    && before.upgrade().is_some_and(|before| Arc::ptr_eq(&before, &standby))
+                {
+                    let goes_on = known.iter().zip(&offsets).all(|(before, now)| before <= now);
+                    assert!(goes_on, "{}: standby {} went back", node.name, standby.id);
+                }
+                looked.push((at, standby.id, Arc::downgrade(&standby), offsets));
                 let expected = self.replayed(standby.id, Some(&*snapshot));
                 assert_eq!(rows(&*snapshot), expected, "{}: standby {}", node.name, standby.id);
                 any = true;
+            }
+        }
+        for (at, task, shown, offsets) in looked {
+            if let Some(alive) = &mut self.nodes[at].alive {
+                alive.looked.insert(task, (shown, offsets));
             }
         }
         any
