@@ -117,7 +117,7 @@ impl ViewError {
             Self::AmbiguousView { name, topologies } => {
                 format!("Name the topology too: {}.{name}", topologies.first().map_or("topology", |t| t))
             }
-            Self::NotReady { .. } => "Try again; GET /health/ready says how far it is.".into(),
+            Self::NotReady { .. } => "Try again; GET /health/ready says how far it is, GET /v1/instances which instance has what.".into(),
             Self::Behind { .. } => "Ask again with the same token, or give it more time with ?timeout=; GET /v1/topologies shows the lag.".into(),
             Self::Peer(_) => "Try again; the log of that instance may say more.".into(),
             Self::BadRequest { hint, .. } => hint.clone(),

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
-use super::stream::{LocalStream, RowStream, Scan};
+use super::stream::{Item, LocalStream, RowStream, Scan};
 use super::{Budget, KeyRange, Limit, Positions, Remote, ViewError, ViewParts, ViewRef, ViewRow, all_views, find_view};
 use crate::engine::Published;
 use crate::expr::{EvalContext, EvalError, Expr, MemoryElements};
@@ -164,6 +164,38 @@ pub(super) fn enough_rows(query: &PullQuery) -> Option<u64> {
     query.limit.filter(|_| in_order)
 }
 
+/// The rows of a stream that a sorted query with a LIMIT can show, in the stream's order: of other rows nothing can come into its answer. `None`:
+/// the query wants all rows, or takes them as they come.
+pub(super) fn best_rows(
+    query: &PullQuery,
+    rows: &mut dyn RowStream,
+    now: Timestamp,
+    budget: &mut Budget<'_>,
+) -> Result<Option<Vec<Item>>, ViewError> {
+    let Some(limit) = query
+        .limit
+        .filter(|_| query.groups.is_none() && key_order(query).is_none())
+    else {
+        return Ok(None);
+    };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut best = Answer::new(limit, query.order_by.iter().map(|key| key.descending).collect());
+    if limit == 0 {
+        return Ok(Some(Vec::new()));
+    }
+    while let Some(item) = rows.next(budget)? {
+        let Some(row) = &item.row else { break };
+        let sort: Vec<Value> = eval_all(query.order_by.iter().map(|order| &order.expr), &row.context(now))?;
+        if best.wants(&sort) {
+            let bytes = row.heap_bytes() + item.key.len();
+            best.add(sort, item, bytes, budget)?;
+        }
+    }
+    let mut items = best.into_rows();
+    items.sort_unstable_by(|a, b| (a.range, &a.key, a.partition).cmp(&(b.range, &b.key, b.partition)));
+    Ok(Some(items))
+}
+
 /// Calls `each` with the rows of a stream until it wants no more.
 fn each_row(
     rows: &mut dyn RowStream,
@@ -273,7 +305,7 @@ impl<'a> GroupStates<'a> {
         self,
         query: &PullQuery,
         now: Timestamp,
-        answer: &mut Answer,
+        answer: &mut Answer<Row>,
         budget: &mut Budget<'_>,
     ) -> Result<(), ViewError> {
         for (key, (state, mut elements)) in self.states {
@@ -326,21 +358,21 @@ fn key_order(plan: &PullQuery) -> Option<bool> {
 }
 
 /// The rows of an answer: the first ones as they come, or the least ones by a bounded heap.
-struct Answer {
+struct Answer<T> {
     limit: usize,
     /// Empty: as they come.
     directions: Rc<[bool]>,
     /// The worst one on top.
-    heap: BinaryHeap<Entry>,
-    rows: Vec<Row>,
+    heap: BinaryHeap<Entry<T>>,
+    rows: Vec<T>,
     seen: u64,
 }
 
-struct Entry {
+struct Entry<T> {
     sort: Vec<Value>,
     /// Rows come in key order: equal ones keep it.
     seen: u64,
-    row: Row,
+    row: T,
     bytes: usize,
     directions: Rc<[bool]>,
 }
@@ -353,42 +385,27 @@ fn compare(a: &[Value], b: &[Value], directions: &[bool]) -> Ordering {
         .unwrap_or(Ordering::Equal)
 }
 
-impl Ord for Entry {
+impl<T> Ord for Entry<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         compare(&self.sort, &other.sort, &self.directions).then(self.seen.cmp(&other.seen))
     }
 }
 
-impl PartialOrd for Entry {
+impl<T> PartialOrd for Entry<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Entry {
+impl<T> PartialEq for Entry<T> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Entry {}
+impl<T> Eq for Entry<T> {}
 
-impl Answer {
-    fn new(limit: usize, directions: Vec<bool>) -> Self {
-        Self {
-            limit,
-            directions: directions.into(),
-            heap: BinaryHeap::new(),
-            rows: Vec::new(),
-            seen: 0,
-        }
-    }
-
-    /// Whether no further row can change it.
-    fn complete(&self) -> bool {
-        self.limit == 0 || (self.directions.is_empty() && self.rows.len() >= self.limit)
-    }
-
+impl Answer<Row> {
     /// Adds the answer's row for a row of the view or a group, unless it would not be kept.
     fn offer(
         &mut self,
@@ -405,7 +422,25 @@ impl Answer {
             return Ok(());
         }
         let row: Row = eval_all(query.project.iter(), context)?;
-        self.add(sort, row, budget)
+        let bytes = row.heap_bytes();
+        self.add(sort, row, bytes, budget)
+    }
+}
+
+impl<T> Answer<T> {
+    fn new(limit: usize, directions: Vec<bool>) -> Self {
+        Self {
+            limit,
+            directions: directions.into(),
+            heap: BinaryHeap::new(),
+            rows: Vec::new(),
+            seen: 0,
+        }
+    }
+
+    /// Whether no further row can change it.
+    fn complete(&self) -> bool {
+        self.limit == 0 || (self.directions.is_empty() && self.rows.len() >= self.limit)
     }
 
     /// Whether a row with these sort values would be kept.
@@ -419,9 +454,10 @@ impl Answer {
             .is_some_and(|worst| compare(sort, &worst.sort, &self.directions) == Ordering::Less)
     }
 
-    fn add(&mut self, sort: Vec<Value>, row: Row, budget: &mut Budget<'_>) -> Result<(), ViewError> {
+    /// Adds a row that takes so many bytes.
+    fn add(&mut self, sort: Vec<Value>, row: T, bytes: usize, budget: &mut Budget<'_>) -> Result<(), ViewError> {
         let values: usize = sort.iter().map(|v| size_of::<Value>() + v.heap_bytes()).sum();
-        let bytes = row.heap_bytes() + values + size_of::<Entry>();
+        let bytes = bytes + values + size_of::<Entry<T>>();
         if self.directions.is_empty() {
             budget.hold(bytes)?;
             self.rows.push(row);
@@ -444,7 +480,7 @@ impl Answer {
         Ok(())
     }
 
-    fn into_rows(self) -> Vec<Row> {
+    fn into_rows(self) -> Vec<T> {
         if self.directions.is_empty() {
             self.rows
         } else {

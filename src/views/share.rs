@@ -3,7 +3,7 @@
 //! *Invariant*: a share is read from the partitions here and nowhere else, so no question goes around in a circle; its rows are those that the asker
 //! would read from the same snapshots.
 
-use super::pull::{enough_rows, scan_of};
+use super::pull::{best_rows, enough_rows, scan_of};
 use super::stream::{Item, LocalStream, RowStream, Scan};
 use super::walk::After;
 use super::wire::{Blob, FrameWriter, ShareRequest, SharedEnd, SharedPart, SharedParts, WIRE_VERSION, What};
@@ -133,8 +133,11 @@ pub fn share(
                     found.view().name
                 )));
             }
-            let rows = LocalStream::new(view, parts, scan_of(&query, *now));
-            share_rows(rows, enough_rows(&query), most, budget, send)
+            let mut rows = LocalStream::new(view, parts, scan_of(&query, *now));
+            match best_rows(&query, &mut rows, *now, budget)? {
+                Some(best) => share_items(best, most, send),
+                None => share_rows(rows, enough_rows(&query), most, budget, send),
+            }
         }
         What::Count => {
             let count = count_rows(view, parts, budget)?;
@@ -183,21 +186,31 @@ fn share_rows(
     let mut writer = FrameWriter::default();
     let mut left = limit.unwrap_or(u64::MAX);
     let mut end = SharedEnd::default();
-    while let Some(item) = rows.next(budget)? {
-        let place = |item: &Item| Some((item.range, Blob(item.key.clone()), item.partition));
+    while left > 0 {
+        let Some(item) = rows.next(budget)? else { break };
+        let place = (item.range, Blob(item.key.clone()), item.partition);
         if item.row.is_none() {
-            end.cut = place(&item);
+            end.cut = Some(place);
             break;
         }
         if let Some(frame) = writer.row(&item, most)? {
             send(frame)?;
         }
         left -= 1;
-        if left == 0 {
-            // whoever needs what comes behind it is told that there may be more
-            end.cut = if rows.more(budget)? { place(&item) } else { None };
-            break;
+        // whoever needs what comes behind it is told that there may be more
+        if left == 0 && rows.more(budget)? {
+            end.cut = Some(place);
         }
     }
     send(writer.end(&end))
+}
+
+fn share_items(items: Vec<Item>, most: u64, send: &mut Send<'_>) -> Result<(), ViewError> {
+    let mut writer = FrameWriter::default();
+    for item in &items {
+        if let Some(frame) = writer.row(item, most)? {
+            send(frame)?;
+        }
+    }
+    send(writer.end(&SharedEnd::default()))
 }

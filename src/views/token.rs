@@ -38,6 +38,11 @@ impl Token {
         token
     }
 
+    /// Asks for what another token asks for, too.
+    pub fn merge(&mut self, other: &Self) {
+        other.iter().for_each(|(tp, next)| self.add(&tp, next));
+    }
+
     /// Asks for everything below the next offset of a partition.
     fn add(&mut self, tp: &TopicPartition, next: i64) {
         let partitions = self.next.entry(tp.topic.clone()).or_default();
@@ -171,6 +176,14 @@ mod tests {
         assert_eq!(next, [10, 2, i64::MAX]);
         let by_hand = Token::parse("a.b-c:0:7,x:0:9223372036854775807,a.b-c:3:1,a.b-c:0:9").unwrap();
         assert!(by_hand.iter().eq(token.iter()) && by_hand.is_by_hand());
+    }
+
+    #[test]
+    fn tokens_of_several_writes_become_one() {
+        let (first, second) = (position("t", 0, 5), position("t", 1, 3));
+        let mut token = Token::of_records([&first]);
+        token.merge(&Token::of_records([&second, &position("t", 0, 2)]));
+        assert_eq!(token, Token::of_records([&first, &second]));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::cli::http_client::Client;
 use crate::cli::load::{FileFormat, Record, RecordReader};
 use crate::cli::output::{self, Format};
 use crate::cli::{Failure, Invocation, Outcome};
+use crate::views::Token;
 
 /// The command.
 pub const COMMAND: CommandSpec = CommandSpec {
@@ -114,7 +115,14 @@ fn run(invocation: &Invocation<'_>) -> Outcome {
             written as f64 / seconds.max(0.001)
         )),
         Format::Json => output::line(
-            &json!({ "records": written, "stream": target.name, "topic": target.topic, "milliseconds": (seconds * 1e3) as u64 }).to_string(),
+            &json!({
+                "records": written,
+                "stream": target.name,
+                "topic": target.topic,
+                "milliseconds": (seconds * 1e3) as u64,
+                "token": batch.token.encode(),
+            })
+            .to_string(),
         ),
     }
     Ok(())
@@ -291,6 +299,8 @@ struct Batch {
     body: Vec<u8>,
     records: usize,
     first_line: u64,
+    /// What was written by the batches before.
+    token: Token,
 }
 
 impl Batch {
@@ -317,9 +327,16 @@ impl Batch {
             .send("POST", &format!("/v1/streams/{stream}"), &self.body)
             .and_then(|answer| answer.json());
         match answer {
-            Ok(_) => {
+            Ok(answer) => {
                 let sent = self.records as u64;
-                *self = Self::default();
+                let token = answer.get("token").and_then(Value::as_str);
+                if let Some(Ok(more)) = token.map(Token::parse) {
+                    self.token.merge(&more);
+                }
+                *self = Self {
+                    token: std::mem::take(&mut self.token),
+                    ..Self::default()
+                };
                 Ok(sent)
             }
             Err(Failure::Failed(message) | Failure::Usage(message)) => {

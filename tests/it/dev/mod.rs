@@ -5,6 +5,7 @@ mod lifecycle;
 mod movies;
 mod orders;
 mod page;
+mod pair;
 mod process;
 mod retail;
 mod run;
