@@ -1,6 +1,7 @@
 //! Reading views: points, pages, queries, feeds; against recomputation, and during commits.
 
 mod live;
+mod share;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
