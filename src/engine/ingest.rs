@@ -422,7 +422,7 @@ fn registry(subject: &str, error: &RegistryError) -> IngestError {
 fn away(error: LogError) -> IngestError {
     match error {
         LogError::TooLarge { .. } => IngestError::TooLarge(error.to_string()),
-        LogError::Fatal(message) => IngestError::Refused(message),
+        LogError::Fatal(message) | LogError::Refused(message) => IngestError::Refused(message),
         LogError::OutOfRange { .. } => IngestError::Refused(error.to_string()),
         LogError::Unknown(message) => IngestError::Unknown(message),
         LogError::Retry(message) | LogError::Abort(message) | LogError::Fenced(message) => {

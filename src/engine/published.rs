@@ -400,6 +400,7 @@ impl PublishedTopology {
 #[derive(Default)]
 pub struct Published {
     cluster: Arc<Cluster>,
+    kafka_away: RwLock<Option<String>>,
     topologies: RwLock<BTreeMap<Arc<str>, Arc<PublishedTopology>>>,
 }
 
@@ -420,6 +421,16 @@ impl Published {
     /// What is known of the other instances.
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// Why Kafka does not answer, while it does not.
+    pub fn kafka_away(&self) -> Option<String> {
+        self.kafka_away.read().clone()
+    }
+
+    /// Said by the engine; what was said before.
+    pub fn set_kafka_away(&self, reason: Option<String>) -> Option<String> {
+        std::mem::replace(&mut *self.kafka_away.write(), reason)
     }
 
     /// All of them, by name.

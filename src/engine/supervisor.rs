@@ -19,7 +19,7 @@ use super::deploy::{DeployContext, DeployError, Problem, operations};
 use super::fingerprint::StatePlan;
 use super::snapshots::SnapshotParts;
 use super::threads::{Generation, Heartbeat, Stop};
-use super::{Cluster, EngineSettings, OpenStores, Published, TopologyStatus};
+use super::{Cluster, EngineSettings, Names, OpenStores, Published, TopologyStatus};
 use crate::formats::SchemaSource;
 use crate::log::{Log, LogError};
 use crate::state::StoreFactory;
@@ -30,6 +30,8 @@ use crate::types::TopicPartition;
 const TICK: Duration = Duration::from_millis(100);
 /// How often the ends of inputs are asked for, for the lag that is shown.
 const LAG_EVERY: Duration = Duration::from_secs(5);
+/// How often Kafka is asked whether it is there.
+const ASK_EVERY: Duration = Duration::from_secs(2);
 /// Waiting time between attempts to start while Kafka or the registry is away: from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -182,6 +184,7 @@ struct Supervisor {
     topologies: BTreeMap<String, Managed>,
     /// Topologies whose record is to be followed (again, after a failure).
     follow: BTreeSet<String>,
+    last_asked: Instant,
     last_lag: Instant,
     last_partitions: Instant,
     heartbeat: Heartbeat,
@@ -240,13 +243,33 @@ impl Supervisor {
         }
         self.hear_failures();
         self.advance_replays();
-        if self.last_lag.elapsed() >= LAG_EVERY {
+        if self.last_asked.elapsed() >= ASK_EVERY {
+            self.ask_kafka();
+            self.last_asked = Instant::now();
+        }
+        let answers = self.shared.published.kafka_away().is_none();
+        if answers && self.last_lag.elapsed() >= LAG_EVERY {
             self.last_lag = Instant::now();
             self.measure_lag();
         }
-        if self.last_partitions.elapsed() >= self.parts.settings.partition_check_interval {
+        if answers && self.last_partitions.elapsed() >= self.parts.settings.partition_check_interval {
             self.last_partitions = Instant::now();
             self.count_partitions();
+        }
+    }
+
+    /// Whether Kafka answers: one that has nothing to do would hear by no other way that it does not.
+    fn ask_kafka(&self) {
+        let control = Names::control_topic(&self.parts.settings.app_id);
+        let away = match self.parts.log.admin().topics(&[&control]) {
+            Err(LogError::Retry(reason)) => Some(reason),
+            Ok(_) | Err(_) => None,
+        };
+        let before = self.shared.published.set_kafka_away(away.clone());
+        match (before, away) {
+            (None, Some(reason)) => tracing::warn!(reason, "Kafka does not answer"),
+            (Some(_), None) => tracing::info!("Kafka answers again"),
+            (None, None) | (Some(_), Some(_)) => {}
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) async fn live() -> Response {
 pub(super) async fn ready(State(app): State<App>, params: Params) -> Result<Response, ApiError> {
     let mut reasons: Vec<String> = Vec::new();
     reasons.extend(app.starting());
+    let away = app.published().kafka_away();
+    reasons.extend(away.map(|reason| format!("Kafka does not answer: {reason}")));
     let topologies = match params.get("topology") {
         Some(name) => vec![super::topologies::find(&app, name)?],
         None => app.published().topologies(),

@@ -70,6 +70,14 @@ pub const METRICS: &[Metric] = &[
         }),
     ),
     metric(
+        "millstream_kafka_up",
+        Gauge,
+        "1 while Kafka answers, else 0.",
+        Process(|app, w| {
+            w.sample(&[], u8::from(app.published().kafka_away().is_none()));
+        }),
+    ),
+    metric(
         "millstream_topology_status",
         Gauge,
         "1 for the status that a topology has.",

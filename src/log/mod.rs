@@ -25,6 +25,9 @@ pub enum LogError {
     /// The transaction must be aborted; then processing goes on from the last commit.
     #[error("{0}")]
     Abort(String),
+    /// As [`Self::Abort`], and it is something sent that the broker does not take: a record without key for a compacted topic.
+    #[error("{0}")]
+    Refused(String),
     /// Another producer or member has taken this one's place: drop everything, open anew and join again.
     #[error("{0}")]
     Fenced(String),

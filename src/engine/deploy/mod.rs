@@ -53,13 +53,15 @@ impl DeployError {
     pub(super) fn log(topology: &Arc<str>, error: LogError) -> Self {
         match error {
             LogError::Retry(text) | LogError::Unknown(text) | LogError::Abort(text) => Self::Unavailable(text),
-            LogError::Fenced(_) | LogError::OutOfRange { .. } | LogError::TooLarge { .. } | LogError::Fatal(_) => {
-                Self::Problems(vec![Problem {
-                    topology: topology.clone(),
-                    message: error.to_string(),
-                    hint: "check the settings and permissions of the Kafka client".into(),
-                }])
-            }
+            LogError::Fenced(_)
+            | LogError::Refused(_)
+            | LogError::OutOfRange { .. }
+            | LogError::TooLarge { .. }
+            | LogError::Fatal(_) => Self::Problems(vec![Problem {
+                topology: topology.clone(),
+                message: error.to_string(),
+                hint: "check the settings and permissions of the Kafka client".into(),
+            }]),
         }
     }
 

@@ -96,6 +96,7 @@ pub(super) fn bring_up(
         control,
         topologies: BTreeMap::new(),
         follow: BTreeSet::new(),
+        last_asked: Instant::now(),
         last_lag: Instant::now(),
         last_partitions: Instant::now(),
         heartbeat: Heartbeat::start(Agent::new(

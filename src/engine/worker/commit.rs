@@ -26,8 +26,10 @@ use crate::types::{Timestamp, TopicPartition};
 const CALL_WAIT: Duration = Duration::from_millis(500);
 /// Positions that moved over markers only are committed after this, in milliseconds: nobody waits for them.
 const MARKERS_COMMIT_MS: i64 = 1_000;
+/// Full queues and answers that take their time are no trouble yet; from here on a commit that waits is told, in milliseconds.
+const TELL_COMMIT_MS: i64 = 2_000;
 
-/// Failures of sending in a row after which a record is suspected.
+/// Refusals in a row after which a record is suspected.
 const SUSPECT_AFTER: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,13 @@ impl Commit {
     /// Whether the topology is said to wait for it.
     pub(super) fn is_waited_for(&self) -> bool {
         self.told
+    }
+}
+
+impl Commit {
+    /// Whether it has taken so long that it is told; nothing "goes on" before its end.
+    pub(super) fn is_late(&self, now: Timestamp) -> bool {
+        now - self.since >= TELL_COMMIT_MS
     }
 }
 
@@ -142,8 +151,7 @@ impl Worker {
             match result {
                 Ok(next) => commit.phase = next,
                 Err(Trouble::Wait(text)) => {
-                    // Full queues and answers that take their time are no trouble yet.
-                    if now - commit.since >= 2_000 {
+                    if commit.is_late(now) {
                         self.tell_waiting(&text);
                         commit.told = true;
                     }
@@ -160,14 +168,15 @@ impl Worker {
         }
     }
 
-    /// Sending that fails again and again is taken for the fault of a record: a broker refuses it, whatever the reason.
+    /// What a broker refuses again and again is taken for the fault of a record. Whatever else keeps records away (no leader, too few replicas, a full
+    /// disk) is waited for, however long it takes: no record is put aside for it.
     fn suspect(&mut self, trouble: Trouble) -> Trouble {
-        let Trouble::Recover(text) = trouble else {
+        let Trouble::Refused(text) = trouble else {
             return trouble;
         };
         self.send_failures += 1;
         if self.send_failures < SUSPECT_AFTER {
-            return Trouble::Recover(text);
+            return Trouble::Refused(text);
         }
         self.send_failures = 0;
         Trouble::Poison(Reason::Unwritable, text)
@@ -182,6 +191,7 @@ impl Worker {
                 return Err(Trouble::Recover("a task is gone".into()));
             };
             task.prepare_commit(self.clock.wall(now))?;
+            slot.prepared = task.metrics().clone();
             slot.committing = true;
             slot.taken = 0;
             // The first commit names all inputs: an offset that is missing later on was lost.
@@ -315,8 +325,8 @@ impl Worker {
             last.map(|(tp, offset)| (tp.clone(), offset))
         });
         let known = |tp: &TopicPartition, offset: i64| {
-            let condemned = self.condemned.as_ref();
-            condemned.filter(|condemned| condemned.tp == *tp && condemned.offset == offset)
+            let mut condemned = self.condemned.iter();
+            condemned.find(|condemned| condemned.tp == *tp && condemned.offset == offset)
         };
         match single.flatten() {
             Some((tp, offset)) if known(&tp, offset).is_some_and(|condemned| condemned.again) => {
@@ -327,7 +337,9 @@ impl Worker {
             Some((tp, offset)) => {
                 tracing::warn!(%tp, offset, reason, "the results of a record cannot be sent: they go to the dead-letter topic");
                 let again = known(&tp, offset).is_some();
-                self.condemned = Some(Condemned {
+                // those of other partitions are not committed yet, and stay condemned: else two of them would take turns for ever
+                self.condemned.retain(|other| other.tp != tp);
+                self.condemned.push(Condemned {
                     tp,
                     offset,
                     kind,
@@ -357,7 +369,7 @@ impl Worker {
         self.isolated
             .retain(|tp, until| inputs().any(|input| input.tp == *tp && input.committed < *until));
         if self.isolated.is_empty() {
-            self.condemned = None;
+            self.condemned.clear();
         }
     }
 
@@ -404,10 +416,10 @@ fn changed_keys(task: &super::super::task::Task) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Adds what a task has counted since the last time to the topology's counters.
+/// Adds what a task had counted when its commit was prepared, since the commit before, to the topology's counters.
 fn count(slot: &mut TaskSlot, published: &super::super::PublishedTopology) {
     let Some(task) = &slot.task else { return };
-    let (now, before, to) = (task.metrics(), &slot.counted, &published.metrics);
+    let (now, before, to) = (&slot.prepared, &slot.counted, &published.metrics);
     to.records.fetch_add(now.records_in - before.records_in, Relaxed);
     to.bytes.fetch_add(now.bytes_in - before.bytes_in, Relaxed);
     to.sent.fetch_add(now.records_out - before.records_out, Relaxed);

@@ -34,7 +34,7 @@ struct After {
 struct Pass<'a> {
     /// The time of day.
     now: Timestamp,
-    condemned: Option<&'a Condemned>,
+    condemned: &'a [Condemned],
 }
 
 impl Worker {
@@ -94,7 +94,7 @@ impl Worker {
         let (tasks, routes, mut after) = (&mut self.tasks, &self.data_routes, After::default());
         let pass = Pass {
             now: self.clock.wall(now),
-            condemned: self.condemned.as_ref(),
+            condemned: &self.condemned,
         };
         let polled = clients.data.poll(max, wait, &mut |fetched| {
             hand_over(fetched, routes, tasks, pass, &mut after)
@@ -126,7 +126,7 @@ impl Worker {
         let mut after = After::default();
         let pass = Pass {
             now: self.clock.wall(now),
-            condemned: self.condemned.as_ref(),
+            condemned: &self.condemned,
         };
         let mut left = max;
         for (at, slot) in self.tasks.iter_mut().enumerate() {
@@ -345,7 +345,7 @@ fn give(route: Route, slot: &mut TaskSlot, parts: &Parts<'_>, pass: Pass<'_>, af
         value: parts.value,
         headers: parts.headers,
     };
-    let condemned = pass.condemned.filter(|c| c.tp == tp && c.offset == parts.offset);
+    let condemned = pass.condemned.iter().find(|c| c.tp == tp && c.offset == parts.offset);
     let result = match condemned {
         Some(condemned) => pass_by(slot, route.part, &record, condemned, pass.now),
         None => slot.take(route.part, &record, pass.now),

@@ -164,7 +164,8 @@ pub struct Worker {
     buffer_bytes: usize,
     /// Sending failed: records before these offsets are processed one a transaction.
     isolated: BTreeMap<TopicPartition, i64>,
-    condemned: Option<Condemned>,
+    /// At most one a partition.
+    condemned: Vec<Condemned>,
     /// Transactions in a row that failed while records were sent.
     send_failures: u32,
     purge: BTreeMap<TopicPartition, i64>,
@@ -210,7 +211,7 @@ impl Worker {
             next_store_flush: now + ms(settings.store_flush_interval),
             buffer_bytes: settings.buffer_bytes / settings.workers.max(1),
             isolated: BTreeMap::new(),
-            condemned: None,
+            condemned: Vec::new(),
             send_failures: 0,
             purge: BTreeMap::new(),
             next_purge: 0,
@@ -302,7 +303,9 @@ impl Worker {
         self.purge_repartitions(now);
         self.flush_stores(now)?;
         self.backoff.reset();
-        self.tell_running();
+        if !self.commit.as_ref().is_some_and(|commit| commit.is_late(now)) {
+            self.tell_running();
+        }
         Ok(busy)
     }
 

@@ -27,7 +27,7 @@ impl Worker {
                     self.tell_waiting(&text);
                 }
             }
-            Trouble::Recover(text) => {
+            Trouble::Recover(text) | Trouble::Refused(text) => {
                 tracing::info!(
                     worker = self.index,
                     reason = text,
@@ -317,6 +317,7 @@ impl TaskSlot {
     fn reset(&mut self) {
         if let Some(task) = &mut self.task {
             task.abort();
+            self.counted = task.metrics().clone();
         }
         if self.restore.take().is_some_and(|restore| restore.snapshot.is_some()) {
             // Given up half-way, for no fault of its own.

@@ -54,6 +54,9 @@ pub(super) struct TaskSlot {
     pub last: Option<(usize, i64)>,
     /// A part of the commit in flight.
     pub committing: bool,
+    /// What the task had counted when its last commit was prepared: what is aborted after that does not count.
+    pub prepared: TaskMetrics,
+    /// The part of it that the topology's counters have.
     pub counted: TaskMetrics,
     /// The store was written since it was last flushed.
     pub unflushed: bool,
@@ -81,6 +84,7 @@ impl TaskSlot {
             taken: 0,
             last: None,
             committing: false,
+            prepared: TaskMetrics::default(),
             counted: TaskMetrics::default(),
             unflushed: false,
         }

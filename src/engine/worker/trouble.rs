@@ -12,6 +12,8 @@ pub(super) enum Trouble {
     Wait(String),
     /// Drop what is uncommitted and take the tasks over again.
     Recover(String),
+    /// As that: the broker refuses something that was sent. Where it does so again and again, it is a record's fault.
+    Refused(String),
     /// Drop everything, open all clients anew and join again.
     Reopen(String),
     /// A store cannot be read or written: open it anew.
@@ -28,6 +30,7 @@ impl From<LogError> for Trouble {
         match error {
             LogError::Retry(_) | LogError::Unknown(_) => Self::Wait(text),
             LogError::Abort(_) => Self::Recover(text),
+            LogError::Refused(_) => Self::Refused(text),
             LogError::Fenced(_) => Self::Reopen(text),
             LogError::TooLarge { .. } => Self::Poison(Reason::TooLarge, text),
             LogError::OutOfRange { tp, offset, low, high } => Self::Stop(format!(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rdkafka::bindings as sys;
 
 use super::deliveries::Deliveries;
-use super::logging::Complaints;
+use super::logging::{Complaints, Warnings};
 use super::oauth::TokenSource;
 use super::raw::{self, Code, Conf, ERROR_TEXT_BYTES};
 use super::settings::{KafkaSettings, Role};
@@ -27,6 +27,8 @@ pub(super) struct Context {
     pub(super) deliveries: RefCell<Deliveries>,
     /// Why there is no connection; written by librdkafka's threads.
     pub(super) complaints: Complaints,
+    /// What it warned of last; as above.
+    pub(super) warnings: Warnings,
 }
 
 /// A client: a producer or a consumer with its threads.

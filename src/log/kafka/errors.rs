@@ -80,6 +80,30 @@ fn with_text(code: Code, message: String) -> LogError {
     }
 }
 
+/// What a broker says of a record itself, and would say again.
+fn is_of_record(code: Code) -> bool {
+    use Code::*;
+    matches!(
+        code,
+        RD_KAFKA_RESP_ERR_INVALID_MSG
+            | RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE
+            | RD_KAFKA_RESP_ERR_INVALID_RECORD
+            | RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP
+            | RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE
+            | RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT
+    )
+}
+
+/// Why a record of a transaction was not delivered. Whatever it was, this transaction cannot be committed.
+pub(super) fn undelivered(code: Code, what: &str, is_fatal: bool) -> LogError {
+    match classify(code, what) {
+        LogError::Retry(message) if is_fatal => LogError::Fenced(message),
+        LogError::Retry(message) if is_of_record(code) => LogError::Refused(message),
+        LogError::Retry(message) => LogError::Abort(message),
+        other => other,
+    }
+}
+
 /// Where in a transaction a call failed; it decides what an unknown fate means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -132,6 +156,22 @@ mod tests {
             transactional(timed_out(), "offsets", Phase::Before),
             LogError::Retry(_)
         ));
+    }
+
+    #[test]
+    fn a_broker_that_takes_nothing_for_long_is_not_a_records_fault() {
+        let undelivered = |code| undelivered(code, "a record", false);
+        for code in [
+            Code::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT,
+            Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+            Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+            Code::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+            Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE,
+        ] {
+            assert!(matches!(undelivered(code), LogError::Abort(_)), "{code:?}");
+        }
+        let refused = undelivered(Code::RD_KAFKA_RESP_ERR_INVALID_RECORD);
+        assert!(matches!(refused, LogError::Refused(_)), "{refused:?}");
     }
 
     #[test]

@@ -4,12 +4,33 @@
 //! kept for the errors of calls that got no answer.
 
 use std::ffi::{c_char, c_int};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::bindings as sys;
 
 use super::client::Context;
 use super::raw;
+
+/// A warning that a client repeats is told again after this.
+const REPEAT: Duration = Duration::from_secs(60);
+
+/// The last warning of a client, and when it was told: while a broker refuses something, librdkafka says so several times a second.
+#[derive(Default)]
+pub(super) struct Warnings(Mutex<Option<(String, Instant)>>);
+
+impl Warnings {
+    /// Whether it is another one than the last, or that is long ago.
+    fn note(&self, warning: &str, now: Instant) -> bool {
+        let mut last = self.0.lock();
+        let told = |(text, at): &(String, Instant)| text == warning && now.duration_since(*at) < REPEAT;
+        if last.as_ref().is_some_and(told) {
+            return false;
+        }
+        *last = Some((warning.to_owned(), now));
+        true
+    }
+}
 
 /// Why there is no connection.
 #[derive(Default)]
@@ -82,7 +103,9 @@ pub(super) unsafe extern "C" fn on_log(
         }
         return;
     }
+    let told = level <= 4 && context.is_some_and(|context| !context.warnings.note(essence(&message), Instant::now()));
     match level {
+        _ if told => tracing::debug!(target: "millstream::kafka", client, facility, "{message}"),
         0..=3 => tracing::error!(target: "millstream::kafka", client, facility, "{message}"),
         4 => tracing::warn!(target: "millstream::kafka", client, facility, "{message}"),
         5 | 6 => tracing::info!(target: "millstream::kafka", client, facility, "{message}"),
@@ -93,6 +116,16 @@ pub(super) unsafe extern "C" fn on_log(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warning_that_is_repeated_is_told_once_a_minute() {
+        let (warnings, begin) = (Warnings::default(), Instant::now());
+        assert!(warnings.note("disk error", begin));
+        assert!(!warnings.note("disk error", begin + REPEAT / 2));
+        assert!(warnings.note("another", begin + REPEAT / 2));
+        assert!(warnings.note("disk error", begin + REPEAT / 2));
+        assert!(warnings.note("disk error", begin + REPEAT * 2));
+    }
 
     #[test]
     fn a_complaint_is_told_once_however_long_each_attempt_took() {

@@ -224,6 +224,8 @@ pub(super) struct KafkaTransactions {
     core: Core,
     /// Topic and partition of each slot.
     slots: Vec<(TopicHandle, i32)>,
+    /// A commit has timed out: until its fate is known, librdkafka refuses every other call of a transaction.
+    commit_pending: bool,
 }
 
 impl KafkaTransactions {
@@ -232,6 +234,7 @@ impl KafkaTransactions {
         Ok(Self {
             core: Core::new(settings, &fixed, closing)?,
             slots: Vec::new(),
+            commit_pending: false,
         })
     }
 
@@ -276,12 +279,7 @@ impl KafkaTransactions {
             return LogError::TooLarge { topic, bytes };
         }
         let what = format!("a record for {topic}-{partition} was not delivered");
-        match classify(failure.code, &what) {
-            // whatever kept the record away, this transaction cannot be committed
-            LogError::Retry(message) if self.core.client.fatal_error().is_none() => LogError::Abort(message),
-            LogError::Retry(message) => LogError::Fenced(message),
-            other => other,
-        }
+        errors::undelivered(failure.code, &what, self.core.client.fatal_error().is_some())
     }
 }
 
@@ -355,10 +353,19 @@ impl TransactionalProducer for KafkaTransactions {
     fn commit(&mut self, timeout: Duration) -> LogResult<()> {
         // SAFETY: a live client
         let error = unsafe { sys::rd_kafka_commit_transaction(self.core.client.ptr(), millis(timeout)) };
-        self.call("committing", Phase::End, error)
+        let fate = self.call("committing", Phase::End, error);
+        self.commit_pending = matches!(fate, Err(LogError::Unknown(_)));
+        fate
     }
 
+    /// Where a commit was given up, its fate comes first. Found to be committed, there is nothing to abort: recovery begins from what is committed in any case.
     fn abort(&mut self, timeout: Duration) -> LogResult<()> {
+        if self.commit_pending {
+            match self.commit(timeout) {
+                Err(LogError::Abort(_)) => {}
+                fate => return fate,
+            }
+        }
         // SAFETY: a live client
         let error = unsafe { sys::rd_kafka_abort_transaction(self.core.client.ptr(), millis(timeout)) };
         self.call("aborting", Phase::End, error)

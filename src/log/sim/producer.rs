@@ -177,7 +177,7 @@ impl TransactionalProducer for SimTransactional {
                     };
                     done = Some(append().map_err(|e| match e {
                         // As a client does: whatever kept the record away, this transaction cannot be committed.
-                        ErrorCode::InvalidRecord => LogError::Abort(format!("{topic}: {e}")),
+                        ErrorCode::InvalidRecord => LogError::Refused(format!("{topic}: {e}")),
                         other => classify(other, &topic),
                     }));
                     Ok(())
