@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM. The only place that listens to signals.
+//! Ctrl-C and SIGTERM, and the signal of a file that may not grow. The only place that deals with signals.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -24,6 +24,14 @@ pub fn listen() -> std::io::Result<watch::Receiver<bool>> {
         }
     });
     Ok(stop)
+}
+
+/// A file that reaches its limit (`ulimit -f`) is an error like a full disk, not the end of the process.
+pub fn survive_file_limits() {
+    // SAFETY: a plain system call, before any thread is started
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
 }
 
 /// Waits until [`listen`]'s value is true.

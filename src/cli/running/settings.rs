@@ -17,6 +17,7 @@ pub fn engine_settings(settings: &Settings) -> EngineSettings {
         app_id: settings.text("application-id").to_owned(),
         workers: settings.integer("workers").unsigned_abs() as usize,
         commit_interval: settings.duration("commit-interval"),
+        store_flush_interval: settings.duration("flush-interval"),
         buffer_bytes: size(settings, "buffer-bytes"),
         fetch_bytes: size(settings, "fetch-bytes"),
         // The table bounds both numbers.

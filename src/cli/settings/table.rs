@@ -258,6 +258,18 @@ pub const SETTINGS: &[Setting] = &[
         commands: ENGINE,
     },
     Setting {
+        name: "flush-interval",
+        kind: Kind::Duration {
+            min_ms: 100,
+            max_ms: 3_600_000,
+        },
+        default: Some("10s"),
+        value_name: "TIME",
+        help: "How often what is committed is written from memory to the data directory, at the latest: about what a crash leaves to be replayed \
+               from Kafka.",
+        commands: ENGINE,
+    },
+    Setting {
         name: "buffer-bytes",
         kind: Kind::Bytes {
             min: 64 * 1024,

@@ -62,6 +62,8 @@ pub struct BrokerConfig {
     pub data_dir: Option<PathBuf>,
     /// The name under which clients are told to reach the broker; the listening address when `None`.
     pub advertised_host: Option<String>,
+    /// The port that clients are told, where they come through something else; the listening one when `None`.
+    pub advertised_port: Option<u16>,
     /// Partitions of topics that are made because a client asked for them.
     pub auto_create_partitions: i32,
     /// More connections than this at a time are refused.
@@ -78,6 +80,7 @@ impl Default for BrokerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 9092)),
             data_dir: None,
             advertised_host: None,
+            advertised_port: None,
             auto_create_partitions: 1,
             max_connections: 2048,
             max_request_bytes: 100 << 20,
@@ -160,7 +163,7 @@ impl Broker {
             log: Arc::clone(&log),
             sessions: Sessions::default(),
             host,
-            port: i32::from(addr.port()),
+            port: i32::from(config.advertised_port.unwrap_or(addr.port())),
             auto_create_partitions: config.auto_create_partitions,
             max_request_bytes: config.max_request_bytes,
         });
