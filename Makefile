@@ -1,5 +1,5 @@
 # `make demo` runs the main job on the embedded broker; `make test` passes the tests. Both build with the same profile.
-.PHONY: demo test setup lint docs test-core test-kafka test-kafka-long test-compose simulate nightly nightly-simulation bench bench-quick bench-recovery
+.PHONY: demo test setup lint docs test-core test-kafka test-kafka-long test-compose test-faults soak simulate nightly nightly-simulation bench bench-quick bench-recovery
 
 demo: setup
 	cargo run --quiet --bin millstream -- dev
@@ -39,11 +39,19 @@ simulate: setup
 	SIMULATE=$(abspath $(CASE)) MILLSTREAM_SEED=$(SEED) cargo test --locked --test it simulation::random::$(if $(CASE),replay,generated) -- --nocapture
 
 # The long forms of the tests.
-nightly: nightly-simulation test-kafka-long
+nightly: nightly-simulation test-kafka-long test-faults soak
 
 # SEEDS generated scenarios; a third of them takes a quarter of an hour.
 nightly-simulation: setup
 	MILLSTREAM_SEEDS=$(or $(SEEDS),10000) cargo test --locked --test it simulation::random::generated -- --nocapture
+
+# The long fault tests (RELIABILITY.md): networks, disks, frozen instances, and a kill in every phase of a commit.
+test-faults: setup
+	MILLSTREAM_FAULTS=1 cargo test --locked --features failpoints --test it -- --nocapture faults::
+
+# MINUTES of a demo-like load; the process's memory must stay within its budget and not grow.
+soak: setup
+	MILLSTREAM_SOAK_MINUTES=$${MINUTES:-20} cargo test --locked --test it -- --nocapture faults::soak
 
 test-compose:
 	@scripts/setup.sh kafka compose

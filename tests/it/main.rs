@@ -9,6 +9,8 @@ mod corpus;
 mod dev;
 mod engine;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod faults;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod globals;
 mod golden;
 mod http;

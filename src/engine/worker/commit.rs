@@ -71,8 +71,8 @@ impl Commit {
 }
 
 impl Commit {
-    /// Whether it has taken so long that it is told; nothing "goes on" before its end.
-    pub(super) fn is_late(&self, now: Timestamp) -> bool {
+    /// Whether it has taken so long that it is told.
+    fn is_late(&self, now: Timestamp) -> bool {
         now - self.since >= TELL_COMMIT_MS
     }
 }

@@ -303,9 +303,7 @@ impl Worker {
         self.purge_repartitions(now);
         self.flush_stores(now)?;
         self.backoff.reset();
-        if !self.commit.as_ref().is_some_and(|commit| commit.is_late(now)) {
-            self.tell_running();
-        }
+        self.tell_running();
         Ok(busy)
     }
 

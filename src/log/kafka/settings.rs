@@ -91,8 +91,6 @@ impl Role {
                 ("fetch.queue.backoff.ms", "2"),
                 ("fetch.wait.max.ms", "50"),
                 ("fetch.error.backoff.ms", "100"),
-                // a connection that is dead in silence is given up after this, and not after a minute: answers are no larger than a fetch buffer
-                ("socket.timeout.ms", "15000"),
                 // TCP and the broker have their own; ours would cost a tenth of the fetch
                 ("check.crcs", "false"),
             ],

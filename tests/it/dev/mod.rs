@@ -6,7 +6,7 @@ mod movies;
 mod orders;
 mod page;
 mod pair;
-mod process;
+pub mod process;
 mod retail;
 mod run;
 mod steering;

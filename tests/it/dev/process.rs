@@ -13,7 +13,12 @@ use crate::patience::PATIENCE;
 
 /// The program without settings of the machine.
 pub fn millstream() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    program(env!("CARGO_BIN_EXE_millstream").as_ref())
+}
+
+/// Another binary, as [`millstream`].
+pub fn program(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MILLSTREAM_") {
             command.env_remove(name);
