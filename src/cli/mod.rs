@@ -72,6 +72,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    #[cfg(all(feature = "kafka", feature = "rocksdb"))]
     signals::survive_file_limits();
     match dispatch(&matches) {
         Ok(()) => ExitCode::SUCCESS,
