@@ -41,9 +41,9 @@ simulate: setup
 # The long forms of the tests.
 nightly: nightly-simulation test-kafka-long test-faults soak
 
-# SEEDS generated scenarios; a third of them takes a quarter of an hour.
+# SEEDS generated scenarios, and the golden cases with SEEDS/50 seeds each; a third of them takes a quarter of an hour.
 nightly-simulation: setup
-	MILLSTREAM_SEEDS=$(or $(SEEDS),10000) cargo test --locked --test it simulation::random::generated -- --nocapture
+	MILLSTREAM_SEEDS=$(or $(SEEDS),10000) cargo test --locked --test it -- --nocapture simulation::random::generated simulation::golden
 
 # The long fault tests (RELIABILITY.md): networks, disks, frozen instances, and a kill in every phase of a commit.
 test-faults: setup
