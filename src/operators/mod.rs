@@ -180,6 +180,8 @@ pub struct Mode {
     pub pending: PendingId,
     /// Somebody downstream reads the old rows of its changes. Else only whether there is one counts, and any row may stand for it.
     pub wants_old: bool,
+    /// The right input of a join forwards at the flush.
+    pub right_holds: bool,
     /// Answers of a foreign-key join given at once, at most: the others come in chunks of this size.
     pub fan_out: usize,
 }
@@ -270,11 +272,9 @@ impl Operator {
             Op::ForeignKeySubscribe(plan) => {
                 Self::ForeignKeySubscribe(foreign_key_join::subscribe::Subscribe::new(plan.clone()))
             }
-            Op::ForeignKeyAnswer(plan) => Self::ForeignKeyAnswer(foreign_key_join::answer::Answer::new(
-                plan.clone(),
-                width(1),
-                mode.fan_out,
-            )),
+            Op::ForeignKeyAnswer(plan) => {
+                Self::ForeignKeyAnswer(foreign_key_join::answer::Answer::new(plan.clone(), width(1), mode))
+            }
             Op::ForeignKeyJoin(join) => {
                 // what comes with an answer stands before the right columns
                 let right = width(1).saturating_sub(2);

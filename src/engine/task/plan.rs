@@ -127,6 +127,7 @@ impl TaskPlan {
                     hold: held[id],
                     pending,
                     wants_old: false,
+                    right_holds: topology.nodes[id].inputs.get(1).is_some_and(|&right| held[right]),
                     fan_out: options.fan_out,
                 },
                 users: topology.nodes.iter().flat_map(users).collect(),

@@ -10,13 +10,16 @@
 //! What is told is the newest right row, not the one of the change. When the row changes again meanwhile, the round goes on where it is and then comes around to this place:
 //! every subscriber hears of the newest row, and none waits because the row keeps changing.
 //!
+//! Where the right table is held back until commit, its newest row is the one that it forwarded last: an answer with a later one would be taken back by nobody, were that
+//! row gone again when the table forwards.
+//!
 //! Where more rows have subscribers to be told than go on side by side, they take turns: the empty key holds the foreign key that was served last.
 
 use crate::state::StoreResult;
 use crate::topology;
 use crate::types::{Change, Row, Timestamp, Value, encode_key, prefix_end};
 
-use super::super::{Context, Looked, Newest, OpError, Side, table_plan::row_of};
+use super::super::{AtStart, Context, Looked, Mode, Newest, OpError, Side, table_plan::row_of};
 use super::{is_true, number, part};
 
 /// Rows whose subscribers are being told go on side by side, so many at most; the others wait.
@@ -28,6 +31,7 @@ pub struct Answer {
     right_width: usize,
     /// Answers given at once, at most.
     chunk: usize,
+    right_holds: bool,
 }
 
 /// How far the subscribers of a right row have been told.
@@ -73,11 +77,12 @@ impl Round {
 }
 
 impl Answer {
-    pub(in crate::operators) fn new(plan: topology::ForeignKeyAnswer, right_width: usize, chunk: usize) -> Self {
+    pub(in crate::operators) fn new(plan: topology::ForeignKeyAnswer, right_width: usize, mode: Mode) -> Self {
         Self {
             plan,
             right_width,
-            chunk: chunk.max(1),
+            chunk: mode.fan_out.max(1),
+            right_holds: mode.right_holds,
         }
     }
 
@@ -110,7 +115,7 @@ impl Answer {
         }
         ctx.buffer
             .put(slot, Some(Row::from([Value::Bigint(version)])), change.timestamp);
-        let right = row_of(&self.plan.right, &mut Newest(ctx.buffer), &change.key, ctx.now)?;
+        let right = self.right(&change.key, ctx)?;
         let timestamp = match right.row {
             Some(_) => right.timestamp,
             None => change.timestamp,
@@ -118,6 +123,14 @@ impl Answer {
         let answer = self.answer(primary, version, right.row.as_ref(), timestamp);
         ctx.out.push(answer);
         Ok(())
+    }
+
+    /// The right row as those behind the table know it.
+    fn right(&self, key: &Row, ctx: &mut Context<'_>) -> StoreResult<Looked> {
+        match self.right_holds {
+            true => row_of(&self.plan.right, &mut AtStart(ctx.buffer), key, ctx.now),
+            false => row_of(&self.plan.right, &mut Newest(ctx.buffer), key, ctx.now),
+        }
     }
 
     /// A right row has changed: all that asked for it hear of it, the first ones at once.
@@ -154,7 +167,7 @@ impl Answer {
         let each = self.chunk.div_ceil(rounds.len().max(1));
         let busy = !rounds.is_empty();
         for (key, round, timestamp) in rounds {
-            let mut right = row_of(&self.plan.right, &mut Newest(ctx.buffer), &key, ctx.now)?;
+            let mut right = self.right(&key, ctx)?;
             if right.row.is_none() {
                 // the deletion's own time is known here only
                 right.timestamp = timestamp;

@@ -219,7 +219,19 @@ fn answers_follow_from_their_keys_and_comments_from_their_articles() {
     cluster.create_topics(&[("finals", PARTITIONS)], &[("cleanup.policy", "delete")]);
     Articles::prepare(&cluster);
     let instances = if super::on_kafka() { 3 } else { 2 };
-    let mut fleet = Fleet::new(&cluster, "answers", instances, &[]);
+    let snapshots = format!("file://{}", cluster.directory.join("snapshots").display());
+    // little state is worth a snapshot here, so that a lost disk comes back by one
+    let arguments = [
+        "--standbys",
+        "1",
+        "--snapshots",
+        &snapshots,
+        "--snapshot-interval",
+        "2s",
+        "--snapshot-min-records",
+        "50",
+    ];
+    let mut fleet = Fleet::new(&cluster, "answers", instances, &arguments).and_disks();
     let numbers = Numbers::load(&cluster, fleet.random().fork());
     let articles = Articles::load(&cluster, fleet.random().fork());
 

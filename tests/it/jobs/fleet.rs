@@ -18,6 +18,8 @@ const LONG_ABSENCE: Duration = Duration::from_secs(12);
 const LONG_ABSENCE_EACH: usize = 16;
 /// Kills between two deaths of a broker, where there are several.
 const BROKER_EACH: usize = 20;
+/// Kills between two disks that are lost, where they are.
+const DISK_EACH: usize = 8;
 /// Kills of which each is told; of more than that, each tenth.
 const TOLD: usize = 20;
 
@@ -29,6 +31,7 @@ pub struct Toll {
     pub stops: usize,
     pub starts: usize,
     pub brokers: usize,
+    pub disks: usize,
     /// Changelog records that were replayed, over all lives.
     pub restored: u64,
 }
@@ -49,6 +52,7 @@ pub struct Fleet<'c> {
     instances: Vec<Instance>,
     random: Random,
     brokers: Brokers,
+    loses_disks: bool,
     toll: Toll,
 }
 
@@ -67,6 +71,7 @@ impl<'c> Fleet<'c> {
             instances: (0..count).map(instance).collect(),
             random: Random::of_run(name),
             brokers: Brokers::default(),
+            loses_disks: false,
             toll: Toll::default(),
         }
     }
@@ -74,6 +79,12 @@ impl<'c> Fleet<'c> {
     /// Where there are several brokers, they are killed, too.
     pub fn and_brokers(mut self) -> Self {
         self.brokers = Brokers::of_environment();
+        self
+    }
+
+    /// Now and then a victim comes back with an empty data directory, as another instance.
+    pub fn and_disks(mut self) -> Self {
+        self.loses_disks = true;
         self
     }
 
@@ -205,6 +216,9 @@ impl<'c> Fleet<'c> {
                     println!("{name}: kill {done:>3}: instance {at}, {killed:<22} after {seconds:>4.1} s");
                 }
                 self.aggravate(done);
+                if self.loses_disks && done % DISK_EACH == DISK_EACH / 2 {
+                    self.lose_disk(at);
+                }
             }
             // one in three comes back with the next victim
             if self.running().len() < 2 || !self.random.chance(33) {
@@ -242,6 +256,13 @@ impl<'c> Fleet<'c> {
             // others may reach their fail points meanwhile
             std::thread::sleep(LONG_ABSENCE);
         }
+    }
+
+    fn lose_disk(&mut self, at: usize) {
+        let data = self.cluster.directory.join(&self.instances[at].data);
+        std::fs::remove_dir_all(data).expect("a data directory");
+        println!("{}: instance {at} lost its disk", self.name);
+        self.toll.disks += 1;
     }
 
     /// Those who are away come back, the victim perhaps to die at a fail point.
