@@ -105,6 +105,21 @@ impl SimLog {
         self.state.lock().outages = Outages::default();
     }
 
+    /// The instance id of the member that has a partition, as the group sees it.
+    pub fn owner(&self, group: &str, tp: &TopicPartition) -> Option<String> {
+        let state = self.state.lock();
+        let GroupKind::Consumer(members) = &state.core.group(group).ok()?.kind else {
+            return None;
+        };
+        let topic = state.core.topic(&tp.topic).ok()?.id();
+        let has = |places: &[(u128, Vec<i32>)]| {
+            let mut of_topic = places.iter().filter(|(id, _)| *id == topic);
+            of_topic.any(|(_, partitions)| partitions.contains(&tp.partition))
+        };
+        let owner = (members.members.values()).find(|member| has(&state.core.consumer_assignment(member)[0]))?;
+        owner.instance_id.clone()
+    }
+
     /// The group gives up a member as if its session had timed out; it learns of it at its next heartbeat. False when there is none.
     pub fn expel(&self, group: &str, nth: usize) -> bool {
         let mut state = self.state.lock();

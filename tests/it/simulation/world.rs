@@ -8,7 +8,9 @@ use millstream::engine::cluster::agent::Agent;
 use millstream::engine::deploy::{DeployContext, DeployError, GenerationPlan, deploy};
 use millstream::engine::threads::Stop;
 use millstream::engine::worker::{Activity, Gate, Globals, OutputMode, Standbys, Worker, WorkerShared};
-use millstream::engine::{Cluster, Deployment, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskStatus};
+use millstream::engine::{
+    Cluster, Deployment, EngineSettings, OpenStores, PublishedTask, PublishedTopology, StartFrom, TaskId, TaskStatus,
+};
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{Faults, Rng, SimLog, SimProcess, SimRecord};
 use millstream::log::{Log, LogError};
@@ -392,9 +394,9 @@ impl World {
         let mut out = self.log.open_transactions();
         for task in deployment.tasks() {
             let owners = self.published().filter_map(|published| published.task(task));
-            let running = owners.filter(|task| task.status() == TaskStatus::Running).count();
-            if running != 1 {
-                out.push(format!("task {task} has {running} owners"));
+            let owners: Vec<_> = owners.map(|task| task.status()).collect();
+            if owners != [TaskStatus::Running] {
+                out.push(format!("task {task} has owners that are {owners:?}"));
             }
             for tp in deployment.inputs(task) {
                 let end = access.admin().stable_end(&tp);
@@ -448,6 +450,19 @@ impl World {
 
     pub fn deployment(&self) -> &Deployment {
         self.deployment.as_ref().unwrap()
+    }
+
+    /// What a running process shows that has a task as the group sees it.
+    pub fn shown_by_owner(&self, task: TaskId) -> Option<Arc<PublishedTask>> {
+        let deployment = self.deployed()?;
+        let place = TopicPartition::new(deployment.names.tasks_topic(), deployment.index(task));
+        let owner = self.log.owner(&deployment.names.group(), &place)?;
+        let is_owner = |process: &&Process| {
+            let is_of = |worker| owner.starts_with(&format!("{}.", deployment.names.member(&process.name, worker)));
+            (0..self.settings.workers).any(is_of)
+        };
+        let alive = self.processes.iter().find(is_owner)?.alive.as_ref()?;
+        alive.published.task(task)
     }
 
     /// What running processes show.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millstream::engine::{PublishedTask, TaskId, TaskStatus};
+use millstream::log::Log;
+use millstream::log::sim::SimRecord;
 use millstream::state::{META_PREFIX, Snapshot, StorePosition};
 use millstream::types::TopicPartition;
 
@@ -30,11 +32,19 @@ fn offsets(position: &StorePosition) -> Offsets {
         .collect()
 }
 
-/// What has gone back.
-fn back(before: &Offsets, now: &Offsets) -> Vec<String> {
+/// What has gone back by at least a record: markers of transactions change nothing that is shown.
+fn back(world: &World, partition: i32, before: &Offsets, now: &Offsets) -> Vec<String> {
     let lower = before.iter().filter_map(|(topic, offset)| {
         let seen = now.get(topic).copied().unwrap_or(0);
-        (seen < *offset).then(|| format!("{topic} from {offset} to {seen}"))
+        if seen >= *offset {
+            return None;
+        }
+        let tp = TopicPartition::new(topic.clone(), partition);
+        let (low, _) = world.log.process().admin().watermarks(&tp).unwrap();
+        let records = world.log.read(&tp, true).unwrap();
+        let is_missed = |record: &SimRecord| (seen..*offset).contains(&record.offset);
+        let has_gone = low > seen || records.iter().any(is_missed);
+        has_gone.then(|| format!("{topic} from {offset} to {seen}"))
     });
     lower.collect()
 }
@@ -63,11 +73,17 @@ impl Readers {
             let now = offsets(snapshot.position());
             let known = self.owners.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &task));
             // an owner that is new has what everybody before had shown; one that was left behind does not know of its successor
+            let is_owner = || {
+                world
+                    .shown_by_owner(task.id)
+                    .is_some_and(|of_owner| Arc::ptr_eq(&of_owner, &task))
+            };
             let before = match &known {
                 Some((_, seen)) => seen.clone(),
-                None => self.furthest.get(&task.id).cloned().unwrap_or_default(),
+                None if is_owner() => self.furthest.get(&task.id).cloned().unwrap_or_default(),
+                None => Offsets::default(),
             };
-            let lower = back(&before, &now);
+            let lower = back(world, task.id.partition, &before, &now);
             assert!(
                 lower.is_empty(),
                 "readers of task {} see it go back: {lower:?}",
