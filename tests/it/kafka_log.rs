@@ -388,6 +388,17 @@ fn a_topic_that_is_not_known_yet_is_waited_for() {
     assert!(never.is_err(), "{never:?}");
 }
 
+/// A broker that has just started may take longer than any patience; whoever asks for settings has seen the topic on another one.
+#[test]
+fn settings_of_a_topic_that_a_broker_does_not_know_are_asked_for_again() {
+    let setup = Setup::new();
+    let settings = setup
+        .log
+        .admin()
+        .topic_config(&setup.name("never"), &["cleanup.policy"]);
+    assert!(matches!(settings, Err(LogError::Retry(_))), "{settings:?}");
+}
+
 #[test]
 fn a_second_producer_of_an_id_fences_the_first_and_ends_its_transaction() {
     let setup = Setup::new();

@@ -109,7 +109,14 @@ impl KafkaAdmin {
             format!("asking for the settings of topic {topic}"),
             Deadline::after(CALL),
         );
-        self.of_known_topic(&what, deadline, || self.try_settings_of(topic, keys, &what, deadline))
+        // any broker answers, also one that has just started and does not know of the topic for long: who asks again looks whether it is there
+        self.patiently(deadline, || {
+            let found = self.try_settings_of(topic, keys, &what, deadline)?;
+            found.map_err(|(code, words)| match code {
+                Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => LogError::Retry(format!("{what}: {words}")),
+                code => classify_text(code, &what, &words),
+            })
+        })
     }
 
     fn try_settings_of(
