@@ -74,8 +74,8 @@ impl Client {
 
     fn start(role: Role, conf: Conf, context: Box<Context>) -> LogResult<Self> {
         let kind = match role {
-            Role::Membership | Role::Fetcher => sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
-            Role::Producer | Role::Admin => sys::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+            Role::Membership | Role::Fetcher | Role::Admin => sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+            Role::Producer => sys::rd_kafka_type_t::RD_KAFKA_PRODUCER,
         };
         // SAFETY: a box is never null
         let context = unsafe { NonNull::new_unchecked(Box::into_raw(context)) };

@@ -23,6 +23,9 @@ use crate::types::{Timestamp, TopicPartition};
 
 /// How long one call may take, retries of the client included.
 const CALL: Duration = Duration::from_secs(10);
+/// librdkafka 2.12 uses memory after freeing it where a request of a group's coordinator times out before the coordinator is found
+/// (`rd_kafka_admin_coord_request`): its own time-out is its longest, and we give the answer up before.
+const COORDINATOR: Duration = Duration::from_secs(3_600);
 /// How long a call waits for somebody's transaction to be decided; the caller asks again.
 const UNDECIDED: Duration = Duration::from_millis(100);
 /// How long brokers may take to know of a topic that one of them knows.
@@ -41,6 +44,13 @@ pub(super) struct Options(*mut sys::rd_kafka_AdminOptions_t);
 
 impl Options {
     pub(super) fn new(client: &Client, op: Op, timeout: Duration) -> Self {
+        let timeout = match op {
+            Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS
+            | Op::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS
+            | Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS
+            | Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS => COORDINATOR,
+            _ => timeout,
+        };
         let mut message = [0 as c_char; ERROR_TEXT_BYTES];
         // SAFETY: a live client; the buffer's length is its own. A refused time-out leaves the default of 60 s
         unsafe {
@@ -98,7 +108,13 @@ pub(super) use results;
 
 impl KafkaAdmin {
     pub(super) fn new(settings: &KafkaSettings, closing: Closing) -> LogResult<Self> {
-        let client = Client::new(settings, Role::Admin, &[], |_| ())?;
+        // a consumer with a group, though it joins none: without one librdkafka 2.12 reads through a null pointer where another broker has become the coordinator
+        // of a group whose offsets are asked for (`rd_kafka_handle_OffsetFetch`)
+        let fixed = [
+            ("group.id", format!("{}.admin", settings.client_id)),
+            ("enable.auto.commit", "false".to_owned()),
+        ];
+        let client = Client::new(settings, Role::Admin, &fixed, |_| ())?;
         Ok(Self { closing, client })
     }
 
