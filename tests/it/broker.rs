@@ -20,10 +20,15 @@ impl TestBroker {
                 embedded: None,
             };
         }
+        Self::embedded(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// An embedded one in memory that listens there.
+    pub fn embedded(listen: SocketAddr) -> Self {
         let mut threads = tokio::runtime::Builder::new_multi_thread();
         let runtime = threads.worker_threads(2).enable_all().build().expect("threads");
         let config = BrokerConfig {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen,
             ..BrokerConfig::default()
         };
         let handle = runtime.block_on(Broker::start(config)).expect("a free port");

@@ -1,5 +1,7 @@
 //! Groups: members that share tasks, and a broker that is away.
 
+use std::net::TcpListener;
+
 use super::*;
 use crate::patience::{PATIENCE, within};
 
@@ -244,4 +246,23 @@ fn a_broker_that_is_away_holds_nobody_up() {
         "took {:?}",
         started.elapsed()
     );
+}
+
+/// librdkafka 2.12 uses such a question after it has freed it.
+#[test]
+fn a_question_that_was_given_up_harms_nobody_when_its_coordinator_is_found() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address = free.expect("a free port");
+    let settings = KafkaSettings {
+        bootstrap_servers: address.to_string(),
+        client_id: "early".into(),
+        properties: Vec::new(),
+    };
+    let log = KafkaLog::new(settings).expect("valid settings");
+    let tp = TopicPartition::new("t", 0);
+    let ask = || log.admin().committed("g", std::slice::from_ref(&tp));
+    let given_up = ask();
+    assert!(matches!(given_up, Err(LogError::Retry(_))), "{given_up:?}");
+    let _broker = TestBroker::embedded(address);
+    until("an answer", || ask().is_ok_and(|offsets| offsets == [None]));
 }
