@@ -102,17 +102,31 @@ impl ViewRef {
 /// A snapshot of a task's rows, or why there is none.
 fn open_task(task: &PublishedTask) -> Result<Arc<dyn Snapshot>, String> {
     let partition = task.id.partition;
+    let opening = || format!("partition {partition} is being opened");
     // a store is readable while it is still restored, but then it shows a state older than what was answered before
-    match (task.status(), task.reader().map(|reader| reader.snapshot())) {
-        (TaskStatus::Running, Some(Ok(snapshot))) => Ok(snapshot),
-        (TaskStatus::Running, Some(Err(error))) => Err(format!("partition {partition}: {error}")),
-        (TaskStatus::Restoring, _) => {
+    running(task)?;
+    let reader = task.reader().ok_or_else(opening)?;
+    let snapshot = reader.snapshot();
+    // its owner may have begun to clear or to replay it meanwhile: the picture counts only if nothing has changed behind it
+    running(task)?;
+    if !task.reader().is_some_and(|now| Arc::ptr_eq(&now, &reader)) {
+        return Err(opening());
+    }
+    snapshot.map_err(|error| format!("partition {partition}: {error}"))
+}
+
+/// Whether a task's rows are those that it works on.
+fn running(task: &PublishedTask) -> Result<(), String> {
+    let partition = task.id.partition;
+    match task.status() {
+        TaskStatus::Running => Ok(()),
+        TaskStatus::Restoring => {
             let (done, total) = restore_progress(task);
             Err(format!(
                 "partition {partition} is restoring ({done} of {total} offsets)"
             ))
         }
-        (TaskStatus::Opening, _) | (TaskStatus::Running, None) => Err(format!("partition {partition} is being opened")),
+        TaskStatus::Opening => Err(format!("partition {partition} is being opened")),
     }
 }
 

@@ -11,9 +11,10 @@ use proptest::prelude::*;
 
 use super::fake::{Fake, row, schema, topology};
 use super::*;
-use crate::engine::TaskStatus;
+use crate::engine::{PublishedTask, TaskStatus};
 use crate::expr::Expr;
 use crate::sql::PullQuery;
+use crate::state::StoreReader;
 use crate::topology::{JoinKind, TablePlan};
 use crate::types::{Row, SqlType, Value};
 
@@ -337,4 +338,47 @@ fn views_are_found_by_name() {
     );
     assert!(matches!(found("Orders"), Err(ViewError::AmbiguousView { .. })));
     assert_eq!(&*found("orders.orders").unwrap().view().name, "ORDERS");
+}
+
+/// A store whose owner comes in between: the picture is taken, and before it is used something happens.
+struct Preempted {
+    store: Arc<dyn StoreReader>,
+    meanwhile: Box<dyn Fn() + Send + Sync>,
+}
+
+impl StoreReader for Preempted {
+    fn snapshot(&self) -> crate::state::StoreResult<Arc<dyn crate::state::Snapshot>> {
+        let snapshot = self.store.snapshot();
+        (self.meanwhile)();
+        snapshot
+    }
+}
+
+#[test]
+fn a_picture_of_a_store_that_is_cleared_meanwhile_is_not_shown() {
+    type Meanwhile = fn(&PublishedTask, &Arc<dyn StoreReader>);
+    let cases: [(&str, Meanwhile); 3] = [
+        ("restoring", |task, _| task.set_status(TaskStatus::Restoring)),
+        ("being opened", |task, _| task.set_reader(None)),
+        ("being opened", |task, store| task.set_reader(Some(store.clone()))),
+    ];
+    for (expected, meanwhile) in cases {
+        let mut fake = orders(2);
+        fake.put([order(1, 1)], |_| 1);
+        let view = view(&fake);
+        let task = fake.topology.tasks().remove(1);
+        let store = task.reader().unwrap();
+        let (shown, there) = (task.clone(), store.clone());
+        task.set_reader(Some(Arc::new(Preempted {
+            store: store.clone(),
+            meanwhile: Box::new(move || meanwhile(&shown, &there)),
+        })));
+        let error = view.open().err().unwrap();
+        assert!(matches!(error, ViewError::NotReady { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+        // and when it is over, it is
+        task.set_status(TaskStatus::Running);
+        task.set_reader(Some(store));
+        assert!(view.open().is_ok());
+    }
 }
