@@ -22,6 +22,13 @@ pub trait Progress: Send + Sync {
     /// # Errors
     /// When the log is away: why.
     fn end(&self, partition: &TopicPartition) -> Result<i64, String>;
+    /// The ends of several partitions, as [`Self::end`]; in one question where that can be asked.
+    ///
+    /// # Errors
+    /// As [`Self::end`].
+    fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>, String> {
+        partitions.iter().map(|partition| self.end(partition)).collect()
+    }
 }
 
 /// As the log says.
@@ -51,10 +58,15 @@ impl Progress for LogProgress {
     }
 
     fn end(&self, partition: &TopicPartition) -> Result<i64, String> {
+        let ends = self.ends(std::slice::from_ref(partition))?;
+        ends.first()
+            .copied()
+            .ok_or_else(|| format!("the end of {partition} was not told"))
+    }
+
+    fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>, String> {
         // Offsets of a group can be read before the last marker of its transaction is written: the stable end may then lie before its records.
-        let (_, end) = (self.log.admin())
-            .watermarks(partition)
-            .map_err(|error| format!("the end of {partition} cannot be read: {error}"))?;
-        Ok(end)
+        let said = |error: LogError| format!("the ends of what follows cannot be read: {error}");
+        self.log.admin().ends(partitions).map_err(said)
     }
 }

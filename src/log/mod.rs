@@ -320,6 +320,10 @@ pub trait Admin: Send + Sync {
     fn delete_records(&self, before: &[(TopicPartition, i64)]) -> LogResult<()>;
     /// The first offset and the end (high watermark, uncommitted records included) of a partition.
     fn watermarks(&self, tp: &TopicPartition) -> LogResult<(i64, i64)>;
+    /// The ends (high watermarks) of several partitions, in the order asked for; in one call where that can be asked.
+    fn ends(&self, tps: &[TopicPartition]) -> LogResult<Vec<i64>> {
+        tps.iter().map(|tp| Ok(self.watermarks(tp)?.1)).collect()
+    }
     /// The last stable offset: the end of what is committed.
     fn stable_end(&self, tp: &TopicPartition) -> LogResult<i64>;
     /// The first offset whose timestamp is at least `timestamp`; the end where there is none.

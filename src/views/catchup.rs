@@ -143,8 +143,8 @@ impl CatchUp {
                 if !waits.is_empty() {
                     return Ok(waits);
                 }
-                let ends: Result<Vec<i64>, String> = stage.output.iter().map(|tp| progress.end(tp)).collect();
-                for (tp, end) in stage.output.iter().zip(ends?) {
+                let ends = progress.ends(&stage.output)?;
+                for (tp, end) in stage.output.iter().zip(ends) {
                     let known = self.need.entry(tp.clone()).or_insert(end);
                     *known = (*known).max(end);
                 }

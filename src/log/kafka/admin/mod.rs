@@ -231,6 +231,11 @@ impl Admin for KafkaAdmin {
         Ok((low, high))
     }
 
+    fn ends(&self, tps: &[TopicPartition]) -> LogResult<Vec<i64>> {
+        let latest = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
+        self.list_offsets(tps, latest, false)
+    }
+
     fn stable_end(&self, tp: &TopicPartition) -> LogResult<i64> {
         self.list_offset(tp, sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64, true)
     }

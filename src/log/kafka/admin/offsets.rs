@@ -1,5 +1,7 @@
 //! Offsets of partitions: their ends, the offset of a time, and where they begin.
 
+use std::collections::BTreeMap;
+
 use rdkafka::bindings as sys;
 use sys::rd_kafka_admin_op_t as Op;
 
@@ -10,45 +12,62 @@ use super::{CALL, KafkaAdmin, results};
 use crate::log::{LogError, LogResult};
 use crate::types::TopicPartition;
 
-fn asking(tp: &TopicPartition) -> String {
-    format!("asking for an offset of {tp}")
-}
-
 impl KafkaAdmin {
     pub(super) fn list_offset(&self, tp: &TopicPartition, spec: i64, committed: bool) -> LogResult<i64> {
+        let found = self.list_offsets(std::slice::from_ref(tp), spec, committed)?;
+        let nothing = || LogError::Retry(format!("asking for an offset of {tp}: the answer is empty"));
+        found.first().copied().ok_or_else(nothing)
+    }
+
+    /// The offsets of several partitions in one call, in the order asked for.
+    pub(super) fn list_offsets(&self, tps: &[TopicPartition], spec: i64, committed: bool) -> LogResult<Vec<i64>> {
+        let what = match tps {
+            [] => return Ok(Vec::new()),
+            [tp] => format!("asking for an offset of {tp}"),
+            [tp, ..] => format!("asking for offsets of {} and others", tp.topic),
+        };
         let deadline = Deadline::after(CALL);
-        self.of_known_topic(&asking(tp), deadline, || {
-            self.try_list_offset(tp, spec, committed, deadline)
+        self.of_known_topic(&what, deadline, || {
+            self.try_list_offsets(&what, tps, spec, committed, deadline)
         })
     }
 
-    fn try_list_offset(
+    fn try_list_offsets(
         &self,
-        tp: &TopicPartition,
+        what: &str,
+        tps: &[TopicPartition],
         spec: i64,
         committed: bool,
         deadline: Deadline,
-    ) -> LogResult<Result<i64, (Code, String)>> {
-        let what = asking(tp);
+    ) -> LogResult<Result<Vec<i64>, (Code, String)>> {
         let mut options = self.options(Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS, deadline);
         if committed {
             options = options.read_committed();
         }
-        let list = Partitions::new(&[(tp, spec)])?;
-        let event = self.call(&what, &options, deadline, |rk, options, queue| {
+        let entries: Vec<(&TopicPartition, i64)> = tps.iter().map(|tp| (tp, spec)).collect();
+        let list = Partitions::new(&entries)?;
+        let event = self.call(what, &options, deadline, |rk, options, queue| {
             // SAFETY: the list is copied by the call
             unsafe { sys::rd_kafka_ListOffsets(rk, list.ptr(), options, queue) };
         })?;
         // SAFETY: the event's kind is that of the call; the result lives as long as it
         let result = unsafe { sys::rd_kafka_event_ListOffsets_result(event.ptr()) };
-        let info = results!(rd_kafka_ListOffsets_result_infos, result).first();
-        let no_answer = || LogError::Retry(format!("{what}: the answer is empty"));
-        // SAFETY: info and partition live as long as the event
-        let found = unsafe { &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info.ok_or_else(no_answer)?) };
-        Ok(match found.err {
-            raw::OK => Ok(found.offset),
-            code => Err((code, String::new())),
-        })
+        let mut found = BTreeMap::new();
+        for info in results!(rd_kafka_ListOffsets_result_infos, result) {
+            // SAFETY: info and partition live as long as the event
+            let (partition, topic) = unsafe {
+                let partition = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
+                (partition, raw::text(partition.topic))
+            };
+            if partition.err != raw::OK {
+                return Ok(Err((partition.err, String::new())));
+            }
+            found.insert((topic, partition.partition), partition.offset);
+        }
+        let of = |tp: &TopicPartition| found.get(&(tp.topic.to_string(), tp.partition)).copied();
+        let offsets: Option<Vec<i64>> = tps.iter().map(of).collect();
+        let partly = || LogError::Retry(format!("{what}: the answer does not name all of them"));
+        offsets.map(Ok).ok_or_else(partly)
     }
 
     pub(super) fn delete_before(&self, before: &[(TopicPartition, i64)]) -> LogResult<()> {
