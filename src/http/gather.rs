@@ -7,29 +7,37 @@
 //!
 //! *Invariant*: a partition is answered for once, by one snapshot; an answer that is not whole is an error that names what is missing and why.
 
+mod point;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::http::HeaderValue;
-use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+
+pub(super) use point::find_row;
 
 use super::peers::{Answer, PeerError, RemoteStream, Said};
 use super::state::{Turn, now_ms};
 use super::{ApiError, App};
 use crate::engine::cluster::Peer;
 use crate::engine::{TaskId, view_fingerprint};
-use crate::types::{Value, encode_key};
 use crate::views::{
-    Blob, Item, Missing, Need, Point, Positions, Remote, RowStream, ShareRequest, SharedPart, StandbyPart, ViewError,
-    ViewParts, ViewRef, WIRE_VERSION, What, age, point_in,
+    Missing, Need, Positions, Remote, RowStream, ShareRequest, SharedPart, StandbyPart, ViewError, ViewParts, ViewRef,
+    WIRE_VERSION, What, age,
 };
 
 /// What an answer of another instance may be late behind the end of its own wait.
 const GRACE: Duration = Duration::from_secs(2);
+/// The least time for the way back of an answer, unless little is left at all.
+const WAY_BACK_MS: u64 = 100;
+
+/// The part of the time left that an answer has for its way back: another instance that ends its part early, and says where, must be heard in time.
+fn way_back(left_ms: u64) -> u64 {
+    (left_ms / 20).max(WAY_BACK_MS.min(left_ms / 4))
+}
 
 /// What a reader asks for beside the rows.
 #[derive(Clone)]
@@ -83,14 +91,15 @@ impl Gathered {
     }
 
     /// What is here, and the streams of the others. A limit is an error unless it is `lenient`.
-    pub fn streams(self, lenient: bool) -> (ViewParts, SendRemote) {
+    pub fn streams(self, app: &App, lenient: bool) -> (ViewParts, SendRemote) {
         let mut positions = Positions::default();
         for part in self.answers.iter().flat_map(|answer| &answer.said.parts) {
             positions.merge(&position_of(part));
         }
         let runtime = Handle::current();
+        let time_ms = app.settings().limits.time.as_millis() as u64;
         let streams = self.answers.into_iter();
-        let streams = streams.map(|answer| RemoteStream::new(answer, runtime.clone(), lenient));
+        let streams = streams.map(|answer| RemoteStream::new(answer, runtime.clone(), lenient, time_ms));
         (self.parts, SendRemote(streams.collect(), positions))
     }
 
@@ -252,6 +261,7 @@ impl<'a> Search<'a> {
     fn request(&self, peer: &Peer, partitions: Vec<i32>, what: &What) -> ShareRequest {
         let limits = self.app.settings().limits;
         let left = |until: Instant| until.saturating_duration_since(Instant::now()).as_millis() as u64;
+        let time_ms = left(self.deadline);
         let need = self.options.need.of_partitions(&partitions);
         ShareRequest {
             wire: WIRE_VERSION,
@@ -270,7 +280,7 @@ impl<'a> Search<'a> {
                 .collect(),
             max_rows: limits.scanned_rows,
             max_frame: limits.result_bytes,
-            time_ms: left(self.deadline),
+            time_ms: time_ms - way_back(time_ms),
         }
     }
 
@@ -331,9 +341,11 @@ impl<'a> Search<'a> {
         if owner.is_some() || staleness <= 0 || !pending.tried_here {
             return owner;
         }
-        let followers = cluster.standbys(topology, generation, task, now).into_iter();
-        let new_enough = followers.filter(|(_, standby)| standby.behind_ms <= staleness);
-        new_enough.map(|(peer, _)| peer).find(fresh)
+        // what was heard of a copy is some seconds old: whether it is new enough now, it says itself
+        let mut followers = cluster.standbys(topology, generation, task, now);
+        followers.retain(|(_, standby)| standby.behind_ms != i64::MAX);
+        followers.sort_by_key(|(_, standby)| standby.behind_ms);
+        followers.into_iter().map(|(peer, _)| peer).find(fresh)
     }
 
     fn missing(&self) -> BTreeMap<i32, String> {
@@ -382,7 +394,7 @@ impl<'a> Search<'a> {
 /// When another instance has not caught up with the token in time.
 pub(super) async fn gather(
     app: &App,
-    turn: &Turn,
+    turn: &mut Turn,
     view: &ViewRef,
     options: &ReadOptions,
     what: What,
@@ -395,6 +407,7 @@ pub(super) async fn gather(
             missing: BTreeMap::new(),
         });
     }
+    app.wait_elsewhere(turn)?;
     let mut search = Search::new(app, view, options, turn, parts);
     let mut answers = Vec::new();
     while search.goes_on() {
@@ -419,7 +432,7 @@ pub(super) async fn gather(
     })
 }
 
-async fn open_here(app: &App, turn: &Turn, view: &ViewRef, options: &ReadOptions) -> Result<ViewParts, ApiError> {
+async fn open_here(app: &App, turn: &mut Turn, view: &ViewRef, options: &ReadOptions) -> Result<ViewParts, ApiError> {
     let (view, need) = (view.clone(), options.need.clone());
     app.read_in(turn, move |_| {
         let mut parts = view.open_available();
@@ -427,141 +440,4 @@ async fn open_here(app: &App, turn: &Turn, view: &ViewRef, options: &ReadOptions
         Ok(parts)
     })
     .await
-}
-
-/// A row that was looked for, and whose copies were looked at.
-pub(super) struct Found {
-    /// The row, if there is one.
-    pub point: Point,
-    /// The copy that it is from; without a row, all that were asked.
-    pub standbys: Vec<StandbyPart>,
-}
-
-/// Looks for the row of one key: here, then everywhere else at the same time, until one has it.
-pub(super) async fn find_row(
-    app: &App,
-    turn: &Turn,
-    view: &ViewRef,
-    options: &ReadOptions,
-    key: Vec<Value>,
-) -> Result<Found, ApiError> {
-    let parts = open_here(app, turn, view, options).await?;
-    let (point, parts) = look(app, turn, view, parts, key.clone()).await?;
-    let mut found = Found {
-        point,
-        standbys: Vec::new(),
-    };
-    if found.point.row.is_some() || parts.missing.is_empty() {
-        return Ok(found);
-    }
-    let mut search = Search::new(app, view, options, turn, parts);
-    while search.goes_on() {
-        let copies = search.parts.standbys.len();
-        let groups = search.next_groups();
-        if search.parts.standbys.len() > copies {
-            let parts = std::mem::take(&mut search.parts);
-            let (point, parts) = look(app, turn, view, parts, key.clone()).await?;
-            search.parts = parts;
-            if point.row.is_some() {
-                let copies = search
-                    .parts
-                    .standbys
-                    .iter()
-                    .filter(|copy| copy.partition == point.partition);
-                let standbys = copies.cloned().collect();
-                return Ok(Found { point, standbys });
-            }
-            found.point.positions.merge(&point.positions);
-        }
-        if let Some(found) = search.ask_for_row(groups, &key, &mut found).await? {
-            return Ok(found);
-        }
-    }
-    let missing = search.missing();
-    found.standbys.append(&mut search.parts.standbys);
-    match missing.is_empty() {
-        true => Ok(found),
-        false => Err(not_ready(view, missing)),
-    }
-}
-
-impl Search<'_> {
-    /// Asks for a row until one has it; what the others reflect who have none is added to `without`.
-    async fn ask_for_row(
-        &mut self,
-        groups: Vec<(Peer, Vec<i32>)>,
-        key: &[Value],
-        without: &mut Found,
-    ) -> Result<Option<Found>, ApiError> {
-        let mut encoded = Vec::new();
-        encode_key(key, &mut encoded);
-        let what = What::Point {
-            key: Blob(encoded.clone()),
-        };
-        let mut heard = Vec::new();
-        {
-            let asked = groups.into_iter().map(|(peer, partitions)| async {
-                let (partitions, answer) = self.ask(peer, partitions, &what).await;
-                let whole = match answer {
-                    Ok(answer) => {
-                        let said = answer.said.clone();
-                        let rows = answer.all().await.map_err(PeerError::because);
-                        rows.map(|(rows, _)| (said, rows))
-                    }
-                    Err(error) => Err(error),
-                };
-                (partitions, whole)
-            });
-            let mut asked: FuturesUnordered<_> = asked.collect();
-            while let Some((partitions, whole)) = asked.next().await {
-                match whole {
-                    Ok((said, mut rows)) => {
-                        let row = rows.pop_front().filter(|item| item.key == encoded);
-                        if let Some(found) = row.map(|item| found_there(item, &said)) {
-                            return Ok(Some(found));
-                        }
-                        heard.push((partitions, Ok(said)));
-                    }
-                    Err(error) => heard.push((partitions, Err(error))),
-                }
-            }
-        }
-        for (partitions, said) in heard {
-            if let Ok(said) = &said {
-                said.parts
-                    .iter()
-                    .for_each(|part| without.point.positions.merge(&position_of(part)));
-                without.standbys.extend(said.parts.iter().filter_map(standby_of));
-            }
-            match said {
-                Ok(said) => self.note(&partitions, Ok(&said))?,
-                Err(error) => self.note(&partitions, Err(error))?,
-            }
-        }
-        Ok(None)
-    }
-}
-
-fn found_there(item: Item, said: &Said) -> Found {
-    let part = said.parts.iter().find(|part| part.partition == item.partition);
-    Found {
-        standbys: part.and_then(standby_of).into_iter().collect(),
-        point: Point {
-            row: item.row,
-            partition: item.partition,
-            positions: part.map(position_of).unwrap_or_default(),
-        },
-    }
-}
-
-async fn look(
-    app: &App,
-    turn: &Turn,
-    view: &ViewRef,
-    parts: ViewParts,
-    key: Vec<Value>,
-) -> Result<(Point, ViewParts), ApiError> {
-    let view = view.clone();
-    let work = move |_: &mut crate::views::Budget<'_>| Ok((point_in(&view, &parts, &key)?, parts));
-    app.read_in(turn, work).await
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::internal;
 use crate::engine::cluster::Peer;
 use crate::views::{
-    Budget, Frame, FrameReader, Item, RowStream, ShareRequest, SharedEnd, SharedPart, SharedParts, ViewError,
+    Budget, Frame, FrameReader, Item, Limit, RowStream, ShareRequest, SharedEnd, SharedPart, SharedParts, ViewError,
 };
 
 /// Longest wait for a connection: an instance that is up answers at once.
@@ -207,6 +207,17 @@ pub(super) struct Said {
     pub missing: Vec<(i32, String)>,
 }
 
+/// Why there is no next frame.
+#[derive(Debug, thiserror::Error)]
+enum NoFrame {
+    /// The reader's time has ended.
+    #[error("it has not sent all of its rows in time")]
+    Late,
+    /// The answer is broken.
+    #[error("{0}")]
+    Wrong(String),
+}
+
 /// An answer that is being read.
 pub(super) struct Answer {
     /// What it begins with.
@@ -218,15 +229,18 @@ pub(super) struct Answer {
 
 impl Answer {
     /// The next frame.
-    async fn frame(&mut self) -> Result<Frame, String> {
+    async fn frame(&mut self) -> Result<Frame, NoFrame> {
+        let wrong = |what: String| Err(NoFrame::Wrong(what));
         loop {
-            if let Some(frame) = self.frames.take().map_err(|error| error.to_string())? {
-                return Ok(frame);
+            match self.frames.take() {
+                Ok(Some(frame)) => return Ok(frame),
+                Ok(None) => {}
+                Err(error) => return wrong(error.to_string()),
             }
             match timeout_at(self.deadline, self.body.next()).await {
-                Err(_) => return Err("it has not sent all of its rows in time".into()),
-                Ok(None) => return Err("its answer ends before its end".into()),
-                Ok(Some(Err(error))) => return Err(format!("its answer broke off: {}", causes(&error))),
+                Err(_) => return Err(NoFrame::Late),
+                Ok(None) => return wrong("its answer ends before its end".into()),
+                Ok(Some(Err(error))) => return wrong(format!("its answer broke off: {}", causes(&error))),
                 Ok(Some(Ok(bytes))) => self.frames.push(&bytes),
             }
         }
@@ -274,19 +288,48 @@ pub(super) struct RemoteStream {
     rows: VecDeque<Item>,
     /// A limit of ours ends it with an item that says so.
     lenient: bool,
+    /// The reader's time, for its error.
+    time_ms: u64,
+    /// The place of the row that was given last.
+    last: Option<Item>,
     ended: bool,
 }
 
 impl RemoteStream {
     /// Reads an answer. Where it is `lenient`, a limit is the end and no error.
-    pub fn new(answer: Answer, runtime: Handle, lenient: bool) -> Self {
+    pub fn new(answer: Answer, runtime: Handle, lenient: bool, time_ms: u64) -> Self {
         Self {
             answer,
             runtime,
             rows: VecDeque::new(),
             lenient,
+            time_ms,
+            last: None,
             ended: false,
         }
+    }
+
+    /// Its time has ended: where it is lenient, behind the row that was given last.
+    fn late(&mut self) -> Result<(), ViewError> {
+        let Some(last) = self.last.take().filter(|_| self.lenient) else {
+            return Err(ViewError::Limit {
+                which: Limit::Time,
+                limit: self.time_ms,
+            });
+        };
+        self.ended = true;
+        self.rows.push_back(last);
+        Ok(())
+    }
+}
+
+/// Where an item stands, as an end of its stream.
+fn cut_at(item: &Item) -> Item {
+    Item {
+        row: None,
+        range: item.range,
+        key: item.key.clone(),
+        partition: item.partition,
     }
 }
 
@@ -298,16 +341,13 @@ impl RowStream for RemoteStream {
                     Ok(()) => {}
                     // this row is given out yet; what is behind it is not looked at
                     Err(ViewError::Limit { .. }) if self.lenient => {
-                        let cut = Item {
-                            row: None,
-                            range: item.range,
-                            key: item.key.clone(),
-                            partition: item.partition,
-                        };
                         self.ended = true;
-                        self.rows = [cut].into();
+                        self.rows = [cut_at(&item)].into();
                     }
                     Err(error) => return Err(error),
+                }
+                if self.lenient && self.rows.is_empty() {
+                    self.last = Some(cut_at(&item));
                 }
                 return Ok(Some(item));
             }
@@ -328,7 +368,8 @@ impl RowStream for RemoteStream {
                 }
                 Ok(Frame::Error(error)) => return Err(named(&self.answer.said.peer, error)),
                 Ok(Frame::Parts(_)) => return Err(self.answer.failed("its answer begins twice")),
-                Err(reason) => return Err(self.answer.failed(reason)),
+                Err(NoFrame::Late) => self.late()?,
+                Err(NoFrame::Wrong(reason)) => return Err(self.answer.failed(reason)),
             }
         }
     }

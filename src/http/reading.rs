@@ -73,25 +73,24 @@ async fn catch_up(app: &App, view: &ViewRef, token: Token, need_by: Instant) -> 
         ));
     };
     let mut stages = CatchUp::new(app.published(), &*progress, view, &token)?;
-    let view = view.clone();
-    app.wait_until(need_by, move || {
-        let behind = |reasons: Vec<String>| (view.clone(), reasons);
-        let away = |reason: String| (view.clone(), vec![reason]);
+    let read = view.clone();
+    app.wait_until(view, need_by, move || {
+        let away = |reason: String| vec![reason];
         let waits = stages.step(&*progress).map_err(away)?;
         if !waits.is_empty() {
-            return Err(behind(waits));
+            return Err(waits);
         }
         let need = stages.need();
-        let parts = view.open_available();
+        let parts = read.open_available();
         let waits = parts.behind(&need);
         if !waits.is_empty() {
-            return Err(behind(waits));
+            return Err(waits);
         }
         let elsewhere: Vec<i32> = parts.missing.iter().filter_map(|missing| missing.partition).collect();
         let waits = stages.own(&*progress, &elsewhere).map_err(away)?;
         match waits.is_empty() {
             true => Ok(need),
-            false => Err(behind(waits)),
+            false => Err(waits),
         }
     })
     .await

@@ -57,8 +57,10 @@ impl Default for HttpSettings {
 
 /// Questions of other instances that are answered at a time, for each query that runs at a time here.
 const SHARES_PER_QUERY: usize = 4;
+/// Queries that wait for other instances at a time, for each that runs here: they hold snapshots and connections, but no thread.
+const ELSEWHERE_PER_QUERY: usize = 32;
 /// Readers that wait for a view to catch up, at a time; each holds a thread.
-const MOST_WAITS: usize = 64;
+pub(super) const MOST_WAITS: usize = 64;
 /// Between two looks at something that is waited for, unless a commit comes first.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
@@ -84,7 +86,8 @@ struct Inner {
     parts: AppParts,
     queries: Arc<Semaphore>,
     shares: Arc<Semaphore>,
-    waits: Semaphore,
+    waits: Arc<Semaphore>,
+    elsewhere: Arc<Semaphore>,
     peers: Peers,
     progress: OnceLock<Arc<dyn Progress>>,
     feeds: AtomicUsize,
@@ -102,7 +105,8 @@ impl App {
         Self(Arc::new(Inner {
             queries: Arc::new(Semaphore::new(queries)),
             shares: Arc::new(Semaphore::new(queries * SHARES_PER_QUERY)),
-            waits: Semaphore::new(MOST_WAITS),
+            waits: Arc::new(Semaphore::new(MOST_WAITS)),
+            elsewhere: Arc::new(Semaphore::new(queries * ELSEWHERE_PER_QUERY)),
             peers: Peers::new(),
             progress: OnceLock::new(),
             parts,
@@ -216,35 +220,68 @@ impl App {
         &self,
         work: impl FnOnce(&mut Budget<'_>) -> Result<T, ViewError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let turn = self.turn().await?;
-        self.read_in(&turn, work).await
+        let mut turn = self.turn().await?;
+        self.read_in(&mut turn, work).await
     }
 
     /// A place among the queries that run at a time.
     pub(super) async fn turn(&self) -> Result<Turn, ApiError> {
-        let limits = self.settings().limits;
-        let turn = tokio::time::timeout(limits.time, self.0.queries.clone().acquire_owned()).await;
-        let Ok(Ok(place)) = turn else {
-            let most = self.settings().concurrent_queries;
-            return Err(ApiError::busy(
-                format!("{most} queries have been running for {} ms", limits.time.as_millis()),
-                "Try again later, and narrow the queries.",
-            ));
-        };
+        let time = self.settings().limits.time;
+        let place = self.place(tokio::time::Instant::now() + time).await?;
         Ok(Turn {
-            place: Arc::new(place),
-            deadline: Instant::now() + limits.time,
+            place: Some(place),
+            elsewhere: None,
+            deadline: Instant::now() + time,
         })
+    }
+
+    async fn place(&self, by: tokio::time::Instant) -> Result<Arc<OwnedSemaphorePermit>, ApiError> {
+        match timeout_at(by, self.0.queries.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(Arc::new(place)),
+            Ok(Err(_)) | Err(_) => {
+                let HttpSettings {
+                    concurrent_queries,
+                    limits,
+                    ..
+                } = self.settings();
+                Err(ApiError::busy(
+                    format!(
+                        "{concurrent_queries} queries have been running for {} ms",
+                        limits.time.as_millis()
+                    ),
+                    "Try again later, and narrow the queries.",
+                ))
+            }
+        }
+    }
+
+    /// Gives the place to others while this query waits for instances. It takes one again with [`Self::read_in`].
+    pub(super) fn wait_elsewhere(&self, turn: &mut Turn) -> Result<(), ApiError> {
+        turn.place = None;
+        if turn.elsewhere.is_none() {
+            let place = self.0.elsewhere.clone().try_acquire_owned();
+            turn.elsewhere = Some(place.map_err(|_| {
+                ApiError::busy(
+                    "too many queries are waiting for other instances",
+                    "Try again later; GET /v1/instances shows the instances.",
+                )
+            })?);
+        }
+        Ok(())
     }
 
     /// A step of a query that has its turn, as [`Self::read`].
     pub(super) async fn read_in<T: Send + 'static>(
         &self,
-        turn: &Turn,
+        turn: &mut Turn,
         work: impl FnOnce(&mut Budget<'_>) -> Result<T, ViewError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let limits = self.settings().limits;
-        let (place, deadline) = (turn.place.clone(), turn.deadline);
+        let (limits, deadline) = (self.settings().limits, turn.deadline);
+        let place = match &turn.place {
+            Some(place) => place.clone(),
+            None => self.place(deadline.into()).await?,
+        };
+        turn.place = Some(place.clone());
         let waiting = Waiting(Arc::new(AtomicBool::new(true)));
         let wanted = waiting.0.clone();
         let read = move || {
@@ -257,18 +294,15 @@ impl App {
         Ok(answer.map_err(ApiError::internal)??)
     }
 
-    /// Looks, again and again on a blocking thread, until there is something; at the deadline the view is said to be behind, and where it is.
+    /// Looks, again and again on a blocking thread, until there is something; at the deadline the view is said to be behind, and where it is. A look
+    /// that takes longer (Kafka is away) is not waited for: its thread ends alone, and keeps its place until then.
     pub(super) async fn wait_until<T: Send + 'static>(
         &self,
+        view: &ViewRef,
         deadline: tokio::time::Instant,
-        mut look: impl FnMut() -> Result<T, (ViewRef, Vec<String>)> + Send + 'static,
+        mut look: impl FnMut() -> Result<T, Vec<String>> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let first = tokio::task::spawn_blocking(move || (look(), look)).await;
-        let mut look = match first.map_err(ApiError::internal)? {
-            (Ok(found), _) => return Ok(found),
-            (Err(_), look) => look,
-        };
-        let Ok(Ok(_place)) = timeout_at(deadline, self.0.waits.acquire()).await else {
+        let Ok(Ok(place)) = timeout_at(deadline, self.0.waits.clone().acquire_owned()).await else {
             return Err(ApiError::busy(
                 format!("{MOST_WAITS} readers are waiting already"),
                 "Try again later.",
@@ -276,29 +310,45 @@ impl App {
         };
         let waiting = Waiting(Arc::new(AtomicBool::new(true)));
         let wanted = waiting.0.clone();
+        let said = Arc::new(Mutex::new(vec![
+            "Kafka has not said yet how far it is: it is slow, or away".to_string(),
+        ]));
+        let (reasons, published) = (said.clone(), view.published.clone());
         let wait = move || {
+            let _place = place;
             let mut seen = 0;
             loop {
                 match look() {
-                    Ok(found) => return Ok(found),
-                    Err((view, reasons)) if !wanted.load(Relaxed) || tokio::time::Instant::now() >= deadline => {
-                        let view = view.view().name.to_string();
-                        return Err(ViewError::Behind { view, reasons });
-                    }
-                    Err((view, _)) => seen = view.published.wait_for_commit(seen, LOOK),
+                    Ok(found) => return Some(found),
+                    Err(waits) => *reasons.lock() = waits,
                 }
+                if !wanted.load(Relaxed) || tokio::time::Instant::now() >= deadline {
+                    return None;
+                }
+                seen = published.wait_for_commit(seen, LOOK);
             }
         };
-        let found = tokio::task::spawn_blocking(wait).await;
+        // whoever gives little time is told of one look at least, unless that hangs
+        let found = timeout_at(deadline + LOOK, tokio::task::spawn_blocking(wait)).await;
         drop(waiting);
-        Ok(found.map_err(ApiError::internal)??)
+        match found {
+            Ok(Err(error)) => Err(ApiError::internal(error)),
+            Ok(Ok(Some(found))) => Ok(found),
+            Ok(Ok(None)) | Err(_) => Err(ViewError::Behind {
+                view: view.view().name.to_string(),
+                reasons: said.lock().clone(),
+            }
+            .into()),
+        }
     }
 }
 
 /// A query's place, and when it has to be done.
 pub(super) struct Turn {
-    /// Kept by a thread that still runs when nobody waits any more.
-    place: Arc<OwnedSemaphorePermit>,
+    /// Kept by a thread that still runs when nobody waits any more; given to others while instances are waited for.
+    place: Option<Arc<OwnedSemaphorePermit>>,
+    /// Its place among those that wait for instances.
+    elsewhere: Option<OwnedSemaphorePermit>,
     /// Its end.
     pub deadline: Instant,
 }

@@ -63,20 +63,20 @@ pub(super) async fn describe(
 ) -> Result<Response, ApiError> {
     let view = find_view(app.published(), &name)?;
     let mut body = summary(&view);
-    let turn = app.turn().await?;
+    let mut turn = app.turn().await?;
     let options = ReadOptions {
         max_staleness_ms: 0,
         need: Need::default(),
         need_by: tokio::time::Instant::now(),
         authorization: sender.into_header(),
     };
-    let mut gathered = gather(&app, &turn, &view, &options, What::Count).await?;
+    let mut gathered = gather(&app, &mut turn, &view, &options, What::Count).await?;
     let (missing, positions) = (std::mem::take(&mut gathered.missing), gathered.positions());
     let parts = std::mem::take(&mut gathered.parts);
     let (elsewhere, others_exact) = gathered.counted().await?;
     let counting = view.clone();
     let count = app
-        .read_in(&turn, move |budget| count_rows(&counting, &parts, budget))
+        .read_in(&mut turn, move |budget| count_rows(&counting, &parts, budget))
         .await?;
     let exact = count.exact && others_exact && missing.is_empty();
     body["sql"] = view.sql().into();
@@ -149,13 +149,13 @@ pub(super) async fn rows(
         after: after.map(|after| (Blob(after.key), after.partition)),
         limit: request.limit as u64,
     };
-    let turn = options.turn(&app).await?;
-    let gathered = gather(&app, &turn, &view, &options, what).await?.whole(&view)?;
+    let mut turn = options.turn(&app).await?;
+    let gathered = gather(&app, &mut turn, &view, &options, what).await?.whole(&view)?;
     let standbys = gathered.standbys();
     let columns = all_columns(&view);
-    let (parts, remote) = gathered.streams(true);
+    let (parts, remote) = gathered.streams(&app, true);
     let page = app
-        .read_in(&turn, move |budget| {
+        .read_in(&mut turn, move |budget| {
             page_with(&view, &parts, remote.remote(), &request, budget)
         })
         .await?;
@@ -178,8 +178,8 @@ pub(super) async fn row(
     let columns = all_columns(&view);
     let shown = view.view().name.clone();
     let options = reading::options(&app, &view, &params, sender).await?;
-    let turn = options.turn(&app).await?;
-    let found = find_row(&app, &turn, &view, &options, values.to_vec()).await?;
+    let mut turn = options.turn(&app).await?;
+    let found = find_row(&app, &mut turn, &view, &options, values.to_vec()).await?;
     match found.point.row {
         Some(row) => {
             let body = ObjectWriter::new()
@@ -242,14 +242,14 @@ pub(super) async fn query(
     let compiled = tokio::task::spawn_blocking(move || compile(&published, &text)).await;
     let (view, query) = compiled.map_err(ApiError::internal)??;
     let options = reading::options(&app, &view, &params, sender).await?;
-    let turn = options.turn(&app).await?;
+    let mut turn = options.turn(&app).await?;
     let now = now_ms();
     let what = What::Select { sql, now };
-    let gathered = gather(&app, &turn, &view, &options, what).await?.whole(&view)?;
+    let gathered = gather(&app, &mut turn, &view, &options, what).await?.whole(&view)?;
     let standbys = gathered.standbys();
-    let (parts, remote) = gathered.streams(false);
+    let (parts, remote) = gathered.streams(&app, false);
     let result = app
-        .read_in(&turn, move |budget| {
+        .read_in(&mut turn, move |budget| {
             pull_with(&view, &parts, remote.remote(), &query, now, budget)
         })
         .await?;

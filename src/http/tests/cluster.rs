@@ -19,7 +19,7 @@ async fn town() -> Town {
     town_with(settings()).await
 }
 
-async fn town_with(settings: HttpSettings) -> Town {
+pub(super) async fn town_with(settings: HttpSettings) -> Town {
     let mut whole = table(PARTITIONS);
     let place = |key: &Row| match key[0] {
         Value::Bigint(n) => (n / 1_000_000_007_000).rem_euclid(i64::from(PARTITIONS)) as i32,
@@ -311,7 +311,7 @@ async fn the_internal_path_is_for_instances_only() {
 }
 
 /// A stranger at an instance's address, who does something to each connection.
-async fn stranger(town: &mut Town, does: &'static (dyn Fn(usize) -> Vec<u8> + Sync)) {
+pub(super) async fn stranger(town: &mut Town, does: &'static (dyn Fn(usize) -> Vec<u8> + Sync)) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -338,13 +338,13 @@ async fn stranger(town: &mut Town, does: &'static (dyn Fn(usize) -> Vec<u8> + Sy
     town.tell_of(record);
 }
 
-fn http(kind: &str, length: usize, body: &[u8]) -> Vec<u8> {
+pub(super) fn http(kind: &str, length: usize, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
 }
 
 /// What an honest instance would begin with for partitions 1 and 4.
-fn beginning() -> Vec<u8> {
+pub(super) fn beginning() -> Vec<u8> {
     let part = |partition| SharedPart {
         partition,
         position: json!({}),
@@ -356,7 +356,7 @@ fn beginning() -> Vec<u8> {
     })
 }
 
-fn rows_of(items: &[(i64, i32)]) -> Vec<u8> {
+pub(super) fn rows_of(items: &[(i64, i32)]) -> Vec<u8> {
     let mut writer = FrameWriter::default();
     for (id, partition) in items {
         let (key, value) = entry(*id);
@@ -378,7 +378,7 @@ fn rows_of(items: &[(i64, i32)]) -> Vec<u8> {
     writer.end(&SharedEnd::default())
 }
 
-const KIND: &str = "application/x-millstream-rows";
+pub(super) const KIND: &str = "application/x-millstream-rows";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_and_broken_answers_are_errors_and_never_rows() {

@@ -1,6 +1,7 @@
 //! Every route without a socket, over a topology made by hand; the feed and the shutdown through one.
 
 mod cluster;
+mod neighbours;
 mod pages;
 mod paging;
 mod sockets;

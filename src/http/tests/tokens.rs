@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
-use super::town::{Town, entry, send, settings};
+use super::town::{Town, entry, get, send, settings};
 use super::*;
 use crate::engine::{Names, Progress, Published};
 use crate::topology::{Node, Op, Repartition, Sink, Source, SourceTopic, SubTopology, TimestampFrom};
@@ -57,6 +57,41 @@ impl Progress for FakeProgress {
 
     fn end(&self, partition: &TopicPartition) -> Result<i64, String> {
         Ok(self.ends.lock().get(partition).copied().unwrap_or(0))
+    }
+}
+
+/// Kafka is away: nobody is answered before [`Self::release`].
+#[derive(Default)]
+struct Silent {
+    then: FakeProgress,
+    asked: AtomicUsize,
+    released: (Mutex<bool>, Condvar),
+}
+
+impl Silent {
+    fn release(&self) {
+        *self.released.0.lock() = true;
+        self.released.1.notify_all();
+    }
+}
+
+impl Progress for Silent {
+    fn names(&self, topology: &str, generation: u32) -> Names {
+        self.then.names(topology, generation)
+    }
+
+    fn committed(&self, group: &str, inputs: &[TopicPartition]) -> Result<Vec<Option<i64>>, String> {
+        self.asked.fetch_add(1, SeqCst);
+        let mut released = self.released.0.lock();
+        while !*released {
+            self.released.1.wait(&mut released);
+        }
+        drop(released);
+        self.then.committed(group, inputs)
+    }
+
+    fn end(&self, partition: &TopicPartition) -> Result<i64, String> {
+        Progress::end(&self.then, partition)
     }
 }
 
@@ -255,7 +290,7 @@ async fn a_read_waits_for_its_token_here_and_elsewhere() {
     progress.end(REKEYED, 0, 1);
     progress.end(REKEYED, 1, 2);
 
-    let behind = town.get(0, "/v1/views/T/rows?after=incoming:0:0&timeout=20ms").await;
+    let behind = town.get(0, "/v1/views/T/rows?after=incoming:0:0&timeout=3s").await;
     assert_eq!(code(&behind), (504, "behind"));
     let said = behind.1["error"]["message"].as_str().unwrap();
     assert!(said.contains("incoming partition 0 is at offset 0 of 1"), "{said}");
@@ -296,7 +331,7 @@ async fn a_read_waits_for_its_token_here_and_elsewhere() {
     // committed, and not yet shown by its owner: waited for there
     progress.commit(REKEYED, 1, 3);
     progress.end(REKEYED, 1, 3);
-    let behind = town.get(0, "/v1/views/T/rows?after=incoming:0:0&timeout=200ms").await;
+    let behind = town.get(0, "/v1/views/T/rows?after=incoming:0:0&timeout=3s").await;
     assert_eq!(code(&behind), (504, "behind"));
     let said = behind.1["error"]["message"].as_str().unwrap();
     assert!(
@@ -314,4 +349,42 @@ async fn a_read_waits_for_its_token_here_and_elsewhere() {
     assert!(said.contains("does not reflect the token yet"), "{said}");
     let (status, _) = town.get(0, "/v1/views/T/rows?max-staleness=1h").await;
     assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_read_keeps_to_its_time_while_kafka_is_silent_and_other_reads_go_on() {
+    const TOKEN: &str = "/v1/views/T/rows?after=incoming:0:0";
+    let progress = Arc::new(Silent::default());
+    let whole = Fake::reading(two_stages(), vec![2, 3], REKEYED);
+    let mut town = Town::new(whole, &["ann"], settings(), Some(progress.clone())).await;
+    town.spread();
+    let behind = town.get(0, &format!("{TOKEN}&timeout=100ms")).await;
+    assert_eq!(code(&behind), (504, "behind"));
+    let said = behind.1["error"]["message"].as_str().unwrap();
+    assert!(said.contains("Kafka has not said"), "{said}");
+
+    // all that may wait: the first one's thread still does
+    let router = &town.members[0].router;
+    let waiting: Vec<_> = (1..super::super::state::MOST_WAITS)
+        .map(|_| {
+            let router = router.clone();
+            tokio::spawn(async move { get(&router, &format!("{TOKEN}&timeout=60s")).await })
+        })
+        .collect();
+    while progress.asked.load(SeqCst) < super::super::state::MOST_WAITS {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let refused = town.get(0, &format!("{TOKEN}&timeout=50ms")).await;
+    assert_eq!(code(&refused), (503, "busy"));
+    for path in ["/v1/views/T/rows", "/v1/views/T"] {
+        assert_eq!(town.get(0, path).await.0, StatusCode::OK, "needs no token: {path}");
+    }
+    assert_eq!(code(&town.get(0, "/v1/views/T/rows/1").await), (404, "row_not_found"));
+    assert!(waiting.iter().all(|read| !read.is_finished()));
+
+    progress.then.commit("incoming", 0, 1);
+    progress.release();
+    for read in waiting {
+        assert_eq!(read.await.unwrap().0, StatusCode::OK);
+    }
 }
