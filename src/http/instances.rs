@@ -15,18 +15,25 @@ pub(super) async fn list(State(app): State<App>, _: Params) -> Response {
     let instances = cluster.instances(now_ms());
     let instances: Json = instances
         .iter()
-        .map(|record| instance_json(record, cluster.instance()))
+        .map(|record| instance_json(record, cluster.instance(), instances.len() > 1))
         .collect();
     ok(&json!({"instances": instances}))
 }
 
-fn instance_json(record: &InstanceRecord, own: &str) -> Json {
-    json!({
+/// Of one that others cannot ask.
+const NO_ADDRESS: &str = "it says no address, so the others cannot ask it for its rows; give its --http an address that they reach, or say --advertised-url";
+
+fn instance_json(record: &InstanceRecord, own: &str, has_others: bool) -> Json {
+    let mut json = json!({
         "instance": record.instance,
         "url": record.url,
         "self": record.instance == own,
         "topologies": record.topologies.iter().map(topology_json).collect::<Json>(),
-    })
+    });
+    if record.url.is_none() && has_others {
+        json["problem"] = NO_ADDRESS.into();
+    }
+    json
 }
 
 fn topology_json(record: &TopologyRecord) -> Json {

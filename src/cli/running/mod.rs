@@ -6,6 +6,7 @@
 //!                                                                         HTTP: views, ingest, control
 //! ```
 
+mod address;
 mod settings;
 mod snapshots;
 
@@ -207,6 +208,7 @@ impl Opened {
         match running.deployed(&self.app, stop).await {
             Ok(true) => {
                 self.app.set_deployed();
+                address::watch(&running.published());
                 Ok(Some(running))
             }
             Ok(false) => {

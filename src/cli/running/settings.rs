@@ -39,7 +39,7 @@ pub fn engine_settings(settings: &Settings) -> EngineSettings {
 
 /// Where other instances reach this one: as was said, else the address where it listens, unless that means something else, or nothing, to others.
 pub fn advertised_url(settings: &Settings, address: SocketAddr) -> Option<String> {
-    let said = settings.list("advertised-url").first().cloned();
+    let said = settings.optional_text("advertised-url").map(str::to_owned);
     let reachable = !address.ip().is_loopback() && !address.ip().is_unspecified();
     said.or_else(|| reachable.then(|| format!("http://{address}")))
 }

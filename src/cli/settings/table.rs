@@ -117,16 +117,17 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Address,
         default: Some("127.0.0.1:8080"),
         value_name: "HOST:PORT",
-        help: "Where HTTP listens. Port 0 takes a free one.",
+        help: "Where HTTP listens. Port 0 takes a free one. There is no login: an address that others reach needs a proxy that checks them (docs/http.md).",
         commands: ENGINE,
     },
     Setting {
         name: "advertised-url",
-        kind: Kind::Urls,
+        kind: Kind::PeerUrl,
         default: None,
         value_name: "URL",
-        help: "Where other instances of the application reach this one's HTTP, such as `http://10.0.0.7:8080`; they send requests there for rows that are here. Without it, \
-               the address of --http, unless that is a loopback address or 0.0.0.0: then they cannot reach it.",
+        help: "The one http address at which each other instance of the application reaches this one's HTTP directly (no load balancer, no https), such as \
+               `http://10.0.0.7:8080`; they send requests there for rows that are here. Without it, the address of --http, unless that is a loopback address or 0.0.0.0: \
+               then they cannot reach it, and answers that need its rows are 503. Several on one machine: `http://127.0.0.1:PORT`.",
         commands: ENGINE,
     },
     Setting {
@@ -231,7 +232,7 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("0"),
         value_name: "N",
         help: "Other instances that follow the state of each task, so that one can take it over at once, and answer while its owner is away. Each copy takes as much disk again; \
-               the same for all instances.",
+               the same for all instances. Kafka chooses the next owner: it surely has a copy where all others follow (N instances, N - 1 standbys).",
         commands: ENGINE,
     },
     Setting {
@@ -406,7 +407,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Integer { min: 1, max: 1024 },
         default: Some("8"),
         value_name: "N",
-        help: "Queries and pages that are read at a time; others wait their turn.",
+        help: "Queries and pages that are read at a time at this instance; others wait their turn.",
         commands: ENGINE,
     },
     Setting {
@@ -428,7 +429,7 @@ pub const SETTINGS: &[Setting] = &[
         },
         default: Some("10s"),
         value_name: "TIME",
-        help: "Time that one query may take.",
+        help: "Time that one query may take, at all instances together. A page ends early instead, and says where it goes on.",
         commands: ENGINE,
     },
     Setting {

@@ -143,6 +143,38 @@ fn values_are_read_and_bounded() {
     assert!(Kind::Urls.read("localhost:8081").is_err());
 }
 
+#[test]
+fn an_advertised_url_that_instances_cannot_use_is_refused() {
+    let read = |url: &str| {
+        load(&Raw {
+            flags: &[("advertised-url", url.to_owned())],
+            ..Raw::default()
+        })
+        .map(|settings| settings.text("advertised-url").to_owned())
+        .map_err(|problems| problems[0].to_string())
+    };
+    assert_eq!(read("http://10.0.0.7:8080/"), Ok("http://10.0.0.7:8080".to_owned()));
+    assert_eq!(read("http://[fd00::7]:8080"), Ok("http://[fd00::7]:8080".to_owned()));
+    for (url, expected) in [
+        ("https://a:8080", "speak plain http"),
+        ("http://a:8080,http://b:8080", "one address"),
+        ("a:8080", "such as http://10.0.0.7:8080"),
+        ("http://", "such as http://10.0.0.7:8080"),
+        ("http:///x", "such as http://10.0.0.7:8080"),
+        ("http://a b", "such as http://10.0.0.7:8080"),
+        ("http://0.0.0.0:8080", "means another machine"),
+        ("http://[::]:8080", "means another machine"),
+        ("http://a:0", "port"),
+        ("http://a:99999", "port"),
+    ] {
+        let said = read(url).expect_err(url);
+        assert!(
+            said.starts_with("--advertised-url: ") && said.contains(expected),
+            "{url}: {said}"
+        );
+    }
+}
+
 /// What the table promises of itself.
 #[test]
 fn the_table_is_sound() {

@@ -40,6 +40,8 @@ pub enum Kind {
     List,
     /// http or https addresses separated by commas.
     Urls,
+    /// One http address at which other instances reach this one.
+    PeerUrl,
     /// One of a few words.
     Choice(&'static [&'static str]),
     /// `NAME=VALUE`, many times.
@@ -49,7 +51,7 @@ pub enum Kind {
 /// A valid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// Of [`Kind::Text`], [`Kind::Secret`], [`Kind::Path`], [`Kind::Address`] and [`Kind::Choice`].
+    /// Of [`Kind::Text`], [`Kind::Secret`], [`Kind::Path`], [`Kind::Address`], [`Kind::PeerUrl`] and [`Kind::Choice`].
     Text(String),
     /// Of [`Kind::Flag`].
     Flag(bool),
@@ -86,6 +88,7 @@ impl Kind {
             Self::Address => read_address(text).map(|()| Value::Text(text.to_owned())),
             Self::List => read_list(text).map(Value::List),
             Self::Urls => read_urls(text).map(Value::List),
+            Self::PeerUrl => read_peer_url(text).map(Value::Text),
             Self::Choice(words) => match words.contains(&text) {
                 true => Ok(Value::Text(text.to_owned())),
                 false => Err(format!("`{text}` is none of {}", words.join(", "))),
@@ -112,6 +115,7 @@ impl Kind {
             Self::Address => "HOST:PORT".to_owned(),
             Self::List => "list".to_owned(),
             Self::Urls => "list of URLs".to_owned(),
+            Self::PeerUrl => "http URL".to_owned(),
             Self::Choice(words) => words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", "),
             Self::Property => "NAME=VALUE".to_owned(),
         }
@@ -229,4 +233,41 @@ fn read_urls(text: &str) -> Result<Vec<String>, String> {
         }
     }
     Ok(urls)
+}
+
+/// What instances can open: they speak plain HTTP, to one address each.
+fn read_peer_url(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.starts_with("https://") {
+        return Err(format!(
+            "`{text}` cannot be used: instances speak plain http to each other; give the http address under which the others reach this one directly"
+        ));
+    }
+    if text.contains(',') {
+        return Err(format!(
+            "`{text}` is a list; give one address, under which the others reach this instance and no other"
+        ));
+    }
+    let bad = || format!("`{text}` is not an address such as http://10.0.0.7:8080");
+    let authority = text.strip_prefix("http://").ok_or_else(bad)?.trim_end_matches('/');
+    if authority.is_empty() || authority.contains(['/', '@', '?', '#', ' ', '\t']) {
+        return Err(bad());
+    }
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => {
+            let known = port.parse::<u16>().is_ok_and(|port| port != 0);
+            known
+                .then_some(host)
+                .ok_or_else(|| format!("`{port}` is not a port of an address such as http://10.0.0.7:8080"))?
+        }
+        _ => authority,
+    };
+    let ip: Option<std::net::IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    match ip {
+        _ if host.is_empty() => Err(bad()),
+        Some(ip) if ip.is_unspecified() => Err(format!(
+            "`{text}` means another machine at each: give the address of this one, such as http://10.0.0.7:8080"
+        )),
+        _ => Ok(format!("http://{authority}")),
+    }
 }
