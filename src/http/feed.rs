@@ -1,5 +1,6 @@
 //! Push: a view's rows, then each committed change, as server-sent events or WebSocket messages.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,10 @@ use tokio::sync::{Notify, mpsc};
 use super::answer::ObjectWriter;
 use super::json_out::Numbers;
 use super::params::Params;
+use super::state::now_ms;
 use super::views::all_columns;
 use super::{ApiError, App};
+use crate::engine::cluster::TopologyRecord;
 use crate::types::Column;
 use crate::views::{Feed, FeedError, PageRequest, ViewRef, find_view};
 
@@ -122,7 +125,8 @@ async fn start(app: &App, options: Options) -> Result<mpsc::Receiver<Outgoing>, 
     let view = options.view.clone();
     let feed = app
         .read(move |_| Feed::start(view, Box::new(move || waker.notify_one())))
-        .await?;
+        .await
+        .map_err(|error| spread(app, &options.view).unwrap_or(error))?;
     let (events, receiver) = mpsc::channel(EVENTS_AHEAD);
     let columns = all_columns(&options.view);
     let mut runner = Runner {
@@ -142,6 +146,44 @@ async fn start(app: &App, options: Options) -> Result<mpsc::Receiver<Outgoing>, 
         }
     });
     Ok(receiver)
+}
+
+/// Where other instances have partitions of a view, that is the answer: no other try here will end better.
+fn spread(app: &App, view: &ViewRef) -> Option<ApiError> {
+    let (cluster, published) = (app.published().cluster(), &view.published);
+    let mut elsewhere = BTreeMap::new();
+    for record in cluster.instances(now_ms()) {
+        if record.instance == cluster.instance() {
+            continue;
+        }
+        let same = |known: &&TopologyRecord| {
+            *known.topology == *published.topology.name && known.generation == published.generation
+        };
+        let tasks = record.topologies.iter().filter(same).flat_map(|known| &known.tasks);
+        let missing = tasks.filter(|task| task.sub == view.view().sub && published.task(task.id()).is_none());
+        for task in missing {
+            let place = record.url.as_deref().unwrap_or("an address that it does not say");
+            let partition = task.partition;
+            elsewhere.insert(
+                partition,
+                format!("partition {partition} is at instance {} ({place})", record.instance),
+            );
+        }
+    }
+    if elsewhere.is_empty() {
+        return None;
+    }
+    let places: Vec<String> = elsewhere.into_values().collect();
+    Some(ApiError::new(
+        StatusCode::CONFLICT,
+        "spread_view",
+        format!(
+            "a feed needs all partitions of view {} on this instance: {}",
+            view.view().name,
+            places.join(", ")
+        ),
+        "Read GET /v1/views/{name}/rows now and then instead: it gathers the rows of all instances.",
+    ))
 }
 
 struct Runner {

@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::town::{Town, json_of, send, settings, table};
 use super::*;
 
 /// An event of a stream: its name and JSON.
@@ -121,4 +122,29 @@ async fn a_websocket_gets_the_same() {
         message,
         json!({"type": "changes", "changes": [{"op": "delete", "key": {"CUSTOMER": "ann", "ID": 1}}], "position": {"input": {"0": 4}}})
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_of_rows_that_other_instances_have_is_refused_for_good() {
+    let mut town = Town::new(table(3), &["ann", "bob"], settings(), None).await;
+    town.spread();
+    let asked = Request::get("/v1/views/T/changes").body(Body::empty()).unwrap();
+    let response = send(&town.members[0].router, asked).await;
+    // trying again helps nobody
+    assert!(!response.headers().contains_key(header::RETRY_AFTER));
+    let refused = json_of(response).await;
+    assert_eq!(code(&refused), (409, "spread_view"));
+    let (message, hint) = (&refused.1["error"]["message"], &refused.1["error"]["hint"]);
+    let (message, hint) = (message.as_str().unwrap(), hint.as_str().unwrap());
+    assert!(
+        message.contains("partition 1") && message.contains("instance bob"),
+        "{message}"
+    );
+    assert!(
+        !message.contains("partition 2") && hint.contains("/rows"),
+        "{message} {hint}"
+    );
+    // what nobody has may come yet
+    town.drop_everywhere(1);
+    assert_eq!(code(&town.get(0, "/v1/views/T/changes").await), (503, "not_ready"));
 }

@@ -195,7 +195,7 @@ pub(super) async fn send(router: &Router, request: Request<Body>) -> Response {
     router.clone().oneshot(request).await.unwrap()
 }
 
-async fn json_of(response: Response) -> (StatusCode, Json) {
+pub(super) async fn json_of(response: Response) -> (StatusCode, Json) {
     let status = response.status();
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())

@@ -1,8 +1,10 @@
-//! The page in a real browser: Chromium, driven through ChromeDriver's WebDriver interface, shows a row and a change of it.
+//! The page in a real browser: Chromium, driven through ChromeDriver's WebDriver interface, shows a row and a change of it; also where no feed can be had.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
 use serde_json::{Value, json};
 
@@ -142,4 +144,64 @@ fn the_page_shows_a_view_and_its_changes() {
     });
     dev.post("customers", &[customer("platinum")]);
     eventually("the change", || browser.text().contains("platinum").then_some(()));
+}
+
+/// Answers as an instance does whose view is spread over several: rows, but no feed.
+fn one_of_several(mut socket: TcpStream, amount: i64) -> std::io::Result<()> {
+    let mut first = String::new();
+    let mut reader = BufReader::new(socket.try_clone()?);
+    reader.read_line(&mut first)?;
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    let columns = json!([{"name": "ID", "type": "BIGINT"}, {"name": "AMOUNT", "type": "BIGINT"}]);
+    let (status, body) = match path.split('?').next().unwrap_or_default() {
+        "/v1/views" => (
+            "200 OK",
+            json!({"views": [{"name": "T", "topology": "shop", "key": ["ID"], "columns": columns}]}),
+        ),
+        "/v1/views/shop.T/rows" => {
+            let rows = json!([{"ID": "1", "AMOUNT": format!("{amount}")}]);
+            ("200 OK", json!({"rows": rows, "cursor": null, "position": {}}))
+        }
+        "/v1/views/shop.T/changes" => (
+            "409 Conflict",
+            json!({"error": {"code": "spread_view", "message": "elsewhere", "hint": "read rows"}}),
+        ),
+        _ => ("200 OK", json!({"status": "ready", "streams": []})),
+    };
+    let (kind, body) = match path {
+        "/" => ("text/html", include_str!("../../../src/http/console.html").to_owned()),
+        _ => ("application/json", body.to_string()),
+    };
+    write!(
+        socket,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn the_page_reads_rows_where_an_instance_has_no_feed_of_them() {
+    let data = TempDir::new("page-of-several");
+    let Some(browser) = Browser::start(&data.0.join("chromium")) else {
+        return;
+    };
+    let amount = Arc::new(AtomicI64::new(4_711));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let now = amount.clone();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let now = now.clone();
+            // a browser that has gone away needs no answer
+            std::thread::spawn(move || drop(one_of_several(socket, now.load(SeqCst))));
+        }
+    });
+    browser.in_session("/url", &json!({ "url": url }));
+    eventually("the row", || browser.text().contains("4711").then_some(()));
+    amount.store(4_712, SeqCst);
+    eventually("the change", || browser.text().contains("4712").then_some(()));
 }
