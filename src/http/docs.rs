@@ -21,18 +21,36 @@ people. It listens on loopback unless told otherwise (`--http HOST:PORT`). There
 ## Several instances
 
 Instances of one application share its partitions, and **any of them answers for any key**: rows, pages, SQL and the description of a view are gathered from the
-owners of their partitions, through the addresses that `GET /v1/instances` shows (`--advertised-url`). A cursor works at any instance. Limits of a query hold
-for the whole of it. Feeds (`/changes`, `/ws`) are of one instance: they need all partitions of their view there. The `Authorization` header of a request is shown to
-the instances that are asked on its behalf; they must run the same release and SQL.
+owners of their partitions, through the addresses that `GET /v1/instances` shows (`--advertised-url`: one http address that the others reach directly). A cursor works at
+any instance. Limits of one query hold for the whole of it; how many run at a time is each instance's. They must run the same release and SQL.
 
 Where the owner of a partition cannot be asked, the answer is 503 with `Retry-After`, and the message names the partitions and why. With `?max-staleness=10s` a standby
 may answer instead, if the committed state that it shows is at most so old; the answer then names its partitions and their age: `\"standby\": [{\"partition\": 1,
-\"behind_ms\": 40}]`, also in the header `Millstream-Standby`.
+\"behind_ms\": 40}]`, also in the header `Millstream-Standby`. While the owner answers, it does. An instance that hangs costs such a read a third of its time
+(`query-timeout`), others all of it; reads that need no rows of it go on.
+
+Feeds (`/changes`, `/ws`) are of one instance: they need all partitions of their view there, else they are 409 `spread_view`, and say where the others are. The page `/` reads
+rows every two seconds then.
 
 **Reading what was written.** A write answers with a `token`. A read with `?after=` and the token waits until the view reflects the records, through all stages between
 them, and for 5 seconds at most unless `timeout=` says otherwise; then it is 504 with how far the view is. Records of other producers are named by their
-acknowledgements: `?after=topic:partition:offset,...`. Not waited for: tables that every process holds whole (`GLOBAL = TRUE`), and the rest of a foreign-key
-join's fan-out too large for one commit.
+acknowledgements: `?after=topic:partition:offset,...`. How far groups are is asked of Kafka: while that is away such a read is 504, others go on. Not waited for: records of
+topics from which the view is not made; tables that every process holds whole (`GLOBAL = TRUE`); the rest of a foreign-key join's fan-out too large for one commit.
+With `max-staleness`, too, a copy answers only once it reflects the token.
+
+## Load balancers
+
+Send requests to instances that are ready (`/health/ready`), and restart those that do not live (`/health/live`): never the other way round. While Kafka is away none is
+ready, though all still answer reads, and a restart would help nobody: a balancer should then send to all of them. A new instance is `starting`, and not ready, while
+it follows the state of the others (`warm-up-timeout`, 10 minutes at most), and later answers 503 for the partitions that it restores. Its time-out should be longer than
+`query-timeout` (10 s) and `timeout=`; feeds last for ever, with a sign of life every 15 s. A 503 with `Retry-After` may be tried at another instance.
+
+## Who may ask
+
+There is no login: `--http` on an address that others reach needs a proxy that checks who asks, or a network of its own. The `Authorization` header of a request for rows
+is shown to the instances that are asked on its behalf (of snapshots nothing is), so a proxy before each may check it. `/internal/v1/rows` and `/internal/v1/snapshots` answer
+any instance, and so whoever reaches them, with all rows: a proxy for others must close `/internal/`. Writes can be left out by closing `POST /v1/streams/`. A page of another
+site is refused (403 `foreign_origin`), and on loopback also a name that is not this machine's.
 
 ## Values in JSON
 

@@ -95,26 +95,38 @@ const NUMBERS: Param = Param {
 };
 const MAX_STALENESS: Param = Param {
     name: "max-staleness",
-    about: "How old the state of a copy may be that answers where the owner of rows is away, such as 10s; 0s (the default): owners only. The answer then names the partitions under standby, and in the header Millstream-Standby.",
+    about: "How old the state of a standby's copy may be that answers where the owner of rows cannot be asked, such as 10s; 0s (the default): owners only. A copy is some 100 ms behind, while the work moves some seconds: 5s to 30s make sense, 24h is the most. The answer then names the partitions under standby, and in the header Millstream-Standby. With after, a copy answers only if it reflects the token.",
 };
 const AFTER: Param = Param {
     name: "after",
-    about: "A token, or records as topic:partition:offset,...: the rows reflect what was written. At any instance.",
+    about: "A token, or records as topic:partition:offset,...: the rows reflect what was written. At any instance. Records of topics that the view is not made from are not waited for. Needs Kafka, unlike other reads.",
 };
 const TIMEOUT: Param = Param {
     name: "timeout",
-    about: "How long the token is waited for, such as 500ms; 5s unless told, 60s at most.",
+    about: "How long the token is waited for, such as 500ms; 5s unless told, 60s at most. Kafka's silence does not lengthen it.",
 };
 const NO_VIEW: (u16, &str) = (404, "no view has this name");
 const NOT_READY: (u16, &str) = (
     503,
-    "some of the view's rows are being restored, or nobody who has them can be asked: which and why; Retry-After",
+    "with Retry-After: starting (nothing is deployed yet), not_ready (some of the view's rows are being restored, or nobody who has them can be asked: which and why), \
+     peer (an instance broke off amid its rows), store (the task has just moved), busy (too many queries, or waiting readers, at a time)",
+);
+const FEEDS: (u16, &str) = (
+    503,
+    "with Retry-After: starting (nothing is deployed yet), not_ready (some of the view's rows are being restored, or nobody has them), busy (too many feeds, or queries, at a time)",
+);
+const SPREAD: (u16, &str) = (
+    409,
+    "spread_view: other instances have partitions of the view, and a feed needs all of them here; the message says which are where. Read /rows now and then",
 );
 const BEHIND: (u16, &str) = (
     504,
     "the view has not caught up with the token in time; the message says how far it is",
 );
-const LIMIT: (u16, &str) = (422, "a limit of rows, bytes or time was reached");
+const LIMIT: (u16, &str) = (
+    422,
+    "query_limit: a limit of rows, bytes or time was reached (a page ends early instead, where it has a row)",
+);
 const JSON: &str = "application/json";
 
 /// All routes.
@@ -208,7 +220,7 @@ pub const ROUTES: &[Route] = &[
         example: Some(
             r#"{"name": "RATED_MOVIES", "topology": "ratings", "key": ["MOVIE_ID"], "columns": [{"name": "MOVIE_ID", "type": "BIGINT"}], "sql": "CREATE TABLE ...", "partitions": 2, "rows": {"count": 919, "exact": true}, "position": {"ratings": {"0": 120, "1": 98}}}"#,
         ),
-        errors: &[NO_VIEW],
+        errors: &[NO_VIEW, NOT_READY],
     },
     Route {
         endpoint: Endpoint::Rows,
@@ -255,7 +267,7 @@ pub const ROUTES: &[Route] = &[
         example: Some(
             r#"{"rows": [{"MOVIE_ID": 1, "TITLE": "Lethal Weapon"}], "cursor": "AQ...", "position": {"ratings": {"0": 120, "1": 98}}}"#,
         ),
-        errors: &[(400, "a parameter is wrong"), NO_VIEW, NOT_READY, BEHIND],
+        errors: &[(400, "a parameter is wrong"), NO_VIEW, LIMIT, NOT_READY, BEHIND],
     },
     Route {
         endpoint: Endpoint::Row,
@@ -290,7 +302,7 @@ pub const ROUTES: &[Route] = &[
         body: None,
         answers: "text/event-stream",
         example: None,
-        errors: &[NO_VIEW, NOT_READY],
+        errors: &[NO_VIEW, SPREAD, FEEDS],
     },
     Route {
         endpoint: Endpoint::Socket,
@@ -308,7 +320,7 @@ pub const ROUTES: &[Route] = &[
         body: None,
         answers: JSON,
         example: None,
-        errors: &[(426, "not a WebSocket handshake"), NO_VIEW, NOT_READY],
+        errors: &[(426, "not a WebSocket handshake"), NO_VIEW, SPREAD, FEEDS],
     },
     Route {
         endpoint: Endpoint::Query,
@@ -361,6 +373,7 @@ pub const ROUTES: &[Route] = &[
         errors: &[
             (400, "the body is not JSON of this shape"),
             (404, "no stream or table has this name"),
+            (403, "read_only: this instance takes no records"),
             (409, "it is written by a query, or the topic or its schema does not fit"),
             (413, "the request or a record is too large"),
             (
@@ -400,7 +413,7 @@ pub const ROUTES: &[Route] = &[
         method: "GET",
         path: "/v1/instances",
         summary: "Lists the live instances of the application",
-        about: "Each with the URL under which the others reach it (null: they cannot), the tasks that it owns and can show, and the tasks that it follows as a standby: lag is in changelog offsets, behind_ms is the age of the committed state that it shows; null while not known. Instances say so about every three seconds, and at each change of their tasks; one that is silent for ten is not listed.",
+        about: "Each with the URL under which the others reach it (null: they cannot), the tasks that it owns and can show, and the tasks that it follows as a standby: lag is in changelog offsets, behind_ms is the age of the committed state that it shows; null while not known. One without a URL among several says so under problem. Instances say so about every three seconds, and at each change of their tasks; one that is silent for ten is not listed.",
         params: &[],
         body: None,
         answers: JSON,
