@@ -196,8 +196,15 @@ impl Worker {
             slot.taken = 0;
             // The first commit names all inputs: an offset that is missing later on was lost.
             let all = commit.everything || slot.inputs.iter().any(|input| input.committed < 0);
+            let named = commit.offsets.len();
             let moved = slot.inputs.iter().filter(|input| all || input.next != input.committed);
             commit.offsets.extend(moved.map(|input| (input.tp.clone(), input.next)));
+            // What records have left to do moves no input. Only with an offset does the coordinator check that the task is still this member's, and
+            // does whoever takes it over wait for the transaction.
+            if commit.offsets.len() == named {
+                let first = slot.inputs.first();
+                commit.offsets.extend(first.map(|input| (input.tp.clone(), input.next)));
+            }
             commit.inputs.push(slot.inputs.iter().map(|input| input.next).collect());
             commit.done += 1;
         }

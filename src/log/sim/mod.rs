@@ -15,7 +15,7 @@ mod membership;
 mod outages;
 mod producer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,6 +48,8 @@ struct State {
     outages: outages::Outages,
     struck: BTreeMap<&'static str, u64>,
     processes: u64,
+    /// See [`SimLog::unchecked`].
+    unchecked: BTreeSet<String>,
 }
 
 /// The simulated cluster.
@@ -89,6 +91,7 @@ impl SimLog {
             outages: outages::Outages::default(),
             struck: BTreeMap::new(),
             processes: 0,
+            unchecked: BTreeSet::new(),
         };
         Ok(Self {
             state: Arc::new(Mutex::new(state)),
@@ -156,6 +159,11 @@ impl SimLog {
         let state = self.state.lock();
         let open = state.core.transactions().filter(|(_, txn)| txn.is_open());
         open.map(|(id, _)| id.to_string()).collect()
+    }
+
+    /// Transactional ids that have committed records without offsets: no coordinator of a group has checked whose turn it was.
+    pub fn unchecked(&self) -> BTreeSet<String> {
+        self.state.lock().unchecked.clone()
     }
 
     /// Creates a topic.

@@ -69,6 +69,8 @@ pub(super) struct SimTransactional {
     /// Something was sent or added: there is a transaction to end.
     dirty: bool,
     open: bool,
+    /// Offsets were added: the group's coordinator has checked the member.
+    checked: bool,
 }
 
 impl SimTransactional {
@@ -82,6 +84,7 @@ impl SimTransactional {
             delivered: BTreeMap::new(),
             dirty: false,
             open: false,
+            checked: false,
         }
     }
 
@@ -93,6 +96,7 @@ impl SimTransactional {
     fn end(&mut self, commit: bool) -> LogResult<()> {
         if self.dirty {
             let producer = self.identity()?;
+            let unchecked = commit && !self.checked && !self.delivered.is_empty();
             let (kind, what) = if commit {
                 (Call::Commit, "commit")
             } else {
@@ -101,6 +105,9 @@ impl SimTransactional {
             self.access
                 .call(kind, Part::Transactions, (what, producer.id), |state| {
                     let now = state.now;
+                    if unchecked {
+                        state.unchecked.insert(self.id.clone());
+                    }
                     state
                         .core
                         .end_txn(&producer, commit, now)
@@ -111,6 +118,7 @@ impl SimTransactional {
         self.delivered.clear();
         self.dirty = false;
         self.open = false;
+        self.checked = false;
         Ok(())
     }
 }
@@ -231,7 +239,9 @@ impl TransactionalProducer for SimTransactional {
             .call(Call::Write, Part::Groups, ("offsets", count), |state| {
                 let added = state.core.commit_txn_offsets(&producer, &group.group, member, entries);
                 added.map_err(|e| classify(e, &group.group))
-            })
+            })?;
+        self.checked |= count > 0;
+        Ok(())
     }
 
     fn commit(&mut self, timeout: Duration) -> LogResult<()> {

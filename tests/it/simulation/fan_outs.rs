@@ -108,6 +108,16 @@ fn a_record_put_aside_does_not_hold_up_the_telling_of_subscribers() {
     assert_eq!((found.len(), found[0].1.as_str()), (1, "words@5"), "{found:?}");
 }
 
+/// They move no input: without offsets the coordinator would let an owner commit that the group has replaced.
+#[test]
+fn pieces_of_the_telling_are_refused_of_who_has_lost_the_task() {
+    let mut world = world(4, NAMED, "loud");
+    put(&world, "r", 1, &json!({"NAME": "told"}));
+    world.settle();
+    assert_eq!(names(&world), all("told"));
+    world.check_fences();
+}
+
 /// One record a transaction is slow: it ends behind the records of the transaction that failed, however far offsets are apart.
 #[test]
 fn records_come_together_again_once_the_one_that_cannot_be_sent_is_put_aside() {
