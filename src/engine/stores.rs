@@ -1,7 +1,8 @@
 //! The open stores of the process: workers take them and put them back.
 //!
 //! A database can be open once only (RocksDB's LOCK), so a task that moves from one worker of this process to another takes its
-//! open store along. *Invariant*: a store is owned by one worker or lies here; what lies here holds committed rows only.
+//! open store along. *Invariants*: a store is owned by one worker or lies here; what lies here holds committed rows only; whoever asks for a store never
+//! waits for the disk, nor for the work of somebody else on another one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,8 +21,10 @@ const KEEP_OPEN_MS: i64 = 60_000;
 pub type Lent = Arc<Mutex<Option<Box<dyn Store>>>>;
 
 enum Place {
-    /// A worker has it.
+    /// A worker has it, or it is being opened, closed or brought.
     Taken,
+    /// Everything below it is being deleted.
+    Going,
     /// A standby has it; a worker takes it away.
     Lent(Lent),
     /// Open, unused since then.
@@ -71,37 +74,47 @@ impl OpenStores {
     /// # Errors
     /// When it is no whole store; the next worker opens an empty one.
     pub fn import(&self, path: &str, checkpoint: &Path) -> StoreResult<()> {
-        let mut places = self.places.lock();
+        self.places.lock().insert(path.to_string(), Place::Taken);
         self.readers.lock().remove(path);
         let imported = self.factory.import(path, checkpoint);
-        places.remove(path);
+        self.places.lock().remove(path);
         imported
     }
 
-    /// Takes or opens the store of a task; `None` while another worker of this process still has it.
+    /// Takes or opens the store of a task; `None` while another worker of this process still has it, or a standby is writing to it.
+    ///
+    /// # Errors
+    /// The disk.
     pub fn take(&self, path: &str) -> StoreResult<Option<Box<dyn Store>>> {
-        let mut places = self.places.lock();
-        match places.insert(path.to_string(), Place::Taken) {
-            Some(Place::Taken) => Ok(None),
-            // between two batches it lies there; a standby that gives it back at this moment puts it here
-            Some(Place::Lent(lent)) => {
-                let store = lent.lock().take();
-                if store.is_none() {
-                    places.insert(path.to_string(), Place::Lent(lent));
-                }
-                Ok(store)
+        {
+            let mut places = self.places.lock();
+            let is_going = |(name, place): (&String, &Place)| matches!(place, Place::Going) && is_below(path, name);
+            if places.iter().any(is_going) {
+                return Ok(None);
             }
-            Some(Place::Idle(store, _)) => Ok(Some(store)),
-            None => match self.factory.open(path) {
-                Ok(store) => {
-                    self.readers.lock().insert(path.to_string(), store.reader());
-                    Ok(Some(store))
+            match places.insert(path.to_string(), Place::Taken) {
+                Some(Place::Taken | Place::Going) => return Ok(None),
+                // between two batches it lies there; a standby that gives it back at this moment puts it here
+                Some(Place::Lent(lent)) => {
+                    let store = lent.try_lock().and_then(|mut store| store.take());
+                    if store.is_none() {
+                        places.insert(path.to_string(), Place::Lent(lent));
+                    }
+                    return Ok(store);
                 }
-                Err(e) => {
-                    places.remove(path);
-                    Err(e)
-                }
-            },
+                Some(Place::Idle(store, _)) => return Ok(Some(store)),
+                None => {}
+            }
+        }
+        match self.factory.open(path) {
+            Ok(store) => {
+                self.readers.lock().insert(path.to_string(), store.reader());
+                Ok(Some(store))
+            }
+            Err(e) => {
+                self.places.lock().remove(path);
+                Err(e)
+            }
         }
     }
 
@@ -130,7 +143,8 @@ impl OpenStores {
 
     /// Whether there is a store, open or on the disk.
     pub fn exists(&self, path: &str) -> bool {
-        self.places.lock().contains_key(path) || self.factory.exists(path)
+        let is_open = self.places.lock().contains_key(path);
+        is_open || self.factory.exists(path)
     }
 
     /// Gives a store back, still open.
@@ -146,24 +160,54 @@ impl OpenStores {
 
     /// Closes what nobody has used for a while.
     pub fn close_idle(&self, now: Timestamp) {
-        let mut places = self.places.lock();
-        places.retain(|_, place| !matches!(place, Place::Idle(_, since) if now - *since >= KEEP_OPEN_MS));
-        self.readers.lock().retain(|path, _| places.contains_key(path));
+        let is_idle =
+            |place: &Place| matches!(place, Place::Idle(_, since) if now.saturating_sub(*since) >= KEEP_OPEN_MS);
+        let mut closing = Vec::new();
+        for (path, place) in self.places.lock().iter_mut().filter(|(_, place)| is_idle(place)) {
+            closing.push((path.clone(), std::mem::replace(place, Place::Taken)));
+        }
+        // closing waits for the disk
+        for (path, place) in closing {
+            self.readers.lock().remove(&path);
+            drop(place);
+            self.places.lock().remove(&path);
+        }
     }
 
     /// Closes and deletes the stores below a relative path. Stores that a worker has stay.
+    ///
+    /// # Errors
+    /// When a worker or a standby has one of them; the disk.
     pub fn delete(&self, path: &str) -> StoreResult<()> {
-        let mut places = self.places.lock();
-        let below = format!("{path}/");
-        let is_below = |name: &str| name == path || name.starts_with(&below);
-        places.retain(|name, place| !is_below(name) || matches!(place, Place::Taken | Place::Lent(_)));
-        self.readers.lock().retain(|name, _| places.contains_key(name));
-        if places.keys().any(|name| is_below(name)) {
-            return Err(crate::state::StoreError {
-                place: path.into(),
-                message: "still in use by a worker".into(),
-            });
+        let closing: BTreeMap<String, Place>;
+        {
+            let mut places = self.places.lock();
+            let in_use = |(name, place): (&String, &Place)| is_below(name, path) && !matches!(place, Place::Idle(..));
+            if places.iter().any(in_use) {
+                return Err(crate::state::StoreError {
+                    place: path.into(),
+                    message: "still in use by a worker".into(),
+                });
+            }
+            let (going, others) = std::mem::take(&mut *places)
+                .into_iter()
+                .partition(|(name, _)| is_below(name, path));
+            (*places, closing) = (others, going);
+            self.readers.lock().retain(|name, _| places.contains_key(name));
+            places.insert(path.to_string(), Place::Going);
         }
-        self.factory.delete(path)
+        drop(closing);
+        let deleted = self.factory.delete(path);
+        self.places.lock().remove(path);
+        deleted
     }
 }
+
+/// Whether a relative path is another one or below it.
+fn is_below(name: &str, path: &str) -> bool {
+    let rest = name.strip_prefix(path);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests;
