@@ -2,7 +2,7 @@
 
 use super::super::snapshots::Fetch;
 use crate::log::LogResult;
-use crate::state::StorePosition;
+use crate::state::{ChangelogPosition, StorePosition};
 use crate::topology::StoreId;
 use crate::types::{Timestamp, TopicPartition};
 
@@ -36,6 +36,8 @@ pub(super) struct Restore {
     pub snapshot: Option<Box<dyn Fetch>>,
     /// The group's committed offsets of the task's inputs, read before the changelogs' ends.
     pub committed: Vec<Option<i64>>,
+    /// When it began: once the replay has reached the ends that were read then, the store is whole as of this moment.
+    pub began: Timestamp,
     /// Records restored.
     pub records: u64,
     /// For the rate: when counting began, and the records then.
@@ -176,6 +178,22 @@ pub(super) fn starts(
     inputs.iter().zip(committed).map(start).collect()
 }
 
+/// The position of a batch of restored rows. Input offsets are those of the last own batch until the replay is complete, and so is the time as of which
+/// the store is whole: one that a crash leaves half replayed is as old as it was, else deletes that are compacted away meanwhile would be missed.
+pub(super) fn note_restored(position: &mut StorePosition, restore: &Restore, fingerprint: &str) {
+    position.changelogs = (restore.stores.iter())
+        .map(|store| ChangelogPosition {
+            topic: store.tp.topic.clone(),
+            topic_id: store.topic_id.clone(),
+            offset: store.position,
+        })
+        .collect();
+    if restore.stores.iter().all(RestoreStore::is_done) {
+        position.applied_at = restore.began;
+    }
+    position.fingerprint = fingerprint.to_string();
+}
+
 /// Replaces the input offsets of a position.
 pub(super) fn set_inputs<'a>(position: &mut StorePosition, inputs: impl Iterator<Item = (&'a TopicPartition, i64)>) {
     position.inputs = inputs
@@ -191,7 +209,6 @@ pub(super) fn watermarks(admin: &dyn crate::log::Admin, tp: &TopicPartition) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::ChangelogPosition;
 
     const DAY: i64 = 24 * 3_600_000;
 
@@ -241,6 +258,41 @@ mod tests {
             };
             assert!(reason.contains(why), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_store_that_is_half_replayed_stays_as_old_as_it_was() {
+        let store = |position: i64| RestoreStore {
+            store: 0,
+            tp: TopicPartition::new("log", 0),
+            topic_id: "id".into(),
+            slot: None,
+            low: 0,
+            from: 3,
+            position,
+            target: 10,
+        };
+        let restore = |positions: [i64; 2]| Restore {
+            stores: positions.map(store).into(),
+            snapshot: None,
+            committed: Vec::new(),
+            began: 6 * DAY,
+            records: 0,
+            counted: (0, 0),
+        };
+        let mut position = position(3, &[1]);
+        note_restored(&mut position, &restore([7, 10]), "plan");
+        assert_eq!((position.changelogs[0].offset, position.applied_at), (7, 0));
+        let log = Changelog {
+            tp: &TopicPartition::new("log", 0),
+            id: "id",
+            low: 5,
+            end: 12,
+        };
+        let again = begin(&position, &log, 8 * DAY, 7 * DAY);
+        assert!(matches!(again, Begin::Rebuild(_)), "{again:?}");
+        note_restored(&mut position, &restore([10, 10]), "plan");
+        assert_eq!((position.changelogs[0].offset, position.applied_at), (10, 6 * DAY));
     }
 
     #[test]

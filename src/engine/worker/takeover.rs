@@ -14,7 +14,7 @@ use super::trouble::Trouble;
 use super::{Clients, Worker, WorkerShared};
 use crate::log::Fetched;
 use crate::state::memory::MemoryStore;
-use crate::state::{ChangelogPosition, META_PREFIX, Store, StoreError, StorePosition};
+use crate::state::{META_PREFIX, Store, StoreError, StorePosition};
 use crate::types::{Timestamp, TopicPartition};
 
 /// Changelog records taken from the fetcher at a time.
@@ -151,7 +151,7 @@ impl Worker {
                 _ => continue,
             };
             if done {
-                self.start_task(at, now)?;
+                self.start_task(at)?;
                 busy = true;
             }
         }
@@ -159,7 +159,7 @@ impl Worker {
     }
 
     /// The state is whole: inputs are read from the committed offsets.
-    fn start_task(&mut self, at: usize, now: Timestamp) -> Result<(), Trouble> {
+    fn start_task(&mut self, at: usize) -> Result<(), Trouble> {
         let shared = self.shared.clone();
         let clients = self.clients.as_mut().ok_or_else(no_clients)?;
         let Some(slot) = &mut self.tasks[at] else { return Ok(()) };
@@ -186,7 +186,7 @@ impl Worker {
         if let Some(task) = &mut slot.task
             && !restore.stores.is_empty()
         {
-            reflect_committed(task, &mut slot.position, &inputs, &starts, now)?;
+            reflect_committed(task, &mut slot.position, &inputs, &starts, restore.began)?;
             if records > 0 {
                 // What was replayed is not replayed again, however soon the next crash comes.
                 task.store_mut().flush_soon()?;
@@ -319,7 +319,11 @@ fn begin_restore(
         }
     }
     let keep = begins.len() == logs.len();
-    slot.position = stored.filter(|_| keep).unwrap_or_default();
+    // from nothing, the replay takes in whatever is deleted from now on
+    slot.position = stored.filter(|_| keep).unwrap_or(StorePosition {
+        applied_at: now,
+        ..StorePosition::default()
+    });
     slot.position.fingerprint.clone_from(&sub.fingerprint);
     let stores = logs.into_iter().enumerate().map(|(i, (store, tp, id, low, end))| {
         let from = if keep {
@@ -349,6 +353,7 @@ fn begin_restore(
         stores,
         snapshot: None,
         committed,
+        began: now,
         records: 0,
         counted: (now, 0),
     })
@@ -394,12 +399,8 @@ fn advance_restore(
     }
     let moved = restore.stores.iter().any(|store| store.position > store.from);
     if done || task.restored_bytes() >= batch_bytes {
-        note_restored(
-            &mut slot.position,
-            restore,
-            now,
-            &shared.deployment.subs[slot.id.sub].fingerprint,
-        );
+        let fingerprint = &shared.deployment.subs[slot.id.sub].fingerprint;
+        restore::note_restored(&mut slot.position, restore, fingerprint);
     }
     if task.restored_bytes() >= batch_bytes || (done && moved) {
         task.apply_restored(&slot.position)?;
@@ -407,19 +408,6 @@ fn advance_restore(
         failpoint(Failpoint::MidRestore);
     }
     Ok(done)
-}
-
-/// The position of a batch of restored rows. Input offsets are those of the last own batch until the replay is complete.
-fn note_restored(position: &mut StorePosition, restore: &Restore, now: Timestamp, fingerprint: &str) {
-    position.changelogs = (restore.stores.iter())
-        .map(|store| ChangelogPosition {
-            topic: store.tp.topic.clone(),
-            topic_id: store.topic_id.clone(),
-            offset: store.position,
-        })
-        .collect();
-    position.applied_at = now;
-    position.fingerprint = fingerprint.to_string();
 }
 
 /// Whether a store holds any row.
@@ -439,7 +427,7 @@ fn reflect_committed(
     position: &mut StorePosition,
     inputs: &[TopicPartition],
     starts: &[Start],
-    now: Timestamp,
+    began: Timestamp,
 ) -> Result<(), Trouble> {
     let before = position.inputs.clone();
     let committed = inputs.iter().zip(starts).filter_map(|(tp, start)| match start {
@@ -448,7 +436,7 @@ fn reflect_committed(
     });
     restore::set_inputs(position, committed);
     if position.inputs != before {
-        position.applied_at = now;
+        position.applied_at = began;
         task.apply_restored(position)?;
     }
     Ok(())

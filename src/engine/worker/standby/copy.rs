@@ -16,6 +16,8 @@ use crate::types::{Timestamp, TopicPartition};
 
 /// Rows wait for the ends of changelogs no longer than this, in milliseconds.
 const APPLY_MS: i64 = 500;
+/// A store where nothing changes says after this that it is whole still, in milliseconds: else it would be taken for too old at last.
+const AGE_MS: i64 = 3_600_000;
 /// What cannot be followed at all (its state is of another plan) is looked at again after this, in milliseconds.
 const REFUSED_RETRY_MS: i64 = 3_600_000;
 
@@ -52,6 +54,8 @@ pub(super) struct Copy {
     pub retry_at: Timestamp,
     store: Option<Lent>,
     position: StorePosition,
+    /// As of when the store says that it is whole.
+    aged_at: Timestamp,
     pending: Vec<Write>,
     pending_bytes: usize,
     pending_since: Timestamp,
@@ -72,6 +76,7 @@ impl Copy {
             retry_at: Timestamp::MIN,
             store: None,
             position: StorePosition::default(),
+            aged_at: Timestamp::MIN,
             pending: Vec::new(),
             pending_bytes: 0,
             pending_since: 0,
@@ -175,7 +180,12 @@ impl Copy {
                 return Ok(false);
             }
         }
-        self.position = stored.filter(|_| !again).unwrap_or_default();
+        // from nothing, it takes in whatever is deleted from now on
+        self.position = stored.filter(|_| !again).unwrap_or(StorePosition {
+            applied_at: now,
+            ..StorePosition::default()
+        });
+        self.aged_at = self.position.applied_at;
         let from = |(low, part): (i64, Part)| Part {
             next: if again { low } else { part.next },
             ..part
@@ -205,18 +215,19 @@ impl Copy {
         !self.pending.is_empty() && (at_ends || self.pending_bytes >= batch_bytes || !(0..APPLY_MS).contains(&waited))
     }
 
-    /// Writes what was taken in, with how far it goes.
-    pub fn apply(&mut self, shared: &WorkerShared, now: Timestamp) -> StoreResult<()> {
+    /// Writes what was taken in, with how far it goes. As of when it is whole is not known by that: see [`Self::note_whole`].
+    pub fn apply(&mut self, shared: &WorkerShared) -> StoreResult<()> {
+        self.write(&shared.deployment.subs[self.id.sub].fingerprint)
+    }
+
+    fn write(&mut self, fingerprint: &str) -> StoreResult<()> {
         let changelogs = self.parts.iter().map(|part| ChangelogPosition {
             topic: part.tp.topic.clone(),
             topic_id: part.topic_id.clone(),
             offset: part.next,
         });
         self.position.changelogs = changelogs.collect();
-        self.position.applied_at = now;
-        self.position
-            .fingerprint
-            .clone_from(&shared.deployment.subs[self.id.sub].fingerprint);
+        fingerprint.clone_into(&mut self.position.fingerprint);
         self.pending_bytes = 0;
         let mut rows = std::mem::take(&mut self.pending);
         let position = &self.position;
@@ -224,6 +235,7 @@ impl Copy {
         self.with_store(|store| store.apply(&mut rows.drain(..), position))?;
         self.pending = rows;
         self.unflushed = true;
+        self.aged_at = self.position.applied_at;
         Ok(())
     }
 
@@ -243,20 +255,31 @@ impl Copy {
         Some(behind.map(|(part, end)| (end - part.next).max(0).unsigned_abs()).sum())
     }
 
-    /// Where it has reached the ends that were looked at, it is whole as of that moment: readers may know.
-    pub fn note_whole(&mut self, shared: &WorkerShared, now: Timestamp) -> StoreResult<()> {
+    /// Where it has reached the ends that were looked at: when that was. It is whole as of then, and its store says so.
+    fn reach(&mut self, fingerprint: &str) -> StoreResult<Option<Timestamp>> {
         let reached = |mark: &Mark| self.parts.iter().zip(&mark.ends).all(|(part, end)| part.next >= *end);
         if !self.is_read() || !self.pending.is_empty() || !self.mark.as_ref().is_some_and(reached) {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(mark) = self.mark.take() else { return Ok(()) };
+        let Some(mark) = self.mark.take() else { return Ok(None) };
+        let before = self.position.inputs.clone();
         if let Some(committed) = mark.committed {
-            let before = self.position.inputs.clone();
             restore::set_inputs(&mut self.position, committed.iter().map(|(tp, offset)| (tp, *offset)));
-            if self.position.inputs != before {
-                self.apply(shared, now)?;
-            }
         }
+        self.position.applied_at = mark.at;
+        // put back, the clock was wrong before
+        let aged = !(0..AGE_MS).contains(&mark.at.saturating_sub(self.aged_at));
+        if self.position.inputs != before || aged {
+            self.write(fingerprint)?;
+        }
+        Ok(Some(mark.at))
+    }
+
+    /// Where it has reached the ends that were looked at, it is whole as of that moment: readers may know.
+    pub fn note_whole(&mut self, shared: &WorkerShared) -> StoreResult<()> {
+        let Some(whole_at) = self.reach(&shared.deployment.subs[self.id.sub].fingerprint)? else {
+            return Ok(());
+        };
         self.whole = true;
         if self.shown.is_none()
             && let Some(reader) = self.with_store(|store| Ok(store.reader()))?
@@ -268,7 +291,7 @@ impl Copy {
             self.shown = Some(shown);
         }
         if let Some(shown) = &self.shown {
-            shown.set_whole_at(mark.at);
+            shown.set_whole_at(whole_at);
         }
         Ok(())
     }
@@ -308,7 +331,7 @@ impl Copy {
     pub fn close(mut self, shared: &WorkerShared, now: Timestamp) {
         shared.published.remove_standby(self.id);
         let wanted = shared.published.task(self.id).is_some();
-        if !wanted && !self.pending.is_empty() && self.apply(shared, now).is_err() {
+        if !wanted && !self.pending.is_empty() && self.apply(shared).is_err() {
             self.pending.clear();
         }
         let Some(lent) = self.store.take() else { return };
@@ -319,5 +342,86 @@ impl Copy {
             }
         }
         shared.stores.give_back(&self.path, &lent, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::OpenStores;
+    use crate::state::memory::MemoryStores;
+
+    const BEGUN: Timestamp = 1_000;
+
+    /// Followed from nothing since [`BEGUN`], its store open.
+    fn copy(stores: &OpenStores) -> Copy {
+        let id = TaskId { sub: 0, partition: 0 };
+        let mut copy = Copy::new(id, "t/0_0".into(), false);
+        copy.store = stores.lend("t/0_0").unwrap();
+        copy.parts.push(Part {
+            store: 0,
+            tp: TopicPartition::new("log", 0),
+            topic_id: "id".into(),
+            slot: Some(0),
+            next: 0,
+            at_end: false,
+        });
+        copy.position.applied_at = BEGUN;
+        copy.aged_at = BEGUN;
+        copy
+    }
+
+    fn stored(copy: &Copy) -> StorePosition {
+        copy.with_store(|store| store.position()).unwrap().flatten().unwrap()
+    }
+
+    fn mark(at: Timestamp, end: i64) -> Mark {
+        Mark {
+            at,
+            ends: vec![end],
+            committed: None,
+        }
+    }
+
+    #[test]
+    fn a_copy_that_is_not_whole_stays_as_old_as_it_was() {
+        let stores = OpenStores::new(Arc::new(MemoryStores::new()));
+        let mut copy = copy(&stores);
+        copy.take(0, Some(b"a"), Some(b"1"), BEGUN + 10 * AGE_MS);
+        copy.parts[0].next = 5;
+        copy.look(mark(BEGUN + 10 * AGE_MS, 9));
+        copy.write("plan").unwrap();
+        assert_eq!(copy.reach("plan"), Ok(None));
+        let position = stored(&copy);
+        assert_eq!((position.changelogs[0].offset, position.applied_at), (5, BEGUN));
+        // it reaches the end that was looked at, however much later
+        copy.parts[0].next = 9;
+        assert_eq!(copy.reach("plan"), Ok(Some(BEGUN + 10 * AGE_MS)));
+        let position = stored(&copy);
+        assert_eq!(
+            (position.changelogs[0].offset, position.applied_at),
+            (9, BEGUN + 10 * AGE_MS)
+        );
+    }
+
+    #[test]
+    fn a_copy_that_is_followed_does_not_grow_old_where_nothing_changes() {
+        let stores = OpenStores::new(Arc::new(MemoryStores::new()));
+        let mut copy = copy(&stores);
+        copy.take(0, Some(b"a"), Some(b"1"), BEGUN);
+        copy.parts[0].next = 5;
+        copy.write("plan").unwrap();
+        for (at, said) in [
+            (BEGUN + AGE_MS - 1, BEGUN),
+            (BEGUN + AGE_MS, BEGUN + AGE_MS),
+            (BEGUN + AGE_MS + 9, BEGUN + AGE_MS),
+            (BEGUN + 3 * AGE_MS, BEGUN + 3 * AGE_MS),
+            // the clock was wrong, and is put right
+            (BEGUN + AGE_MS, BEGUN + AGE_MS),
+        ] {
+            copy.look(mark(at, 5));
+            assert_eq!(copy.reach("plan"), Ok(Some(at)));
+            assert_eq!(stored(&copy).applied_at, said, "at {at}");
+        }
     }
 }

@@ -302,10 +302,10 @@ impl Standbys {
         for at in 0..self.copies.len() {
             let Some(copy) = &mut self.copies[at] else { continue };
             let applied = match copy.is_due(batch_bytes, now) {
-                true => copy.apply(&self.shared, now),
+                true => copy.apply(&self.shared),
                 false => Ok(()),
             };
-            if let Err(error) = applied.and_then(|()| copy.note_whole(&self.shared, now)) {
+            if let Err(error) = applied.and_then(|()| copy.note_whole(&self.shared)) {
                 self.fail(at, &error, now);
             }
         }
