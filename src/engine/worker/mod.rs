@@ -237,6 +237,7 @@ impl Worker {
     pub fn step(&mut self, now: Timestamp, wait: Duration) -> Activity {
         let now = self.clock.steady(now);
         self.wake = Timestamp::MAX;
+        self.tasks.iter_mut().flatten().for_each(|slot| slot.hide_stale(now));
         if self.life != Life::Stopped {
             self.advance_stop(now);
         }
@@ -268,7 +269,11 @@ impl Worker {
     fn work(&mut self, now: Timestamp, wait: Duration) -> Result<bool, Trouble> {
         match self.life {
             Life::Opening => return self.open(now),
-            Life::Recovering => return self.finish_recovery(now),
+            Life::Recovering => {
+                // An abort may take as long as a network is cut; the group goes on meanwhile, and what it gives to others is not shown here.
+                self.hear_group()?;
+                return self.finish_recovery(now);
+            }
             Life::Running | Life::Stopping | Life::Stopped => {}
         }
         let mut busy = self.hear_group()?;
@@ -428,8 +433,8 @@ impl Worker {
     /// While waiting after a failure, the membership is kept alive; what it says is heard too.
     fn keep_membership(&mut self) -> Result<bool, Trouble> {
         match self.life {
-            Life::Running | Life::Stopping => self.hear_group().map(|_| false),
-            Life::Opening | Life::Recovering | Life::Stopped => Ok(false),
+            Life::Running | Life::Recovering | Life::Stopping => self.hear_group().map(|_| false),
+            Life::Opening | Life::Stopped => Ok(false),
         }
     }
 

@@ -82,6 +82,7 @@ impl Worker {
             self.unassign(at);
             let Some(slot) = &mut self.tasks[at] else { continue };
             slot.reset();
+            slot.reset_at.get_or_insert(now);
             if slot.life == TaskLife::Closing {
                 released.push(slot.index);
                 self.close_task(at, now);

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use super::super::queue::{Queue, QueueLimits};
 use super::super::task::{InputRecord, Task, TaskError, TaskMetrics};
-use super::super::{PublishedTask, TaskId};
+use super::super::{PublishedTask, TaskId, TaskStatus};
 use super::life::TaskLife;
 use super::restore::{Restore, SnapshotUse};
 use crate::state::StorePosition;
 use crate::topology::NodeId;
 use crate::types::{Timestamp, TopicPartition};
+
+/// After this the group has given up a member that it does not hear of, in milliseconds: what production asks for.
+const SESSION_MS: i64 = 10_000;
 
 /// One input partition of a task.
 pub(super) struct Input {
@@ -60,6 +63,8 @@ pub(super) struct TaskSlot {
     pub counted: TaskMetrics,
     /// The store was written since it was last flushed.
     pub unflushed: bool,
+    /// When it was reset, until it runs again: its rows are shown meanwhile, for as long as nobody else can have it.
+    pub reset_at: Option<Timestamp>,
 }
 
 impl TaskSlot {
@@ -87,6 +92,7 @@ impl TaskSlot {
             prepared: TaskMetrics::default(),
             counted: TaskMetrics::default(),
             unflushed: false,
+            reset_at: None,
         }
     }
 
@@ -115,6 +121,15 @@ impl TaskSlot {
     /// Whether a commit would change anything (never before it has run): records taken in, or positions that moved over markers.
     pub fn is_dirty(&self) -> bool {
         self.ready && (self.taken > 0 || self.inputs.iter().any(|input| input.next != input.committed))
+    }
+
+    /// A task that was reset is not shown any more once the group may have given it away: nobody says so to who is cut off.
+    pub fn hide_stale(&mut self, now: Timestamp) {
+        if self.reset_at.is_some_and(|since| now - since >= SESSION_MS)
+            && self.published.status() == TaskStatus::Running
+        {
+            self.published.set_status(TaskStatus::Opening);
+        }
     }
 
     /// Shows positions to readers of the catalog.

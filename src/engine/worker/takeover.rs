@@ -203,6 +203,7 @@ impl Worker {
             clients.data.assign(number, &input.tp, offset)?;
         }
         slot.restore = None;
+        slot.reset_at = None;
         slot.life.become_(TaskLife::Running);
         slot.ready = true;
         slot.taken = 0;
@@ -303,6 +304,8 @@ fn begin_restore(
     {
         let reason = "the snapshot was built by another plan";
         tracing::warn!(task = %slot.id, reason, "the store is built anew from its changelogs");
+        // before it is empty: readers do not take that for its rows
+        slot.published.set_status(TaskStatus::Restoring);
         task.store_mut().clear()?;
     } else if let Some(position) = &stored {
         for (_, tp, id, low, end) in &logs {
@@ -311,6 +314,7 @@ fn begin_restore(
                 Begin::At(offset) => begins.push(offset),
                 Begin::Rebuild(reason) => {
                     tracing::warn!(task = %slot.id, reason, "the store is built anew from its changelogs");
+                    slot.published.set_status(TaskStatus::Restoring);
                     task.store_mut().clear()?;
                     begins.clear();
                     break;

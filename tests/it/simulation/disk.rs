@@ -23,7 +23,11 @@ struct Ails {
     failing: Option<usize>,
     /// Writes before the one in which the process dies, and whether it is done by then.
     crash: Option<(usize, bool)>,
+    /// Looks at what is going on when a store is about to be cleared.
+    on_clear: Option<OnClear>,
 }
+
+type OnClear = Arc<dyn Fn(&str) + Send + Sync>;
 
 struct Shared {
     stores: MemoryStores,
@@ -129,6 +133,7 @@ impl Disk {
                 slow: (0, 0),
                 failing: None,
                 crash: None,
+                on_clear: None,
             }),
         }))
     }
@@ -168,6 +173,11 @@ impl Disk {
     /// The process dies in a write, after so many; `done` says whether the write is by then.
     pub fn crash_in_write(&self, after: usize, done: bool) {
         self.0.ails.lock().unwrap().crash = Some((after, done));
+    }
+
+    /// Calls this with the path of each store that is about to be cleared.
+    pub fn on_clear(&self, look: impl Fn(&str) + Send + Sync + 'static) {
+        self.0.ails.lock().unwrap().on_clear = Some(Arc::new(look));
     }
 
     /// There is space, writes are quick again and do not fail. What is damaged stays so.
@@ -243,6 +253,10 @@ impl Store for DiskStore {
 
     fn clear(&mut self) -> StoreResult<()> {
         let (shared, path) = (self.shared.clone(), self.path.clone());
+        let look = shared.ails.lock().unwrap().on_clear.clone();
+        if let Some(look) = look {
+            look(&path);
+        }
         shared.write(&path, || self.inner.clear())
     }
 

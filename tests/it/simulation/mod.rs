@@ -10,6 +10,7 @@ mod globals;
 mod golden;
 pub mod plan;
 mod random;
+mod replaced;
 mod standbys;
 pub mod world;
 
