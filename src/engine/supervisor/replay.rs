@@ -252,6 +252,10 @@ impl Supervisor {
                 let Some(repaired) = repaired.map_err(log_error)? else {
                     return Ok(());
                 };
+                // an instance that has started meanwhile may have written to them once more
+                if admin.group_members(&old).map_err(log_error)? > 0 {
+                    return Ok(());
+                }
                 tracing::info!(
                     topology = name,
                     deleted = repaired.deleted,

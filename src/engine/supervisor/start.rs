@@ -221,9 +221,9 @@ impl Supervisor {
                 self.write_record(&name, record.clone())?;
             }
             tracing::debug!(topology = name, "the control record is there");
-            let paused = record.wanted == Wanted::Paused;
+            let paused = stands_still(&record);
             let shared = self.worker_shared(&deployment, start_from(from), OutputMode::default(), paused)?;
-            if paused {
+            if record.wanted == Wanted::Paused {
                 shared.published.set_status(TopologyStatus::Paused);
             }
             self.shared.published.insert(shared.published.clone());
@@ -311,6 +311,12 @@ impl Supervisor {
     }
 }
 
+/// Whether the generation that answers processes nothing: its topology is paused, or the next one takes over and output tables are put right.
+fn stands_still(record: &ControlRecord) -> bool {
+    let is_replaced = |replay: &Replay| replay.phase == ReplayPhase::Switching;
+    record.wanted == Wanted::Paused || record.replay.as_ref().is_some_and(is_replaced)
+}
+
 /// A generation begins where its replay was told to, else at the beginning.
 fn start_from(from: Option<i64>) -> StartFrom {
     from.map_or(StartFrom::Earliest, StartFrom::Time)
@@ -318,4 +324,23 @@ fn start_from(from: Option<i64>) -> StartFrom {
 
 pub(super) fn start_threads(shared: Arc<WorkerShared>) -> Result<Generation, DeployError> {
     Generation::start(shared).map_err(|e| DeployError::Unavailable(format!("no thread for a worker: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_generation_writes_nothing_while_outputs_are_put_right() {
+        let replayed = |phase| ControlRecord {
+            replay: Some(Replay {
+                phase,
+                ..Replay::default()
+            }),
+            ..ControlRecord::default()
+        };
+        assert!(stands_still(&replayed(ReplayPhase::Switching)));
+        assert!(!stands_still(&replayed(ReplayPhase::Building)));
+        assert!(!stands_still(&ControlRecord::default()));
+    }
 }
