@@ -313,6 +313,17 @@ impl Worker {
     }
 }
 
+impl Drop for Worker {
+    /// Ended by a panic, it still has its stores: whoever takes them next opens them anew.
+    fn drop(&mut self) {
+        for slot in self.tasks.iter_mut().flatten() {
+            if slot.task.take().is_some() {
+                self.shared.stores.forget(&self.shared.deployment.store_path(slot.id));
+            }
+        }
+    }
+}
+
 impl TaskSlot {
     /// Back to the beginning of a take-over; a task that is to go elsewhere stays so.
     fn reset(&mut self) {

@@ -261,7 +261,12 @@ fn open_store(shared: &WorkerShared, slot: &mut TaskSlot) -> Result<bool, Troubl
             None => return Ok(false),
         }
     };
-    slot.task = Some(Task::new(shared.plans[slot.id.sub].clone(), slot.id.partition, store)?);
+    let task = Task::new(shared.plans[slot.id.sub].clone(), slot.id.partition, store);
+    if task.is_err() && !stateless {
+        // it went with the task that was not made
+        shared.stores.forget(&shared.deployment.store_path(slot.id));
+    }
+    slot.task = Some(task?);
     // a new task counts from the beginning
     slot.counted = TaskMetrics::default();
     Ok(true)

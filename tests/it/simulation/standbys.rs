@@ -379,3 +379,16 @@ fn only_the_tasks_that_move_stop() {
     rig.settle_without(2);
     rig.check_owners();
 }
+
+#[test]
+fn a_worker_that_panics_leaves_no_store_that_nobody_can_take() {
+    let mut rig = Rig::new(31, 1, 1, settings(0));
+    rig.rate(30);
+    rig.settle();
+    rig.panic(0);
+    let shared = rig.alive(0).shared.clone();
+    for task in rig.stateful() {
+        let path = shared.deployment.store_path(task);
+        assert!(shared.stores.take(&path).unwrap().is_some(), "{path}");
+    }
+}

@@ -211,6 +211,13 @@ impl Rig {
         self.nodes[at].starts_at = self.log.now() + self.rng.below(20_000) as i64;
     }
 
+    /// The workers of an instance end where they are, as by a panic; the process goes on.
+    pub fn panic(&mut self, at: usize) {
+        if let Some(alive) = &mut self.nodes[at].alive {
+            alive.workers.clear();
+        }
+    }
+
     /// Kills an instance; it does not come back by itself.
     pub fn kill(&mut self, at: usize) {
         if let Some(alive) = &self.nodes[at].alive {
