@@ -111,7 +111,12 @@ fn a_record_put_aside_does_not_hold_up_the_telling_of_subscribers() {
 /// They move no input: without offsets the coordinator would let an owner commit that the group has replaced.
 #[test]
 fn pieces_of_the_telling_are_refused_of_who_has_lost_the_task() {
-    let mut world = world(4, NAMED, "loud");
+    let mut world = fresh(4, NAMED, "loud");
+    // so that pieces are committed by themselves
+    world.settings.commit_interval = Duration::from_millis(1);
+    world.settle();
+    (0..SUBSCRIBERS).for_each(|id| put(&world, "l", id, &json!({"FK": 1})));
+    world.settle();
     put(&world, "r", 1, &json!({"NAME": "told"}));
     world.settle();
     assert_eq!(names(&world), all("told"));

@@ -37,7 +37,10 @@ fn refused(world: &mut World) -> Arc<PublishedTopology> {
         for _ in 0..200 {
             rate(world, 1, 3.0);
             world.step();
-            let aborted = all.iter().zip(&before).find(|(published, before)| aborts(published) > **before);
+            let aborted = all
+                .iter()
+                .zip(&before)
+                .find(|(published, before)| aborts(published) > **before);
             match aborted {
                 Some((published, _)) if shown(published) > 0 => return published.clone(),
                 Some(_) => break,
