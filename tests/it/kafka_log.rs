@@ -207,6 +207,10 @@ fn a_transaction_is_seen_when_it_is_committed_and_not_when_it_is_aborted() {
     let tp = TopicPartition::new(topic.as_str(), 0);
     let admin = setup.log.admin();
     assert_eq!(admin.watermarks(&tp).expect("answer").1, 1);
+    let other = TopicPartition::new(topic.as_str(), 1);
+    let ends = admin.ends(&[other, tp.clone()]).expect("answer");
+    assert_eq!(ends, [0, 1], "in the order asked for");
+    assert_eq!(admin.ends(&[]).expect("answer"), [0i64; 0]);
     assert_eq!(admin.stable_end(&tp).expect("answer"), 0);
     producer.abort(WAIT).expect("aborted");
 
