@@ -117,15 +117,15 @@ impl<'a> CaseRun<'a> {
     /// that shows, nothing comes between a fetch and its answer.
     fn fault(&mut self) {
         let fault = Fault::any(&mut self.world.rng);
-        let delays_fetches = match fault {
+        let delays_fetches = matches!(
+            fault,
             Fault::LostRequest { .. }
-            | Fault::LostAnswer { .. }
-            | Fault::LateRequest { .. }
-            | Fault::LateAnswer { .. }
-            | Fault::ClusterAway { .. }
-            | Fault::PartitionAway { .. } => true,
-            _ => false,
-        };
+                | Fault::LostAnswer { .. }
+                | Fault::LateRequest { .. }
+                | Fault::LateAnswer { .. }
+                | Fault::ClusterAway { .. }
+                | Fault::PartitionAway { .. }
+        );
         if !(self.by_arrival && delays_fetches) {
             self.world.inject(&fault);
         }
