@@ -2,7 +2,8 @@
 //!
 //! Each instance says so in the compacted topic `<app>.instances` ([`agent::Agent`]), and keeps here what the others have said. *Is not* an agreement: what is
 //! known may be some moments old, and nothing exclusive may follow from it; tasks are assigned by Kafka alone. *Invariants*: no lock is held while rows are read;
-//! the age of what others say is judged by this instance's clock at arrival, never by theirs.
+//! the age of what others say is counted by this instance's steady clock from its arrival, whatever is done to any clock. Only of what stood in the topic before
+//! this instance came the times of day say how old it is at least, and nobody lives by that for longer than some moments ([`agent`]).
 
 pub mod agent;
 pub mod placement;
@@ -16,7 +17,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
-use super::{PublishedTopology, TaskId};
+use super::{Moment, PublishedTopology, TaskId};
 use crate::topology::SubId;
 use crate::types::Timestamp;
 
@@ -102,23 +103,28 @@ pub struct Peer {
     pub instance: String,
     /// Its URL, without a slash at the end.
     pub url: String,
-    /// When it was heard of last, by this instance's clock.
+    /// When it was heard of last, by this instance's steady clock.
     pub seen: Timestamp,
 }
 
 /// Another instance, as far as is known.
 struct Member {
     record: InstanceRecord,
+    /// By the steady clock.
     seen: Timestamp,
     /// It has said that it stops.
     left: bool,
     /// The tasks that it owns, with the number of the claim: of two that claim a task, the later one has it.
-    claims: BTreeMap<(usize, TaskId), u64>,
+    claims: BTreeMap<(usize, TaskId), i64>,
 }
 
 impl Member {
-    fn is_live(&self, now: Timestamp) -> bool {
-        !self.left && now - self.seen <= LIVE_MS
+    fn is_live(&self, now: Moment) -> bool {
+        !self.left && self.was_seen_within(LIVE_MS, now)
+    }
+
+    fn was_seen_within(&self, ms: i64, now: Moment) -> bool {
+        now.steady.saturating_sub(self.seen) <= ms
     }
 
     fn topologies<'a>(
@@ -130,7 +136,7 @@ impl Member {
         all.filter(move |(_, known)| known.topology == topology && known.generation == generation)
     }
 
-    fn claim(&self, topology: &str, generation: u32, task: TaskId) -> Option<u64> {
+    fn claim(&self, topology: &str, generation: u32, task: TaskId) -> Option<i64> {
         let claims = self.topologies(topology, generation);
         claims.filter_map(|(at, _)| self.claims.get(&(at, task)).copied()).max()
     }
@@ -154,7 +160,7 @@ impl Member {
 struct Table {
     members: BTreeMap<String, Arc<Member>>,
     /// Numbers claims.
-    claims: u64,
+    claims: i64,
 }
 
 /// What is known of all live instances; cheap to clone an `Arc` of it.
@@ -193,18 +199,12 @@ impl Cluster {
     }
 
     /// The other instance that owns a task and can be asked, if one is known to.
-    pub fn owner(&self, topology: &str, generation: u32, task: TaskId, now: Timestamp) -> Option<Peer> {
+    pub fn owner(&self, topology: &str, generation: u32, task: TaskId, now: Moment) -> Option<Peer> {
         self.owning(topology, generation, task, now)?.peer()
     }
 
     /// The other instances that follow a task, those with the least lag first.
-    pub fn standbys(
-        &self,
-        topology: &str,
-        generation: u32,
-        task: TaskId,
-        now: Timestamp,
-    ) -> Vec<(Peer, StandbyRecord)> {
+    pub fn standbys(&self, topology: &str, generation: u32, task: TaskId, now: Moment) -> Vec<(Peer, StandbyRecord)> {
         let table = self.table();
         let live = table.members.values().filter(|member| member.is_live(now));
         let mut found: Vec<_> = live
@@ -215,7 +215,7 @@ impl Cluster {
     }
 
     /// All live instances, by id; this one among them.
-    pub fn instances(&self, now: Timestamp) -> Vec<InstanceRecord> {
+    pub fn instances(&self, now: Moment) -> Vec<InstanceRecord> {
         let table = self.table();
         let live = table.members.values().filter(|member| member.is_live(now));
         let mut all: Vec<InstanceRecord> = live.map(|member| member.record.clone()).collect();
@@ -225,7 +225,7 @@ impl Cluster {
     }
 
     /// Takes in what another instance has said, at this moment.
-    pub fn learn(&self, record: InstanceRecord, now: Timestamp) {
+    pub fn learn(&self, record: InstanceRecord, now: Moment) {
         if record.instance == self.instance() {
             return;
         }
@@ -248,8 +248,8 @@ impl Cluster {
         // who is away for long has no place any more
         table
             .members
-            .retain(|_, member| now - member.seen <= 2 * placement::PLACE_MS);
-        let seen = before.map_or(now, |before| before.seen.max(now));
+            .retain(|_, member| member.was_seen_within(2 * placement::PLACE_MS, now));
+        let seen = before.map_or(now.steady, |before| before.seen.max(now.steady));
         let member = Member {
             seen,
             left: false,
@@ -292,7 +292,7 @@ impl Cluster {
     }
 
     /// What this instance has to say of itself.
-    pub fn own(&self, now: Timestamp) -> InstanceRecord {
+    pub fn own(&self, now: Moment) -> InstanceRecord {
         let running: Vec<Arc<PublishedTopology>> = self.local.lock().iter().filter_map(Weak::upgrade).collect();
         let mut topologies: BTreeMap<(String, u32), TopologyRecord> = BTreeMap::new();
         for published in running {
@@ -320,7 +320,7 @@ impl Cluster {
         InstanceRecord {
             instance: self.instance().to_owned(),
             url: self.url().map(str::to_owned),
-            written_at: now,
+            written_at: now.wall,
             topologies: topologies.into_values().collect(),
         }
     }
@@ -329,7 +329,7 @@ impl Cluster {
         self.table.read().clone()
     }
 
-    fn owning(&self, topology: &str, generation: u32, task: TaskId, now: Timestamp) -> Option<Arc<Member>> {
+    fn owning(&self, topology: &str, generation: u32, task: TaskId, now: Moment) -> Option<Arc<Member>> {
         let table = self.table();
         let live = table.members.values().filter(|member| member.is_live(now));
         let claimed = live.filter_map(|member| Some((member.claim(topology, generation, task)?, member)));

@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::Cluster;
 use super::metrics::Histogram;
 use super::watch::Watchers;
+use super::{Cluster, Moment};
 use crate::state::StoreReader;
 use crate::topology::{SubId, Topology};
-use crate::types::Timestamp;
 
 /// A task: a sub-topology for one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -182,8 +181,8 @@ pub struct PublishedStandby {
     /// Which one.
     pub id: TaskId,
     lag: AtomicU64,
-    /// When all that was committed by then had been taken in, in milliseconds since the epoch; [`i64::MIN`]: never yet.
-    whole_at: AtomicI64,
+    /// When all that was committed by then had been taken in; `None`: never yet.
+    whole_at: RwLock<Option<Moment>>,
     reader: Arc<dyn StoreReader>,
 }
 
@@ -193,7 +192,7 @@ impl PublishedStandby {
         Self {
             id,
             lag: AtomicU64::new(u64::MAX),
-            whole_at: AtomicI64::new(i64::MIN),
+            whole_at: RwLock::new(None),
             reader,
         }
     }
@@ -209,8 +208,9 @@ impl PublishedStandby {
     }
 
     /// The age of the committed state that it shows, in milliseconds: whatever was committed so long ago is in it. [`i64::MAX`]: not known yet.
-    pub fn behind_ms(&self, now: Timestamp) -> i64 {
-        now.saturating_sub(self.whole_at.load(Relaxed)).max(0)
+    /// Whichever clock is put, it is never said to be younger than it is.
+    pub fn behind_ms(&self, now: Moment) -> i64 {
+        self.whole_at.read().map_or(i64::MAX, |whole_at| now.age_of(whole_at))
     }
 
     /// Said by who follows.
@@ -219,8 +219,8 @@ impl PublishedStandby {
     }
 
     /// Said by who follows: all that was committed by then is taken in.
-    pub fn set_whole_at(&self, time: Timestamp) {
-        self.whole_at.store(time, Relaxed);
+    pub fn set_whole_at(&self, moment: Moment) {
+        *self.whole_at.write() = Some(moment);
     }
 }
 

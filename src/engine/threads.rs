@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use super::TopologyStatus;
 use super::cluster::agent::Agent;
 use super::worker::{Activity, Standbys, Worker, WorkerShared};
+use super::{Moment, TopologyStatus};
 use crate::types::Timestamp;
 
 /// Longest wait for records in a step: a stop is heard this soon.
@@ -75,6 +75,14 @@ pub fn now() -> Timestamp {
     since.map_or(0, |since| since.as_millis() as Timestamp)
 }
 
+/// Now, by both clocks.
+pub fn moment() -> Moment {
+    Moment {
+        wall: now(),
+        steady: stopwatch().as_millis() as Timestamp,
+    }
+}
+
 /// Time since the first call, for measuring.
 pub fn stopwatch() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
@@ -127,20 +135,20 @@ impl Generation {
 
     /// Starts the thread of the standbys, before the workers: it may hold them back for a warm-up. It ends by itself where there is nothing to follow.
     fn start_standbys(&mut self, shared: &Arc<WorkerShared>) -> std::io::Result<()> {
-        let mut standbys = Standbys::new(shared.clone(), now());
+        let mut standbys = Standbys::new(shared.clone(), moment());
         let (stop, shared) = (self.stop.clone(), shared.clone());
         let run = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 while stop.load(SeqCst) == RUN {
                     let begin = Instant::now();
-                    match standbys.step(now(), WAIT) {
+                    match standbys.step(moment(), WAIT) {
                         Activity::Busy => {}
                         Activity::Idle { .. } if begin.elapsed() >= NAP => {}
                         Activity::Idle { .. } => std::thread::sleep(BEAT),
                         Activity::Stopped | Activity::Failed(_) => break,
                     }
                 }
-                standbys.close(now());
+                standbys.close(moment());
             }));
             if let Err(panic) = outcome {
                 tracing::error!(reason = describe(&*panic), "standbys are followed no more");
@@ -202,11 +210,11 @@ impl Heartbeat {
             while !told.load(SeqCst) {
                 let begin = Instant::now();
                 // A step that failed did not wait, nor does one that finds many records.
-                if !agent.step(now(), WAIT) || begin.elapsed() < NAP {
+                if !agent.step(moment(), WAIT) || begin.elapsed() < NAP {
                     std::thread::sleep(BEAT);
                 }
             }
-            agent.leave(now());
+            agent.leave(moment());
         };
         let thread = std::thread::Builder::new().name("instances".into()).spawn(run)?;
         Ok(Self {

@@ -16,10 +16,10 @@ use tokio::sync::{Notify, mpsc};
 use super::answer::ObjectWriter;
 use super::json_out::Numbers;
 use super::params::Params;
-use super::state::now_ms;
 use super::views::all_columns;
 use super::{ApiError, App};
 use crate::engine::cluster::TopologyRecord;
+use crate::engine::threads::moment;
 use crate::types::Column;
 use crate::views::{Feed, FeedError, PageRequest, ViewRef, find_view};
 
@@ -152,7 +152,7 @@ async fn start(app: &App, options: Options) -> Result<mpsc::Receiver<Outgoing>, 
 fn spread(app: &App, view: &ViewRef) -> Option<ApiError> {
     let (cluster, published) = (app.published().cluster(), &view.published);
     let mut elsewhere = BTreeMap::new();
-    for record in cluster.instances(now_ms()) {
+    for record in cluster.instances(moment()) {
         if record.instance == cluster.instance() {
             continue;
         }

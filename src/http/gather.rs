@@ -20,10 +20,11 @@ use tokio::time::Instant;
 pub(super) use point::find_row;
 
 use super::peers::{Answer, PeerError, RemoteStream, Said};
-use super::state::{Turn, now_ms};
+use super::state::Turn;
 use super::{ApiError, App};
 use crate::engine::cluster::Peer;
-use crate::engine::{TaskId, view_fingerprint};
+use crate::engine::threads::moment;
+use crate::engine::{Moment, TaskId, view_fingerprint};
 use crate::views::{
     Missing, Need, Positions, Remote, RowStream, ShareRequest, SharedPart, StandbyPart, ViewError, ViewParts, ViewRef,
     WIRE_VERSION, What, age,
@@ -201,7 +202,7 @@ impl<'a> Search<'a> {
 
     /// Who is asked next for what is missing; copies here are opened on the way.
     fn next_groups(&mut self) -> Vec<(Peer, Vec<i32>)> {
-        let now = now_ms();
+        let now = moment();
         let mut groups: BTreeMap<String, (Peer, Vec<i32>)> = BTreeMap::new();
         let mut opened = Vec::new();
         let wanted: Vec<i32> = self.pending.range(0..).map(|(partition, _)| *partition).collect();
@@ -231,7 +232,7 @@ impl<'a> Search<'a> {
     }
 
     /// Opens the copy here, if there is one that is new enough.
-    fn open_standby(&mut self, partition: i32, now: i64) {
+    fn open_standby(&mut self, partition: i32, now: Moment) {
         let Some(pending) = self.pending.get_mut(&partition) else {
             return;
         };
@@ -251,7 +252,7 @@ impl<'a> Search<'a> {
     /// Whether there is somebody who was not asked yet.
     fn goes_on(&self) -> bool {
         let staleness = self.options.max_staleness_ms;
-        let now = now_ms();
+        let now = moment();
         self.pending.range(0..).any(|(partition, pending)| {
             let task = self.view.task(*partition);
             !pending.tried_here || self.candidate(task, pending, staleness, now).is_some()
@@ -333,7 +334,7 @@ impl<'a> Search<'a> {
     }
 
     /// Somebody who was not asked yet: the owner, then, if they are allowed to answer, those who follow it.
-    fn candidate(&self, task: TaskId, pending: &Pending, staleness: i64, now: i64) -> Option<Peer> {
+    fn candidate(&self, task: TaskId, pending: &Pending, staleness: i64, now: Moment) -> Option<Peer> {
         let (cluster, topology) = (self.app.published().cluster(), &self.view.published.topology.name);
         let generation = self.view.published.generation;
         let fresh = |peer: &Peer| !pending.tried.contains(&peer.instance);
@@ -349,7 +350,7 @@ impl<'a> Search<'a> {
     }
 
     fn missing(&self) -> BTreeMap<i32, String> {
-        let now = now_ms();
+        let now = moment();
         let why = |(partition, pending): (&i32, &Pending)| {
             let more = self.unasked(*partition, pending, now);
             (*partition, format!("{}{more}", pending.reason))
@@ -358,7 +359,7 @@ impl<'a> Search<'a> {
     }
 
     /// Who would know, but was not asked, and why not.
-    fn unasked(&self, partition: i32, pending: &Pending, now: i64) -> String {
+    fn unasked(&self, partition: i32, pending: &Pending, now: Moment) -> String {
         let cluster = self.app.published().cluster();
         let (topology, generation) = (&self.view.published.topology.name, self.view.published.generation);
         let task = self.view.task(partition);

@@ -7,12 +7,12 @@ use serde_json::{Value as Json, json};
 use super::App;
 use super::answer::ok;
 use super::params::Params;
-use super::state::now_ms;
 use crate::engine::cluster::{InstanceRecord, StandbyRecord, TopologyRecord};
+use crate::engine::threads::moment;
 
 pub(super) async fn list(State(app): State<App>, _: Params) -> Response {
     let cluster = app.published().cluster();
-    let instances = cluster.instances(now_ms());
+    let instances = cluster.instances(moment());
     let instances: Json = instances
         .iter()
         .map(|record| instance_json(record, cluster.instance(), instances.len() > 1))

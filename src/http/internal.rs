@@ -16,8 +16,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::state::now_ms;
 use super::{ApiError, App};
+use crate::engine::threads::moment;
 use crate::types::TopicPartition;
 use crate::views::{
     FrameWriter, Limit, Need, QueryLimits, Refused, ShareRequest, ViewError, ViewParts, ViewRef, share, shared_parts,
@@ -127,7 +127,7 @@ async fn open(app: &App, view: &ViewRef, request: &ShareRequest) -> Result<ViewP
         let mut parts = read.open_these(&partitions);
         // who owns a partition and has not passed the token will; a copy of it cannot promise to
         if parts.behind(&need).is_empty() {
-            parts.take_standbys(&read, staleness, now_ms());
+            parts.take_standbys(&read, staleness, moment());
         }
         let behind = parts.behind(&need);
         if behind.is_empty() || !parts.standbys.is_empty() {

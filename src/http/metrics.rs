@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::App;
 use super::routes::ROUTES;
-use super::state::now_ms;
 use super::topologies::status_word;
 use crate::engine::task::Reason;
+use crate::engine::threads::moment;
 use crate::engine::{
     BUCKETS_MS, Histogram, PublishedStandby, PublishedTask, PublishedTopology, TaskStatus, TopologyStatus,
 };
@@ -284,7 +284,7 @@ pub const METRICS: &[Metric] = &[
         "Age of the committed state that a standby here shows.",
         Topology(|t, w| {
             for standby in t.standbys() {
-                w.standby(&standby, standby.behind_ms(now_ms()) as f64 / 1e3);
+                w.standby(&standby, standby.behind_ms(moment()) as f64 / 1e3);
             }
         }),
     ),
@@ -301,7 +301,7 @@ pub const METRICS: &[Metric] = &[
         Gauge,
         "Live instances of the application that this one knows of, itself included.",
         Process(|app, w| {
-            w.sample(&[], app.published().cluster().instances(now_ms()).len());
+            w.sample(&[], app.published().cluster().instances(moment()).len());
         }),
     ),
     metric(

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::catchup::Need;
 use super::{Positions, ViewError};
-use crate::engine::{Published, PublishedTask, PublishedTopology, TaskId, TaskStatus};
+use crate::engine::{Moment, Published, PublishedTask, PublishedTopology, TaskId, TaskStatus};
 use crate::state::Snapshot;
 use crate::topology::View;
-use crate::types::Timestamp;
 
 /// A view and the running topology it belongs to.
 #[derive(Clone)]
@@ -183,7 +182,7 @@ impl ViewParts {
     }
 
     /// Opens the copies that this instance keeps of missing partitions, where they are at most so many milliseconds old. 0: none.
-    pub fn take_standbys(&mut self, view: &ViewRef, most_behind_ms: i64, now: Timestamp) {
+    pub fn take_standbys(&mut self, view: &ViewRef, most_behind_ms: i64, now: Moment) {
         let missing: Vec<i32> = self.missing.iter().filter_map(|missing| missing.partition).collect();
         for partition in missing {
             self.take_standby(view, partition, most_behind_ms, now);
@@ -191,7 +190,7 @@ impl ViewParts {
     }
 
     /// Opens the copy of a missing partition, as [`Self::take_standbys`]; whether there was one.
-    pub fn take_standby(&mut self, view: &ViewRef, partition: i32, most_behind_ms: i64, now: Timestamp) -> bool {
+    pub fn take_standby(&mut self, view: &ViewRef, partition: i32, most_behind_ms: i64, now: Moment) -> bool {
         let Some(standby) = view
             .published
             .standby(view.task(partition))

@@ -71,7 +71,7 @@ fn peers(cluster: &Cluster, wanted: &Wanted) -> Vec<(String, String)> {
     while !cluster.is_known() && begun.elapsed() < KNOWN_WITHIN {
         std::thread::sleep(LOOK);
     }
-    let now = threads::now();
+    let now = threads::moment();
     let (topology, generation, task) = (wanted.topology.as_str(), wanted.generation, wanted.task);
     let owner = cluster.owner(topology, generation, task, now);
     let standbys = cluster.standbys(topology, generation, task, now);

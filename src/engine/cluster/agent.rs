@@ -2,13 +2,16 @@
 //!
 //! A synchronous state machine: a thread of its own steps it (`engine::threads`), or the simulator. *Is not* in the way of data: while Kafka is away it tries again,
 //! and nothing waits for it. *Invariant*: what it reads is only ever taken into [`Cluster`].
+//!
+//! What stands in the topic when it is opened tells who else there is before their next heartbeats, so that a start can route and decide at once. Its age is taken
+//! from the times of day, never below two heartbeats short of [`LIVE_MS`]: who is dead is gone after six seconds, whatever its record says.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Cluster, HEARTBEAT_MS, InstanceRecord, LIVE_MS};
 use crate::engine::deployment::new_topic;
-use crate::engine::{EngineSettings, Names};
+use crate::engine::{EngineSettings, Moment, Names};
 use crate::log::{Fetched, Fetcher, FetcherConfig, Log, LogError, LogResult, OutRecord, Producer};
 use crate::types::{Timestamp, TopicPartition};
 
@@ -20,6 +23,8 @@ const NOTABLE: u32 = 5;
 const GAP_MS: i64 = 100;
 /// What is older says nothing about who is live, in milliseconds; longer than that, since the clocks of instances differ.
 const LOOK_BACK_MS: i64 = 6 * LIVE_MS;
+/// What stood in the topic when it was opened is taken to be at least so old, in milliseconds: who has said it is live for two heartbeats more, unless it is heard.
+const STOOD_MS: i64 = LIVE_MS - 2 * HEARTBEAT_MS;
 /// Fetched records waiting, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Records taken from the fetcher at a time.
@@ -53,6 +58,7 @@ pub struct Agent {
     replicas: i16,
     min_isr: Option<i32>,
     open: Option<Open>,
+    /// Steady times, this one and those below.
     retry_at: Timestamp,
     failures: u32,
     /// The last record, with what changes all the time left out.
@@ -78,8 +84,8 @@ impl Agent {
     }
 
     /// Reads what is new, waiting up to `wait` for it, and writes what is due. False: Kafka is away, and nothing is tried before some time has passed.
-    pub fn step(&mut self, now: Timestamp, wait: Duration) -> bool {
-        if now < self.retry_at {
+    pub fn step(&mut self, now: Moment, wait: Duration) -> bool {
+        if now.steady < self.retry_at {
             return false;
         }
         match self.work(now, wait) {
@@ -96,22 +102,22 @@ impl Agent {
                 }
                 self.open = None;
                 self.said = None;
-                self.retry_at = now + RETRY_MS;
+                self.retry_at = now.steady + RETRY_MS;
                 false
             }
         }
     }
 
     /// The last word of an instance that stops: others need not wait until it is silent for long.
-    pub fn leave(&mut self, now: Timestamp) {
-        if now < self.retry_at {
+    pub fn leave(&mut self, now: Moment) {
+        if now.steady < self.retry_at {
             return;
         }
         let key = self.cluster.instance().to_owned();
         let Some(open) = self.open.as_mut().filter(|_| self.said.is_some()) else {
             return;
         };
-        let sent = send(&mut *open.producer, &self.tp, &key, None, now);
+        let sent = send(&mut *open.producer, &self.tp, &key, None, now.wall);
         if let Err(error) = sent.and_then(|()| open.producer.flush(LEAVE_WAIT)) {
             tracing::debug!(%error, "the others were not told that this instance stops; they will notice");
         }
@@ -119,7 +125,7 @@ impl Agent {
         self.said = None;
     }
 
-    fn work(&mut self, now: Timestamp, wait: Duration) -> LogResult<()> {
+    fn work(&mut self, now: Moment, wait: Duration) -> LogResult<()> {
         if self.open.is_none() {
             self.open = Some(self.open(now)?);
         }
@@ -127,7 +133,7 @@ impl Agent {
         self.listen(now, wait)
     }
 
-    fn open(&self, now: Timestamp) -> LogResult<Open> {
+    fn open(&self, now: Moment) -> LogResult<Open> {
         let mut config = vec![
             ("cleanup.policy", "compact,delete".to_string()),
             ("retention.ms", RETENTION_MS.to_string()),
@@ -141,7 +147,7 @@ impl Agent {
             committed_only: true,
             buffer_bytes: BUFFER_BYTES,
         })?;
-        let from = admin.offset_for_time(&self.tp, now - LOOK_BACK_MS)?;
+        let from = admin.offset_for_time(&self.tp, now.wall.saturating_sub(LOOK_BACK_MS))?;
         let (low, end) = admin.watermarks(&self.tp)?;
         fetcher.assign(0, &self.tp, from.max(low))?;
         Ok(Open {
@@ -152,7 +158,7 @@ impl Agent {
         })
     }
 
-    fn listen(&mut self, now: Timestamp, wait: Duration) -> LogResult<()> {
+    fn listen(&mut self, now: Moment, wait: Duration) -> LogResult<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let wait = if self.cluster.is_known() {
             wait
@@ -168,13 +174,8 @@ impl Agent {
             match record.value.map(serde_json::from_slice::<InstanceRecord>) {
                 None => cluster.forget(instance),
                 Some(Ok(said)) if said.instance == instance => {
-                    // How long ago it was said is known of what arrives only; of what stood there, as far as the clocks agree.
-                    let at = if record.offset < end {
-                        said.written_at.min(now)
-                    } else {
-                        now
-                    };
-                    cluster.learn(said, at);
+                    let age = if record.offset < end { stood_for(&said, now) } else { 0 };
+                    cluster.learn(said, now + -age);
                 }
                 Some(Ok(said)) => {
                     tracing::debug!(
@@ -184,7 +185,12 @@ impl Agent {
                     );
                 }
                 Some(Err(error)) => {
-                    tracing::debug!(instance, offset = record.offset, %error, "a record of an instance cannot be read");
+                    tracing::debug!(
+                        instance,
+                        offset = record.offset,
+                        reason,
+                        "a record of an instance cannot be read"
+                    );
                 }
             }
         })?;
@@ -195,7 +201,7 @@ impl Agent {
     }
 
     /// Writes what this instance does: at each change, and now and then.
-    fn speak(&mut self, now: Timestamp) -> LogResult<()> {
+    fn speak(&mut self, now: Moment) -> LogResult<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
         if open.unacknowledged {
             match open.producer.flush(ACK_WAIT) {
@@ -204,21 +210,20 @@ impl Agent {
                 Err(error) => return Err(error),
             }
         }
-        let since = now.saturating_sub(self.said_at);
-        // a clock that was set back does not silence it
-        if (0..GAP_MS).contains(&since) && self.said.is_some() {
+        let since = now.steady.saturating_sub(self.said_at);
+        if since < GAP_MS && self.said.is_some() {
             return Ok(());
         }
         let own = self.cluster.own(now);
         let outline = outline(&own);
-        if self.said.as_ref() == Some(&outline) && (0..HEARTBEAT_MS).contains(&since) {
+        if self.said.as_ref() == Some(&outline) && since < HEARTBEAT_MS {
             return Ok(());
         }
         let value = serde_json::to_vec(&own).map_err(|e| LogError::Fatal(format!("record of an instance: {e}")))?;
-        send(&mut *open.producer, &self.tp, &own.instance, Some(&value), now)?;
+        send(&mut *open.producer, &self.tp, &own.instance, Some(&value), now.wall)?;
         open.unacknowledged = true;
         self.said = Some(outline);
-        self.said_at = now;
+        self.said_at = now.steady;
         match open.producer.flush(ACK_WAIT) {
             Ok(_) => open.unacknowledged = false,
             Err(LogError::Retry(_)) => {}
@@ -228,12 +233,18 @@ impl Agent {
     }
 }
 
+/// How long ago something was said that stood in the topic, in milliseconds. The broker does not say it; the times of day of both sides do, as far as they agree.
+/// Where theirs is ahead, or senseless, it brings nobody to life for long: see [`STOOD_MS`]. Where it is behind, who lives is heard with the next heartbeat.
+fn stood_for(said: &InstanceRecord, now: Moment) -> i64 {
+    now.wall.saturating_sub(said.written_at).max(STOOD_MS)
+}
+
 fn send(
     producer: &mut dyn Producer,
     tp: &TopicPartition,
     key: &str,
     value: Option<&[u8]>,
-    now: Timestamp,
+    wall: Timestamp,
 ) -> LogResult<()> {
     let topic = producer.topic(&tp.topic)?;
     producer.send(OutRecord {
@@ -241,7 +252,7 @@ fn send(
         partition: tp.partition,
         key: Some(key.as_bytes()),
         value,
-        timestamp: now,
+        timestamp: wall,
         headers: &None,
     })
 }

@@ -5,8 +5,7 @@
 //! away for a restart keeps its places for a while, and one that has a copy and is not to have it any more keeps it until those that are to have it do.
 
 use super::{Cluster, LIVE_MS, Member};
-use crate::engine::TaskId;
-use crate::types::Timestamp;
+use crate::engine::{Moment, TaskId};
 
 /// An instance that was heard of so long ago keeps its places, in milliseconds: longer than a restart.
 pub const PLACE_MS: i64 = 60_000;
@@ -28,7 +27,7 @@ pub enum Role {
 
 impl Cluster {
     /// What this instance has to do about a task that it does not own, where each task is to have so many standbys.
-    pub fn role(&self, topology: &str, generation: u32, task: TaskId, standbys: usize, now: Timestamp) -> Role {
+    pub fn role(&self, topology: &str, generation: u32, task: TaskId, standbys: usize, now: Moment) -> Role {
         if standbys == 0 {
             return Role::Leave;
         }
@@ -38,7 +37,7 @@ impl Cluster {
         };
         let table = self.table();
         let placed = table.members.values().filter(|member| {
-            now - member.seen <= PLACE_MS
+            member.was_seen_within(PLACE_MS, now)
                 && member.record.instance != owner.record.instance
                 && member.topologies(topology, generation).next().is_some()
         });
@@ -63,12 +62,12 @@ impl Cluster {
     }
 
     /// Whether another live instance owns a task.
-    pub fn is_owned(&self, topology: &str, generation: u32, task: TaskId, now: Timestamp) -> bool {
+    pub fn is_owned(&self, topology: &str, generation: u32, task: TaskId, now: Moment) -> bool {
         self.owning(topology, generation, task, now).is_some()
     }
 
     /// Whether another live instance owns any task of a generation.
-    pub fn is_run_elsewhere(&self, topology: &str, generation: u32, now: Timestamp) -> bool {
+    pub fn is_run_elsewhere(&self, topology: &str, generation: u32, now: Moment) -> bool {
         let table = self.table();
         let mut live = table.members.values().filter(|member| member.is_live(now));
         live.any(|member| {

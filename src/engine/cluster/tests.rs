@@ -8,10 +8,10 @@ use super::placement::Role;
 use super::*;
 use crate::engine::EngineSettings;
 use crate::log::Log;
-use crate::log::sim::SimLog;
+use crate::log::sim::{Part, SimLog};
 use crate::types::TopicPartition;
 
-const NOW: Timestamp = 1_700_000_000_000;
+const NOW: Moment = Moment::of(1_700_000_000_000);
 
 fn task(partition: i32) -> TaskId {
     TaskId { sub: 0, partition }
@@ -42,7 +42,7 @@ fn record(instance: &str, tasks: &[i32], standbys: &[(i32, u64)]) -> InstanceRec
     }
 }
 
-fn owner(cluster: &Cluster, partition: i32, now: Timestamp) -> Option<String> {
+fn owner(cluster: &Cluster, partition: i32, now: Moment) -> Option<String> {
     cluster.owner("t", 0, task(partition), now).map(|peer| peer.instance)
 }
 
@@ -95,9 +95,13 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let log = SimLog::new(1, NOW).unwrap();
+        let log = SimLog::new(1, NOW.wall).unwrap();
         let process = log.process();
         Self { log, process }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::of(self.log.now())
     }
 
     fn instance(&self, name: &str) -> (Arc<Cluster>, Agent) {
@@ -112,7 +116,7 @@ impl Rig {
         while self.log.now() < end {
             self.log.advance(50);
             for agent in &mut *agents {
-                agent.step(self.log.now(), Duration::ZERO);
+                agent.step(self.now(), Duration::ZERO);
             }
         }
     }
@@ -124,7 +128,7 @@ fn instances_hear_of_each_other_and_of_their_ends() {
     let (a, mut agent_a) = rig.instance("a");
     let (b, mut agent_b) = rig.instance("b");
     rig.run(&mut [&mut agent_a, &mut agent_b], 500);
-    let live = |cluster: &Cluster| cluster.instances(rig.log.now()).len();
+    let live = |cluster: &Cluster| cluster.instances(rig.now()).len();
     assert_eq!((live(&a), live(&b)), (2, 2));
     rig.run(&mut [&mut agent_a, &mut agent_b], 4 * LIVE_MS);
     assert_eq!((live(&a), live(&b)), (2, 2), "heartbeats");
@@ -132,7 +136,7 @@ fn instances_hear_of_each_other_and_of_their_ends() {
     assert_eq!(live(&b), 1, "a is silent");
     rig.run(&mut [&mut agent_a, &mut agent_b], HEARTBEAT_MS);
     assert_eq!(live(&b), 2);
-    agent_a.leave(rig.log.now());
+    agent_a.leave(rig.now());
     rig.run(&mut [&mut agent_b], 100);
     assert_eq!(live(&b), 1, "a has said that it stops");
 }
@@ -146,7 +150,7 @@ fn records_of_instances_that_are_long_dead_bring_nobody_to_life() {
     let (b, mut agent_b) = rig.instance("b");
     rig.run(&mut [&mut agent_b], 100);
     assert!(b.is_known());
-    assert_eq!(b.instances(rig.log.now()).len(), 1);
+    assert_eq!(b.instances(rig.now()).len(), 1);
 }
 
 #[test]
@@ -164,7 +168,7 @@ fn what_is_no_record_of_an_instance_is_passed_over() {
         rig.log.append(&tp, key, value, rig.log.now()).unwrap();
     }
     rig.run(&mut [&mut agent_a], 500);
-    assert_eq!(a.instances(rig.log.now()).len(), 1);
+    assert_eq!(a.instances(rig.now()).len(), 1);
 }
 
 /// The instances that are to follow a task, as each of them sees it by itself.
@@ -220,7 +224,7 @@ fn a_copy_is_kept_until_those_have_one_that_are_to_have_it() {
     ];
     let chosen = (0..20).find(|p| followers(&all, *p, 1) == ["b"]).unwrap();
     let c = Cluster::alone("c");
-    let role = |now: Timestamp| c.role("t", 0, task(chosen), 1, now);
+    let role = |now: Moment| c.role("t", 0, task(chosen), 1, now);
     assert_eq!(role(NOW), Role::Keep, "nobody is known to own it");
     c.learn(all[0].clone(), NOW);
     assert_eq!(role(NOW), Role::Follow, "there is nobody else");
@@ -236,4 +240,73 @@ fn a_copy_is_kept_until_those_have_one_that_are_to_have_it() {
     let later = NOW + placement::PLACE_MS + 1;
     c.learn(all[0].clone(), later);
     assert_eq!(role(later), Role::Follow, "b does not come back");
+}
+
+/// An hour, which clocks are put back by.
+const HOUR: i64 = 3_600_000;
+
+/// The moment so long after another one at which the clock was put back by an hour.
+fn put_back(from: Moment, later: i64) -> Moment {
+    Moment {
+        wall: from.wall - HOUR + later,
+        steady: from.steady + later,
+    }
+}
+
+#[test]
+fn an_instance_whose_clock_was_put_back_while_kafka_was_away_speaks_again() {
+    let rig = Rig::new();
+    let (_, mut agent_a) = rig.instance("a");
+    let (b, mut agent_b) = rig.instance("b");
+    rig.log.go_away(Part::Cluster, i64::MAX);
+    let away = rig.now();
+    assert!(!agent_a.step(away, Duration::ZERO), "Kafka is away");
+    rig.log.come_back();
+    rig.run(&mut [&mut agent_b], 2_000);
+    assert!(agent_a.step(put_back(away, 2_000), Duration::ZERO));
+    rig.run(&mut [&mut agent_b], 500);
+    assert_eq!(b.instances(rig.now()).len(), 2, "a is heard");
+    // and it goes on, its clock an hour behind
+    rig.log.advance(HEARTBEAT_MS);
+    let at = |rig: &Rig| put_back(away, rig.log.now() - away.wall);
+    assert!(agent_a.step(at(&rig), Duration::ZERO));
+    agent_a.leave(at(&rig));
+    rig.run(&mut [&mut agent_b], 500);
+    assert_eq!(b.instances(rig.now()).len(), 1, "its last word is heard, too");
+}
+
+#[test]
+fn who_dies_around_a_clock_that_is_put_back_is_not_live_for_an_hour() {
+    let cluster = Cluster::alone("me");
+    cluster.learn(record("a", &[0], &[]), NOW);
+    cluster.learn(record("b", &[1], &[(0, 3)]), NOW);
+    assert_eq!(owner(&cluster, 0, put_back(NOW, LIVE_MS)).as_deref(), Some("a"));
+    cluster.learn(record("b", &[1], &[(0, 3)]), put_back(NOW, LIVE_MS));
+    let later = put_back(NOW, LIVE_MS + 1);
+    assert_eq!(owner(&cluster, 0, later), None, "a is silent");
+    assert_eq!(cluster.standbys("t", 0, task(0), later).len(), 1, "b is not");
+    assert_eq!(cluster.instances(later).len(), 2);
+    // nor does it keep its places for longer than a minute
+    let later = put_back(NOW, placement::PLACE_MS + 1);
+    cluster.learn(record("b", &[0, 1], &[]), later);
+    assert_eq!(cluster.role("t", 0, task(0), 1, later), Role::Follow);
+}
+
+#[test]
+fn a_clock_that_is_put_forward_makes_nobody_dead() {
+    let cluster = Cluster::alone("me");
+    cluster.learn(record("b", &[], &[]), NOW);
+    cluster.learn(record("a", &[0], &[]), NOW);
+    cluster.learn(record("b", &[0], &[]), NOW);
+    let forward = Moment {
+        wall: NOW.wall + HOUR,
+        ..NOW
+    };
+    assert_eq!(owner(&cluster, 0, forward).as_deref(), Some("b"));
+    cluster.learn(record("a", &[0], &[]), forward);
+    assert_eq!(
+        owner(&cluster, 0, forward).as_deref(),
+        Some("b"),
+        "claims keep their order"
+    );
 }

@@ -32,7 +32,7 @@ use super::deployment::Deployment;
 use super::queue::QueueLimits;
 use super::task::{Reason, TaskPlan};
 use super::threads::Stop;
-use super::{Cluster, EngineSettings, OpenStores, PublishedTopology, StartFrom, TaskId, TopologyStatus};
+use super::{Cluster, EngineSettings, Moment, OpenStores, PublishedTopology, StartFrom, TaskId, TopologyStatus};
 use crate::log::{Fetcher, FetcherConfig, Log, Membership, MembershipConfig, MembershipEvent, TransactionalProducer};
 use crate::types::{Timestamp, TopicPartition};
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::engine::cluster::{Cluster, InstanceRecord, StandbyRecord, TaskRecord, TopologyRecord};
+use crate::engine::threads::moment;
 use crate::engine::{Progress, Published, PublishedStandby, PublishedTask, TaskId};
 use crate::types::Timestamp;
 
@@ -122,7 +123,7 @@ impl Town {
         let reader = self.whole.topology.task(id).unwrap().reader().unwrap();
         let standby = PublishedStandby::new(id, reader);
         standby.set_lag(7);
-        standby.set_whole_at(now() - behind_ms);
+        standby.set_whole_at(moment() + -behind_ms);
         let member = &mut self.members[at];
         member.topology.insert_standby(Arc::new(standby));
         member.standbys.push(StandbyRecord {
@@ -143,7 +144,7 @@ impl Town {
 
     pub fn tell_of(&self, record: InstanceRecord) {
         for member in &self.members {
-            member.published.cluster().learn(record.clone(), now());
+            member.published.cluster().learn(record.clone(), moment());
         }
     }
 

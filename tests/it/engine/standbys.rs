@@ -219,7 +219,7 @@ fn two_instances_follow_each_other_and_take_over_without_a_restore() {
     let topology = shown(&two);
     for task in &gone {
         until("the owner to be known", || {
-            let owner = two.cluster().owner("shop", 0, task.id, threads::now());
+            let owner = two.cluster().owner("shop", 0, task.id, threads::moment());
             owner.is_some_and(|peer| peer.url == "http://one")
         });
         until("an input position", || {
@@ -237,7 +237,7 @@ fn two_instances_follow_each_other_and_take_over_without_a_restore() {
     // until the group notices, the copies are what there is
     until("the owner to be known as gone", || {
         gone.iter()
-            .all(|task| two.cluster().owner("shop", 0, task.id, threads::now()).is_none())
+            .all(|task| two.cluster().owner("shop", 0, task.id, threads::moment()).is_none())
     });
     shop.order(1);
     until("all tasks in one place", || running(&two) == PARTITIONS as usize);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use millstream::engine::cluster::placement::PLACE_MS;
 use millstream::engine::{EngineSettings, TaskId};
-use millstream::log::sim::Faults;
+use millstream::log::sim::{Faults, Part};
 use millstream::log::{Log, OutRecord};
 use millstream::types::TopicPartition;
 
@@ -49,7 +49,7 @@ fn whole(rig: &mut Rig, at: usize, task: TaskId) -> rig::Rows {
     let since = rig.log.now();
     rig.until("a whole copy", |rig| {
         let standby = rig.alive(at).shared.published.standby(task);
-        standby.is_some_and(|standby| standby.behind_ms(rig.log.now()) < rig.log.now() - since)
+        standby.is_some_and(|standby| standby.behind_ms(rig.now()) < rig.log.now() - since)
     });
     let standby = rig.alive(at).shared.published.standby(task).unwrap();
     rows(&*standby.reader().snapshot().unwrap())
@@ -391,4 +391,26 @@ fn a_worker_that_panics_leaves_no_store_that_nobody_can_take() {
         let path = shared.deployment.store_path(task);
         assert!(shared.stores.take(&path).unwrap().is_some(), "{path}");
     }
+}
+
+#[test]
+fn copies_go_on_and_grow_old_when_the_clock_is_put_back_while_kafka_is_away() {
+    let mut rig = pair(3);
+    let (at, task) = (0..2)
+        .find_map(|at| Some((at, *rig.stateful().iter().find(|task| rig.followers(**task) == [at])?)))
+        .unwrap();
+    let shown = rig.alive(at).shared.published.standby(task).unwrap();
+    rig.log.go_away(Part::Cluster, i64::MAX);
+    rig.run(4_000);
+    rig.clock = -3_600_000;
+    rig.run(1_000);
+    assert!(shown.behind_ms(rig.now()) >= 5_000, "{} ms", shown.behind_ms(rig.now()));
+    rig.log.come_back();
+    let back = rig.log.now();
+    rig.until("a copy that is whole again", |rig| {
+        let shown = rig.alive(at).shared.published.standby(task);
+        shown.is_some_and(|shown| shown.behind_ms(rig.now()) < rig.log.now() - back)
+    });
+    let took = rig.log.now() - back;
+    assert!(took < 60_000, "it took {took} ms of virtual time");
 }

@@ -9,7 +9,8 @@ use millstream::engine::deploy::{DeployContext, DeployError, GenerationPlan, dep
 use millstream::engine::threads::Stop;
 use millstream::engine::worker::{Activity, Gate, Globals, OutputMode, Standbys, Worker, WorkerShared};
 use millstream::engine::{
-    Cluster, Deployment, EngineSettings, OpenStores, PublishedTask, PublishedTopology, StartFrom, TaskId, TaskStatus,
+    Cluster, Deployment, EngineSettings, Moment, OpenStores, PublishedTask, PublishedTopology, StartFrom, TaskId,
+    TaskStatus,
 };
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{Faults, Rng, SimLog, SimProcess, SimRecord};
@@ -56,6 +57,14 @@ impl Process {
             gone: false,
             paused: None,
             clock: 0,
+        }
+    }
+
+    /// Its clock may be off; the steady one is not.
+    fn moment(&self, log: &SimLog) -> Moment {
+        Moment {
+            wall: log.now() + self.clock,
+            steady: log.now(),
         }
     }
 }
@@ -123,7 +132,8 @@ impl World {
         self.follow_time();
         let at = self.rng.below(self.processes.len());
         let process = &mut self.processes[at];
-        let now = self.log.now() + process.clock;
+        let moment = process.moment(&self.log);
+        let now = moment.wall;
         if process.gone || process.paused.is_some() {
             return;
         }
@@ -140,8 +150,8 @@ impl World {
             (Some(worker), _) => worker.step(now, Duration::ZERO),
             (None, Some((agent, standbys))) => {
                 match self.rng.chance(500) {
-                    true => drop(agent.step(now, Duration::ZERO)),
-                    false => drop(standbys.step(now, Duration::ZERO)),
+                    true => drop(agent.step(moment, Duration::ZERO)),
+                    false => drop(standbys.step(moment, Duration::ZERO)),
                 }
                 Activity::Busy
             }
@@ -273,13 +283,14 @@ impl World {
             paused: false,
             stopwatch: || Duration::ZERO,
         });
-        let now = self.log.now() + self.processes[at].clock;
+        let moment = self.processes[at].moment(&self.log);
+        let now = moment.wall;
         let workers = (0..self.settings.workers)
             .map(|i| Worker::new(shared.clone(), i, now))
             .collect();
         let company = has_company.then(|| {
             let agent = Agent::new(access.clone(), cluster, &self.settings);
-            (agent, Standbys::new(shared.clone(), now))
+            (agent, Standbys::new(shared.clone(), moment))
         });
         self.processes[at].alive = Some(Alive {
             company,
@@ -313,13 +324,14 @@ impl World {
     /// Stops a process in good order and starts it again.
     pub fn restart(&mut self, at: usize) {
         let clock = self.processes[at].clock;
-        let now = self.log.now() + clock;
+        let moment = self.processes[at].moment(&self.log);
+        let now = moment.wall;
         let Some(mut alive) = self.processes[at].alive.take() else {
             return;
         };
         if let Some((agent, standbys)) = &mut alive.company {
-            agent.leave(now);
-            standbys.close(now);
+            agent.leave(moment);
+            standbys.close(moment);
         }
         for worker in &mut alive.workers {
             worker.request_stop(now, Stop::Restart);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::super::stores::Lent;
 use super::super::restore::{self, Begin, Changelog};
 use super::super::trouble::Trouble;
-use super::super::{TaskId, WorkerShared};
+use super::super::{Moment, TaskId, WorkerShared};
 use crate::engine::PublishedStandby;
 use crate::state::{ChangelogPosition, Store, StoreError, StorePosition, StoreResult, Write};
 use crate::topology::StoreId;
@@ -36,7 +36,7 @@ pub(super) struct Part {
 
 /// How things stood at some moment: a copy that has reached the ends is whole as of then.
 pub(super) struct Mark {
-    pub at: Timestamp,
+    pub at: Moment,
     /// The ends of the changelogs, uncommitted records included.
     pub ends: Vec<i64>,
     /// The group's offsets, read before the ends; `None`: they could not be had.
@@ -50,7 +50,7 @@ pub(super) struct Copy {
     /// Nobody but the warm-up wants it.
     pub for_warm_up: bool,
     pub parts: Vec<Part>,
-    /// It is not opened before.
+    /// It is not opened before, by the steady clock.
     pub retry_at: Timestamp,
     store: Option<Lent>,
     position: StorePosition,
@@ -58,6 +58,7 @@ pub(super) struct Copy {
     aged_at: Timestamp,
     pending: Vec<Write>,
     pending_bytes: usize,
+    /// By the steady clock.
     pending_since: Timestamp,
     mark: Option<Mark>,
     shown: Option<Arc<PublishedStandby>>,
@@ -111,7 +112,7 @@ impl Copy {
     }
 
     /// Opens the store, compares it with its changelogs, and decides where they are read on. False: it cannot be had now.
-    pub fn open(&mut self, shared: &WorkerShared, now: Timestamp) -> Result<bool, Trouble> {
+    pub fn open(&mut self, shared: &WorkerShared, now: Moment) -> Result<bool, Trouble> {
         self.reset();
         if self.store.is_none() {
             self.store = match shared.stores.lend(&self.path) {
@@ -131,7 +132,7 @@ impl Copy {
             .is_some_and(|stored| stored.fingerprint != sub.fingerprint)
         {
             tracing::warn!(task = %self.id, "the state here was built by another plan; the task is not followed");
-            self.retry_at = now + REFUSED_RETRY_MS;
+            self.retry_at = now.steady + REFUSED_RETRY_MS;
             return Ok(true);
         }
         let admin = shared.log.admin();
@@ -150,7 +151,7 @@ impl Copy {
             };
             let next = match stored
                 .as_ref()
-                .map(|stored| restore::begin(stored, &log, now, retention_ms))
+                .map(|stored| restore::begin(stored, &log, now.wall, retention_ms))
             {
                 Some(Begin::At(offset)) => offset,
                 Some(Begin::Rebuild(reason)) => {
@@ -182,7 +183,7 @@ impl Copy {
         }
         // from nothing, it takes in whatever is deleted from now on
         self.position = stored.filter(|_| !again).unwrap_or(StorePosition {
-            applied_at: now,
+            applied_at: now.wall,
             ..StorePosition::default()
         });
         self.aged_at = self.position.applied_at;
@@ -195,13 +196,13 @@ impl Copy {
     }
 
     /// Takes a changelog record in.
-    pub fn take(&mut self, part: usize, key: Option<&[u8]>, value: Option<&[u8]>, now: Timestamp) {
+    pub fn take(&mut self, part: usize, key: Option<&[u8]>, value: Option<&[u8]>, steady: Timestamp) {
         let part = &mut self.parts[part];
         part.at_end = false;
         // our changelogs have keys; a record without one was put there by somebody else
         let Some(key) = key else { return };
         if self.pending.is_empty() {
-            self.pending_since = now;
+            self.pending_since = steady;
         }
         let full_key = [&part.store.to_be_bytes()[..], key].concat();
         self.pending_bytes += full_key.len() + value.map_or(0, <[u8]>::len) + size_of::<Write>();
@@ -209,10 +210,10 @@ impl Copy {
     }
 
     /// Whether rows are to be written now.
-    pub fn is_due(&self, batch_bytes: usize, now: Timestamp) -> bool {
-        let waited = now - self.pending_since;
+    pub fn is_due(&self, batch_bytes: usize, steady: Timestamp) -> bool {
+        let waited = steady - self.pending_since;
         let at_ends = self.parts.iter().all(|part| part.at_end);
-        !self.pending.is_empty() && (at_ends || self.pending_bytes >= batch_bytes || !(0..APPLY_MS).contains(&waited))
+        !self.pending.is_empty() && (at_ends || self.pending_bytes >= batch_bytes || waited >= APPLY_MS)
     }
 
     /// Writes what was taken in, with how far it goes. As of when it is whole is not known by that: see [`Self::note_whole`].
@@ -256,7 +257,7 @@ impl Copy {
     }
 
     /// Where it has reached the ends that were looked at: when that was. It is whole as of then, and its store says so.
-    fn reach(&mut self, fingerprint: &str) -> StoreResult<Option<Timestamp>> {
+    fn reach(&mut self, fingerprint: &str) -> StoreResult<Option<Moment>> {
         let reached = |mark: &Mark| self.parts.iter().zip(&mark.ends).all(|(part, end)| part.next >= *end);
         if !self.is_read() || !self.pending.is_empty() || !self.mark.as_ref().is_some_and(reached) {
             return Ok(None);
@@ -266,9 +267,9 @@ impl Copy {
         if let Some(committed) = mark.committed {
             restore::set_inputs(&mut self.position, committed.iter().map(|(tp, offset)| (tp, *offset)));
         }
-        self.position.applied_at = mark.at;
+        self.position.applied_at = mark.at.wall;
         // put back, the clock was wrong before
-        let aged = !(0..AGE_MS).contains(&mark.at.saturating_sub(self.aged_at));
+        let aged = !(0..AGE_MS).contains(&mark.at.wall.saturating_sub(self.aged_at));
         if self.position.inputs != before || aged {
             self.write(fingerprint)?;
         }
@@ -328,7 +329,7 @@ impl Copy {
     }
 
     /// Gives the store back. Rows that were taken in go with it, unless a worker waits for the store.
-    pub fn close(mut self, shared: &WorkerShared, now: Timestamp) {
+    pub fn close(mut self, shared: &WorkerShared, wall: Timestamp) {
         shared.published.remove_standby(self.id);
         let wanted = shared.published.task(self.id).is_some();
         if !wanted && !self.pending.is_empty() && self.apply(shared).is_err() {
@@ -341,7 +342,7 @@ impl Copy {
                 tracing::debug!(task = %self.id, %error, "a standby was not flushed; the next start follows more");
             }
         }
-        shared.stores.give_back(&self.path, &lent, now);
+        shared.stores.give_back(&self.path, &lent, wall);
     }
 }
 
@@ -377,7 +378,7 @@ mod tests {
 
     fn mark(at: Timestamp, end: i64) -> Mark {
         Mark {
-            at,
+            at: Moment::of(at),
             ends: vec![end],
             committed: None,
         }
@@ -396,7 +397,7 @@ mod tests {
         assert_eq!((position.changelogs[0].offset, position.applied_at), (5, BEGUN));
         // it reaches the end that was looked at, however much later
         copy.parts[0].next = 9;
-        assert_eq!(copy.reach("plan"), Ok(Some(BEGUN + 10 * AGE_MS)));
+        assert_eq!(copy.reach("plan"), Ok(Some(Moment::of(BEGUN + 10 * AGE_MS))));
         let position = stored(&copy);
         assert_eq!(
             (position.changelogs[0].offset, position.applied_at),
@@ -420,7 +421,7 @@ mod tests {
             (BEGUN + AGE_MS, BEGUN + AGE_MS),
         ] {
             copy.look(mark(at, 5));
-            assert_eq!(copy.reach("plan"), Ok(Some(at)));
+            assert_eq!(copy.reach("plan"), Ok(Some(Moment::of(at))));
             assert_eq!(stored(&copy).applied_at, said, "at {at}");
         }
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use super::super::cluster::placement::Role;
 use super::slots::{Route, Routes};
 use super::trouble::{Backoff, Trouble};
-use super::{Activity, RESTORE_BYTES, TaskId, WorkerShared};
+use super::{Activity, Moment, RESTORE_BYTES, TaskId, WorkerShared};
 use crate::log::{Fetched, Fetcher, FetcherConfig, LogError, LogResult};
 use crate::state::StoreError;
 use crate::types::{Timestamp, TopicPartition};
@@ -58,15 +58,23 @@ pub struct Standbys {
     /// Tasks that were owned or followed here lately: their stores are near.
     near: BTreeSet<TaskId>,
     backoff: Backoff,
+    /// Steady times, this one and those below.
     retry_at: Timestamp,
     next_plan: Timestamp,
     next_check: Timestamp,
     next_flush: Timestamp,
 }
 
+/// Nothing to do until a steady time; activities say the time of day.
+fn idle(until: Timestamp, now: Moment) -> Activity {
+    Activity::Idle {
+        until: now.wall.saturating_add(until.saturating_sub(now.steady)),
+    }
+}
+
 impl Standbys {
     /// One that follows nothing yet. Closes the gate for workers where a warm-up may be due.
-    pub fn new(shared: Arc<WorkerShared>, now: Timestamp) -> Self {
+    pub fn new(shared: Arc<WorkerShared>, now: Moment) -> Self {
         let warm_up = WarmUp::new(&shared, now);
         shared.gate.set_closed(warm_up.holds_back());
         Self {
@@ -79,16 +87,16 @@ impl Standbys {
             retry_at: Timestamp::MIN,
             next_plan: Timestamp::MIN,
             next_check: Timestamp::MIN,
-            next_flush: now + shared.settings.store_flush_interval.as_millis() as i64,
+            next_flush: now.steady + shared.settings.store_flush_interval.as_millis() as i64,
             shared,
         }
     }
 
     /// Does what can be done now, waiting for records up to `wait` where there is nothing else. [`Activity::Stopped`]: there is nothing to follow, nor will there be.
-    pub fn step(&mut self, now: Timestamp, wait: Duration) -> Activity {
+    pub fn step(&mut self, now: Moment, wait: Duration) -> Activity {
         self.let_go(now);
-        if now < self.retry_at {
-            return Activity::Idle { until: self.retry_at };
+        if now.steady < self.retry_at {
+            return idle(self.retry_at, now);
         }
         match self.work(now, wait) {
             Ok(busy) => {
@@ -97,23 +105,23 @@ impl Standbys {
                 match (busy, over && self.copies.iter().all(Option::is_none)) {
                     (_, true) => Activity::Stopped,
                     (true, false) => Activity::Busy,
-                    (false, false) => Activity::Idle { until: self.next_plan },
+                    (false, false) => idle(self.next_plan, now),
                 }
             }
             Err(trouble) => {
-                self.retry_at = now + self.backoff.next_ms();
+                self.retry_at = now.steady + self.backoff.next_ms();
                 if self.backoff.is_notable() {
                     let topology = &*self.shared.deployment.topology.name;
                     tracing::info!(topology, ?trouble, "standbys cannot go on yet; trying again");
                 }
                 self.reset();
-                Activity::Idle { until: self.retry_at }
+                idle(self.retry_at, now)
             }
         }
     }
 
     /// Gives all stores back; what they hold stays on the disk.
-    pub fn close(&mut self, now: Timestamp) {
+    pub fn close(&mut self, now: Moment) {
         for at in 0..self.copies.len() {
             self.close_copy(at, now);
         }
@@ -121,9 +129,9 @@ impl Standbys {
         self.shared.gate.set_closed(false);
     }
 
-    fn work(&mut self, now: Timestamp, wait: Duration) -> Result<bool, Trouble> {
-        if now >= self.next_plan || now < self.next_plan - PLAN_MS {
-            self.next_plan = now + PLAN_MS;
+    fn work(&mut self, now: Moment, wait: Duration) -> Result<bool, Trouble> {
+        if now.steady >= self.next_plan {
+            self.next_plan = now.steady + PLAN_MS;
             self.advance_warm_up(now);
             self.plan(now);
         }
@@ -146,7 +154,7 @@ impl Standbys {
     }
 
     /// Decides what is followed.
-    fn plan(&mut self, now: Timestamp) {
+    fn plan(&mut self, now: Moment) {
         let shared = self.shared.clone();
         let names = &shared.deployment.names;
         let topology = &*shared.deployment.topology.name;
@@ -198,7 +206,7 @@ impl Standbys {
     }
 
     /// A copy that is not to be followed any more. One that only the warm-up has made goes from the disk, too.
-    fn give_up(&mut self, at: usize, now: Timestamp) {
+    fn give_up(&mut self, at: usize, now: Moment) {
         let Some(copy) = &self.copies[at] else { return };
         let (path, delete) = (copy.path.clone(), copy.for_warm_up);
         self.close_copy(at, now);
@@ -208,7 +216,7 @@ impl Standbys {
     }
 
     /// Lets go of copies whose tasks are this instance's own by now.
-    fn let_go(&mut self, now: Timestamp) {
+    fn let_go(&mut self, now: Moment) {
         for at in 0..self.copies.len() {
             let own = |copy: &Copy| copy.was_taken() || self.shared.published.task(copy.id).is_some();
             if self.copies[at].as_ref().is_some_and(own) {
@@ -218,22 +226,22 @@ impl Standbys {
     }
 
     /// Opens stores and begins to read their changelogs.
-    fn open_copies(&mut self, now: Timestamp) -> Result<bool, Trouble> {
+    fn open_copies(&mut self, now: Moment) -> Result<bool, Trouble> {
         let mut opened = 0;
         for at in 0..self.copies.len() {
             let Some(copy) = &mut self.copies[at] else { continue };
-            if copy.is_read() || now < copy.retry_at || opened >= OPEN_IN_STEP {
+            if copy.is_read() || now.steady < copy.retry_at || opened >= OPEN_IN_STEP {
                 continue;
             }
             opened += 1;
             match copy.open(&self.shared, now) {
                 Ok(true) => self.assign(at)?,
-                Ok(false) => copy.retry_at = now + STORE_RETRY_MS,
+                Ok(false) => copy.retry_at = now.steady + STORE_RETRY_MS,
                 Err(Trouble::Store(error)) => self.fail(at, &error, now),
                 Err(trouble) => {
                     tracing::debug!(task = %copy.id, ?trouble, "a task cannot be followed yet");
                     copy.reset();
-                    copy.retry_at = now + FAILED_RETRY_MS;
+                    copy.retry_at = now.steady + FAILED_RETRY_MS;
                 }
             }
         }
@@ -260,7 +268,7 @@ impl Standbys {
     }
 
     /// Takes in what has been committed to the changelogs.
-    fn take_in(&mut self, now: Timestamp, wait: Duration) -> Result<bool, Trouble> {
+    fn take_in(&mut self, now: Moment, wait: Duration) -> Result<bool, Trouble> {
         let Some(fetcher) = self.fetcher.as_mut() else {
             return Ok(false);
         };
@@ -281,7 +289,7 @@ impl Standbys {
                 return;
             };
             match fetched {
-                Fetched::Record(record) => copy.take(part, record.key, record.value, now),
+                Fetched::Record(record) => copy.take(part, record.key, record.value, now.steady),
                 Fetched::End { .. } => copy.parts[part].at_end = true,
                 Fetched::Ahead { .. } => {}
             }
@@ -296,12 +304,12 @@ impl Standbys {
     }
 
     /// Writes what was taken in, where there is enough of it, or nothing more for now.
-    fn apply_due(&mut self, now: Timestamp) {
+    fn apply_due(&mut self, now: Moment) {
         let copies = self.copies.iter().flatten().count();
         let batch_bytes = (BATCH_BYTES / copies.max(1)).max(LEAST_BATCH_BYTES);
         for at in 0..self.copies.len() {
             let Some(copy) = &mut self.copies[at] else { continue };
-            let applied = match copy.is_due(batch_bytes, now) {
+            let applied = match copy.is_due(batch_bytes, now.steady) {
                 true => copy.apply(&self.shared),
                 false => Ok(()),
             };
@@ -312,15 +320,15 @@ impl Standbys {
     }
 
     /// Looks how far copies are behind: first at the group's stable offsets, then at the changelogs' ends. A copy that has reached those reflects these.
-    fn check(&mut self, now: Timestamp) -> LogResult<()> {
-        if now < self.next_check && now >= self.next_check - CHECK_MS {
+    fn check(&mut self, now: Moment) -> LogResult<()> {
+        if now.steady < self.next_check {
             return Ok(());
         }
         let shared = self.shared.clone();
         let admin = shared.log.admin();
         let read = || self.copies.iter().flatten().filter(|copy| copy.is_read());
         let parts = read().map(|copy| copy.parts.len()).sum::<usize>();
-        self.next_check = now + CHECK_MS + parts as i64 * CHECK_PER_PART_MS;
+        self.next_check = now.steady + CHECK_MS + parts as i64 * CHECK_PER_PART_MS;
         let inputs: Vec<TopicPartition> = read().flat_map(|copy| shared.deployment.inputs(copy.id)).collect();
         if parts == 0 {
             return Ok(());
@@ -352,11 +360,11 @@ impl Standbys {
     }
 
     /// Flushes copies now and then, so that a crash leaves a small tail to follow again.
-    fn flush(&mut self, now: Timestamp) {
-        if now < self.next_flush {
+    fn flush(&mut self, now: Moment) {
+        if now.steady < self.next_flush {
             return;
         }
-        self.next_flush = now + self.shared.settings.store_flush_interval.as_millis() as i64;
+        self.next_flush = now.steady + self.shared.settings.store_flush_interval.as_millis() as i64;
         for at in 0..self.copies.len() {
             let Some(copy) = &mut self.copies[at] else { continue };
             if let Err(error) = copy.flush_soon() {
@@ -384,19 +392,19 @@ impl Standbys {
     }
 
     /// A store that failed is closed, and opened anew later; a damaged one is deleted: all of it is in the changelogs.
-    fn fail(&mut self, at: usize, error: &StoreError, now: Timestamp) {
+    fn fail(&mut self, at: usize, error: &StoreError, now: Moment) {
         self.unassign(at);
         let Some(copy) = &mut self.copies[at] else { return };
         tracing::warn!(task = %copy.id, %error, "the store of a standby failed; it is opened anew");
         self.shared.published.remove_standby(copy.id);
         copy.drop_store(&self.shared, error);
-        copy.retry_at = now + FAILED_RETRY_MS;
+        copy.retry_at = now.steady + FAILED_RETRY_MS;
     }
 
-    fn close_copy(&mut self, at: usize, now: Timestamp) {
+    fn close_copy(&mut self, at: usize, now: Moment) {
         self.unassign(at);
         if let Some(copy) = self.copies[at].take() {
-            copy.close(&self.shared, now);
+            copy.close(&self.shared, now.wall);
         }
     }
 }

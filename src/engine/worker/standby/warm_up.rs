@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::super::{TopologyStatus, WorkerShared};
+use super::super::{Moment, TopologyStatus, WorkerShared};
 use super::Standbys;
 use super::copy::Copy;
 use crate::log::LogResult;
@@ -26,7 +26,7 @@ const SETTLE_MOST_MS: i64 = 120_000;
 /// Progress is told this often, in milliseconds.
 const TELL_MS: i64 = 5_000;
 
-/// See the module.
+/// See the module. Its times are steady ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WarmUp {
     Deciding { until: Timestamp },
@@ -37,13 +37,15 @@ pub(super) enum WarmUp {
 
 impl WarmUp {
     /// Whether one may be due: nothing of the topology's state is here.
-    pub fn new(shared: &WorkerShared, now: Timestamp) -> Self {
+    pub fn new(shared: &WorkerShared, now: Moment) -> Self {
         if shared.settings.warm_up_timeout == Duration::ZERO || Standbys::stateful(shared).next().is_none() {
             return Self::Over;
         }
         match Standbys::stateful(shared).any(|task| has_state(shared, &shared.deployment.store_path(task), now)) {
             true => Self::Over,
-            false => Self::Deciding { until: now + DECIDE_MS },
+            false => Self::Deciding {
+                until: now.steady + DECIDE_MS,
+            },
         }
     }
 
@@ -54,7 +56,7 @@ impl WarmUp {
 }
 
 /// Whether a store is here that was whole once. A disk that fails is the worker's to tell of.
-fn has_state(shared: &WorkerShared, path: &str, now: Timestamp) -> bool {
+fn has_state(shared: &WorkerShared, path: &str, now: Moment) -> bool {
     if !shared.stores.exists(path) {
         return false;
     }
@@ -64,12 +66,12 @@ fn has_state(shared: &WorkerShared, path: &str, now: Timestamp) -> bool {
     let whole = store
         .position()
         .map_or(true, |position| position.is_some_and(|p| !p.inputs.is_empty()));
-    shared.stores.put(path, store, now);
+    shared.stores.put(path, store, now.wall);
     whole
 }
 
 impl Standbys {
-    pub(super) fn advance_warm_up(&mut self, now: Timestamp) {
+    pub(super) fn advance_warm_up(&mut self, now: Moment) {
         match self.warm_up {
             WarmUp::Over => return,
             WarmUp::Deciding { until } => {
@@ -78,7 +80,7 @@ impl Standbys {
             }
             WarmUp::Warming { until, next_tell } => self.warm_up = self.warm(until, next_tell, now),
             WarmUp::Settling { since } => {
-                let waited = now - since;
+                let waited = now.steady - since;
                 if (waited >= SETTLE_MS && self.all_are_owned(now)) || waited >= SETTLE_MOST_MS {
                     self.warm_up = WarmUp::Over;
                 }
@@ -87,7 +89,7 @@ impl Standbys {
         self.shared.gate.set_closed(self.warm_up.holds_back());
     }
 
-    fn is_run_elsewhere(&self, now: Timestamp) -> bool {
+    fn is_run_elsewhere(&self, now: Moment) -> bool {
         let deployment = &self.shared.deployment;
         let generation = deployment.names.generation();
         self.shared
@@ -95,10 +97,10 @@ impl Standbys {
             .is_run_elsewhere(&deployment.topology.name, generation, now)
     }
 
-    fn decide(&self, until: Timestamp, now: Timestamp) -> LogResult<WarmUp> {
+    fn decide(&self, until: Timestamp, now: Moment) -> LogResult<WarmUp> {
         let elsewhere = self.is_run_elsewhere(now);
         if !elsewhere {
-            let heard = self.shared.cluster.is_known() || now >= until;
+            let heard = self.shared.cluster.is_known() || now.steady >= until;
             return Ok(if heard {
                 WarmUp::Over
             } else {
@@ -115,8 +117,8 @@ impl Standbys {
             "the state of the topology is brought near before this instance joins its group"
         );
         Ok(WarmUp::Warming {
-            until: now + self.shared.settings.warm_up_timeout.as_millis() as i64,
-            next_tell: now + TELL_MS,
+            until: now.steady + self.shared.settings.warm_up_timeout.as_millis() as i64,
+            next_tell: now.steady + TELL_MS,
         })
     }
 
@@ -133,7 +135,7 @@ impl Standbys {
         Ok(offsets)
     }
 
-    fn warm(&self, until: Timestamp, next_tell: Timestamp, now: Timestamp) -> WarmUp {
+    fn warm(&self, until: Timestamp, next_tell: Timestamp, now: Moment) -> WarmUp {
         let published = &self.shared.published;
         let topology = &*self.shared.deployment.topology.name;
         let tasks = Self::stateful(&self.shared).count();
@@ -141,27 +143,31 @@ impl Standbys {
         let whole = copies().filter(|copy| copy.is_whole()).count();
         let reason = if whole >= tasks {
             "all of it is here"
-        } else if now >= until {
+        } else if now.steady >= until {
             "the time for it is up"
         } else if !self.is_run_elsewhere(now) {
             "nobody else runs the topology any more"
         } else {
-            if now >= next_tell {
+            if now.steady >= next_tell {
                 let lag: u64 = copies().filter_map(Copy::lag).sum();
                 tracing::info!(topology, whole, tasks, lag, "warming up");
                 published.set_status(TopologyStatus::Waiting(format!(
                     "warming up: {whole} of {tasks} tasks are near, {lag} changelog offsets to go"
                 )));
             }
-            let next_tell = if now >= next_tell { now + TELL_MS } else { next_tell };
+            let next_tell = if now.steady >= next_tell {
+                now.steady + TELL_MS
+            } else {
+                next_tell
+            };
             return WarmUp::Warming { until, next_tell };
         };
         tracing::info!(topology, whole, tasks, reason, "warmed up: joining the group");
         published.set_status(TopologyStatus::Starting);
-        WarmUp::Settling { since: now }
+        WarmUp::Settling { since: now.steady }
     }
 
-    fn all_are_owned(&self, now: Timestamp) -> bool {
+    fn all_are_owned(&self, now: Moment) -> bool {
         let (shared, deployment) = (&self.shared, &self.shared.deployment);
         let (topology, generation) = (&*deployment.topology.name, deployment.names.generation());
         Self::stateful(shared).all(|task| {

@@ -10,7 +10,8 @@ use millstream::engine::deploy::{DeployContext, DeployError, GenerationPlan, dep
 use millstream::engine::threads::Stop;
 use millstream::engine::worker::{Activity, Gate, Globals, OutputMode, Standbys, Worker, WorkerShared};
 use millstream::engine::{
-    Cluster, Deployment, EngineSettings, OpenStores, PublishedStandby, PublishedTopology, StartFrom, TaskId, TaskStatus,
+    Cluster, Deployment, EngineSettings, Moment, OpenStores, PublishedStandby, PublishedTopology, StartFrom, TaskId,
+    TaskStatus,
 };
 use millstream::formats::{MemoryRegistry, SchemaSource};
 use millstream::log::sim::{Faults, Rng, SimLog, SimProcess};
@@ -60,6 +61,8 @@ pub struct Rig {
     pub ratings: BTreeMap<i64, i64>,
     /// Whose workers are not stepped.
     pub frozen: Vec<usize>,
+    /// How far the clocks of all are off, in milliseconds.
+    pub clock: i64,
     topology: Arc<Topology>,
     schemas: Arc<dyn SchemaSource>,
     deployment: Option<Arc<Deployment>>,
@@ -87,6 +90,7 @@ impl Rig {
             crashes: 0,
             ratings: BTreeMap::new(),
             frozen: Vec::new(),
+            clock: 0,
             topology: Arc::new(plan::topology()),
             schemas: Arc::new(MemoryRegistry::default()),
             deployment: None,
@@ -115,6 +119,14 @@ impl Rig {
         }
     }
 
+    /// Now, for every instance.
+    pub fn now(&self) -> Moment {
+        Moment {
+            wall: self.log.now() + self.clock,
+            steady: self.log.now(),
+        }
+    }
+
     /// One step of somebody.
     pub fn step(&mut self) {
         if self.rng.chance(300) {
@@ -122,6 +134,7 @@ impl Rig {
         }
         let at = self.rng.below(self.nodes.len());
         let now = self.log.now();
+        let moment = self.now();
         let who = self.rng.below(3);
         let worker = self.rng.below(self.settings.workers);
         let node = &mut self.nodes[at];
@@ -135,9 +148,9 @@ impl Rig {
             return;
         }
         match who {
-            0 => drop(alive.agent.step(now, Duration::ZERO)),
-            1 => drop(alive.standbys.step(now, Duration::ZERO)),
-            _ => match alive.workers[worker].step(now, Duration::ZERO) {
+            0 => drop(alive.agent.step(moment, Duration::ZERO)),
+            1 => drop(alive.standbys.step(moment, Duration::ZERO)),
+            _ => match alive.workers[worker].step(moment.wall, Duration::ZERO) {
                 Activity::Busy | Activity::Idle { .. } => {}
                 Activity::Stopped => panic!("a worker stopped that nobody told to"),
                 Activity::Failed(_) if alive.access.is_dead() => {}
@@ -189,12 +202,12 @@ impl Rig {
             paused: false,
             stopwatch: || Duration::ZERO,
         });
-        let now = self.log.now();
+        let now = self.now();
         self.nodes[at].alive = Some(Alive {
             agent: Agent::new(access.clone(), cluster, &self.settings),
             standbys: Standbys::new(shared.clone(), now),
             workers: (0..self.settings.workers)
-                .map(|at| Worker::new(shared.clone(), at, now))
+                .map(|at| Worker::new(shared.clone(), at, now.wall))
                 .collect(),
             looked: BTreeMap::new(),
             access,
@@ -233,14 +246,14 @@ impl Rig {
             return;
         };
         self.nodes[at].starts_at = i64::MAX;
-        alive.agent.leave(self.log.now());
-        alive.standbys.close(self.log.now());
+        alive.agent.leave(self.now());
+        alive.standbys.close(self.now());
         for worker in &mut alive.workers {
-            worker.request_stop(self.log.now(), Stop::Restart);
+            worker.request_stop(self.now().wall, Stop::Restart);
         }
         for _ in 0..200 {
             self.log.advance(10);
-            let now = self.log.now();
+            let now = self.now().wall;
             let mut workers = alive.workers.iter_mut();
             if workers.all(|worker| worker.step(now, Duration::ZERO) == Activity::Stopped) {
                 return;
