@@ -114,7 +114,7 @@ struct Member {
     seen: Timestamp,
     /// It has said that it stops.
     left: bool,
-    /// The tasks that it owns, with the number of the claim: of two that claim a task, the later one has it.
+    /// The tasks that it owns, with the number of the claim: of two that claim a task, the one with the larger number has it.
     claims: BTreeMap<(usize, TaskId), i64>,
 }
 
@@ -159,8 +159,32 @@ impl Member {
 #[derive(Clone, Default)]
 struct Table {
     members: BTreeMap<String, Arc<Member>>,
-    /// Numbers claims.
+    /// Claims that were heard as they began: their numbers go up from 1.
     claims: i64,
+    /// Claims of which that is not known: their numbers go down from -1.
+    doubted: i64,
+}
+
+impl Table {
+    /// The number of a claim, which has `known` so far. Who was silent, or is not known, may have slept while the task went elsewhere: it comes behind whoever
+    /// is live and claims the task, until that claim ends. A newcomer that has taken the task from an instance that died waits no longer than that is live.
+    fn number(
+        &mut self,
+        (topology, generation, task): (&str, u32, TaskId),
+        known: Option<i64>,
+        is_heard: bool,
+        now: Moment,
+    ) -> i64 {
+        let mut live = self.members.values().filter(|member| member.is_live(now));
+        if !is_heard && live.any(|member| member.claim(topology, generation, task).is_some()) {
+            self.doubted -= 1;
+            return self.doubted;
+        }
+        known.unwrap_or_else(|| {
+            self.claims += 1;
+            self.claims
+        })
+    }
 }
 
 /// What is known of all live instances; cheap to clone an `Arc` of it.
@@ -232,16 +256,15 @@ impl Cluster {
         let mut table = self.table.write();
         let table = Arc::make_mut(&mut table);
         let before = table.members.get(&record.instance).cloned();
+        let is_heard = before.as_ref().is_some_and(|before| before.is_live(now));
         let mut claims = BTreeMap::new();
         for (at, topology) in record.topologies.iter().enumerate() {
             for task in &topology.tasks {
                 let known = before
                     .as_ref()
                     .and_then(|before| before.claim(&topology.topology, topology.generation, task.id()));
-                let claim = known.unwrap_or_else(|| {
-                    table.claims += 1;
-                    table.claims
-                });
+                let of = (&*topology.topology, topology.generation, task.id());
+                let claim = table.number(of, known, is_heard, now);
                 claims.insert((at, task.id()), claim);
             }
         }

@@ -50,6 +50,7 @@ fn owner(cluster: &Cluster, partition: i32, now: Moment) -> Option<String> {
 fn the_later_claim_of_a_task_counts_and_a_silent_instance_is_not_live() {
     let cluster = Cluster::alone("me");
     assert_eq!(owner(&cluster, 0, NOW), None);
+    cluster.learn(record("a", &[], &[]), NOW);
     cluster.learn(record("b", &[0, 1], &[]), NOW);
     cluster.learn(record("a", &[0], &[]), NOW + 1);
     // b repeats what it said before it knew that the task has moved
@@ -309,4 +310,32 @@ fn a_clock_that_is_put_forward_makes_nobody_dead() {
         Some("b"),
         "claims keep their order"
     );
+}
+
+#[test]
+fn a_zombie_that_wakes_up_does_not_take_a_task_from_its_owner() {
+    for silent in [LIVE_MS + 1, 130_000] {
+        let cluster = Cluster::alone("me");
+        cluster.learn(record("a", &[0], &[]), NOW);
+        cluster.learn(record("b", &[0], &[]), NOW);
+        for ms in (0..=silent).step_by(1_000) {
+            cluster.learn(record("b", &[0], &[]), NOW + ms);
+        }
+        let woken = NOW + silent;
+        cluster.learn(record("a", &[0], &[]), woken);
+        assert_eq!(owner(&cluster, 0, woken).as_deref(), Some("b"), "{silent}");
+        // what it claims anew is as doubtful, as long as b claims it
+        cluster.learn(record("c", &[0], &[]), woken);
+        cluster.learn(record("b", &[0], &[]), woken + 1);
+        assert_eq!(owner(&cluster, 0, woken + 1).as_deref(), Some("b"), "{silent}");
+        cluster.learn(record("b", &[], &[]), woken + 2);
+        assert_eq!(
+            owner(&cluster, 0, woken + 2).as_deref(),
+            Some("a"),
+            "{silent}: b has let go"
+        );
+        // who is known and live takes it over at once
+        cluster.learn(record("b", &[0], &[]), woken + 3);
+        assert_eq!(owner(&cluster, 0, woken + 3).as_deref(), Some("b"), "{silent}");
+    }
 }
