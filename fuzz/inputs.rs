@@ -5,11 +5,15 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use millstream::engine::cluster::InstanceRecord;
+use millstream::engine::snapshots::{Manifest, Wanted, WantedLog};
+use millstream::engine::{Cluster, Moment, TaskId};
 use millstream::formats::{self, MemoryRegistry, SchemaSource, SchemaText, SchemaType};
 use millstream::log::core::records;
 use millstream::sql::{self, CompileContext, NoSchemas, SourceFile, ViewCatalog};
 use millstream::types::{
-    Column, Format, RelationSchema, SerdeSpec, SqlType, StructField, decode_key, decode_row, encode_row, skip_value,
+    Column, Format, RelationSchema, SerdeSpec, SqlType, StructField, TopicPartition, decode_key, decode_row,
+    encode_row, skip_value,
 };
 
 /// Tries an input on everything of a name.
@@ -36,6 +40,10 @@ pub fn run(name: &str, data: &[u8]) {
             rows(data);
         }
         "broker" => broker(data),
+        "peers" => {
+            instance(data);
+            manifest(data);
+        }
         other => unreachable!("there is no target {other}"),
     }
 }
@@ -243,4 +251,54 @@ fn broker(data: &[u8]) {
     let _ = records::decode(&frame);
     let _ = records::all_have_keys(&frame);
     let _ = records::marker_commits(&frame);
+}
+
+/// Bytes as what another instance says of itself: it is believed, asked about, and grows old.
+fn instance(data: &[u8]) {
+    let Ok(said) = InstanceRecord::parse(data) else { return };
+    let cluster = Cluster::alone("me");
+    let said_at = Moment::of(said.written_at);
+    let topologies = said.topologies.clone();
+    cluster.learn(said.clone(), said_at);
+    cluster.learn(said, Moment::of(0));
+    for topology in topologies {
+        let owned = topology.tasks.iter().map(|task| task.id());
+        for task in owned.chain(topology.standbys.iter().map(|standby| standby.id())) {
+            for now in [said_at, Moment::of(0), Moment::of(i64::MAX), Moment::of(i64::MIN)] {
+                let _ = cluster.owner(&topology.topology, topology.generation, task, now);
+                let _ = cluster.standbys(&topology.topology, topology.generation, task, now);
+                let _ = cluster.role(&topology.topology, topology.generation, task, 1, now);
+            }
+        }
+    }
+    assert!(cluster.instances(said_at).len() <= 2);
+}
+
+/// Bytes as what a peer or a bucket says of a snapshot.
+fn manifest(data: &[u8]) {
+    let Ok(manifest) = Manifest::parse(data) else { return };
+    assert_eq!(Manifest::parse(&manifest.to_bytes()).as_ref(), Ok(&manifest));
+    let _ = manifest.bytes();
+    let log = |known: &millstream::state::ChangelogPosition| WantedLog {
+        tp: TopicPartition::new(known.topic.clone(), manifest.partition),
+        id: known.topic_id.clone(),
+        low: 0,
+        end: i64::MAX,
+    };
+    for now in [0, 1_700_000_000_000, i64::MAX] {
+        let wanted = Wanted {
+            topology: manifest.topology.clone(),
+            generation: manifest.generation,
+            task: TaskId {
+                sub: manifest.sub,
+                partition: manifest.partition,
+            },
+            fingerprint: manifest.position.fingerprint.clone(),
+            logs: manifest.position.changelogs.iter().map(log).collect(),
+            replay: u64::MAX,
+            delete_retention_ms: 1,
+            now,
+        };
+        let _ = wanted.refuse(&manifest);
+    }
 }

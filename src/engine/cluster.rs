@@ -78,6 +78,27 @@ pub struct StandbyRecord {
     pub behind_ms: i64,
 }
 
+impl InstanceRecord {
+    /// Reads what an instance has said. It comes from outside: whoever may write to the topic may say anything.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let said: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if said.written_at < 0 {
+            return Err(format!(
+                "it was written {} ms before 1970",
+                said.written_at.unsigned_abs()
+            ));
+        }
+        let mut standbys = said.topologies.iter().flat_map(|topology| &topology.standbys);
+        match standbys.find(|standby| standby.behind_ms < 0) {
+            Some(standby) => Err(format!("a copy that is {} ms behind", standby.behind_ms)),
+            None => Ok(said),
+        }
+    }
+}
+
 impl TaskRecord {
     /// The task.
     pub fn id(&self) -> TaskId {

@@ -10,7 +10,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 /// The kinds of inputs: what `inputs::run` knows.
-const ALL: [&str; 6] = ["sql", "avro", "protobuf", "json", "delimited", "broker"];
+const ALL: [&str; 7] = ["sql", "avro", "protobuf", "json", "delimited", "broker", "peers"];
 
 fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);

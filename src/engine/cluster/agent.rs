@@ -171,7 +171,7 @@ impl Agent {
             let Some(instance) = record.key.and_then(|key| std::str::from_utf8(key).ok()) else {
                 return;
             };
-            match record.value.map(serde_json::from_slice::<InstanceRecord>) {
+            match record.value.map(InstanceRecord::parse) {
                 None => cluster.forget(instance),
                 Some(Ok(said)) if said.instance == instance => {
                     let age = if record.offset < end { stood_for(&said, now) } else { 0 };
@@ -184,7 +184,7 @@ impl Agent {
                         "a record of another instance's key"
                     );
                 }
-                Some(Err(error)) => {
+                Some(Err(reason)) => {
                     tracing::debug!(
                         instance,
                         offset = record.offset,

@@ -339,3 +339,27 @@ fn a_zombie_that_wakes_up_does_not_take_a_task_from_its_owner() {
         assert_eq!(owner(&cluster, 0, woken + 3).as_deref(), Some("b"), "{silent}");
     }
 }
+
+#[test]
+fn senseless_times_of_records_neither_panic_nor_make_anybody_immortal() {
+    for written_at in [i64::MIN, -1, 0, NOW.wall + HOUR, i64::MAX] {
+        let rig = Rig::new();
+        let (_, mut agent_a) = rig.instance("a");
+        rig.run(&mut [&mut agent_a], 500);
+        let said = InstanceRecord {
+            written_at,
+            ..record("z", &[0], &[])
+        };
+        let value = serde_json::to_vec(&said).unwrap();
+        let tp = TopicPartition::new("millstream.instances", 0);
+        rig.log.append(&tp, Some(b"z"), Some(&value), rig.log.now()).unwrap();
+        // it stands in the topic when b begins to listen
+        let (b, mut agent_b) = rig.instance("b");
+        rig.run(&mut [&mut agent_a, &mut agent_b], 200);
+        let known = owner(&b, 0, rig.now());
+        assert_eq!(known.is_some(), written_at > NOW.wall, "{written_at}: {known:?}");
+        rig.run(&mut [&mut agent_a, &mut agent_b], LIVE_MS);
+        assert_eq!(owner(&b, 0, rig.now()), None, "{written_at}");
+        assert_eq!(b.instances(rig.now()).len(), 2, "a and b");
+    }
+}

@@ -49,7 +49,7 @@ impl Wanted {
         if manifest.position.fingerprint != self.fingerprint {
             return Some("it was built by another plan".into());
         }
-        let mut tail = 0;
+        let mut tail = 0_u64;
         for log in &self.logs {
             let changelog = Changelog {
                 tp: &log.tp,
@@ -58,7 +58,7 @@ impl Wanted {
                 end: log.end,
             };
             match begin(&manifest.position, &changelog, self.now, self.delete_retention_ms) {
-                Begin::At(offset) => tail += (log.end - offset).max(0).unsigned_abs(),
+                Begin::At(offset) => tail = (log.end - offset).max(0).unsigned_abs().saturating_add(tail),
                 Begin::Rebuild(reason) => return Some(reason),
             }
         }

@@ -115,7 +115,8 @@ pub(in super::super) fn begin(
             known.offset, log.tp, log.low
         ));
     }
-    let age = now - position.applied_at;
+    // a position may come from outside, see `snapshots`
+    let age = now.saturating_sub(position.applied_at);
     if known.offset < log.end && age > delete_retention_ms {
         return Begin::Rebuild(format!(
             "the store was not updated for {} hours, and deletes older than {} hours may be gone from {}",
