@@ -1,36 +1,37 @@
 //! Snapshots of tasks' state for other instances. Internal: between programs of one version, in no description of the interface.
 //!
 //! ```text
-//!   GET    /internal/v1/snapshots/{topology}/{generation}/{task}   makes a checkpoint: {"id", "manifest"}
+//!   POST   /internal/v1/snapshots/{topology}/{generation}/{task}   makes a checkpoint: {"id", "manifest"}, behind a blank now and then while it is hashed
 //!   GET    /internal/v1/snapshots/{id}/{file}                      a file of it
 //!   DELETE /internal/v1/snapshots/{id}                             it is done with
 //! ```
+//! *Invariant*: what costs something has a content type that no page in a browser can send by itself; who goes away leaves nothing behind.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use futures_util::stream;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
-use super::answer::json_response;
 use super::{ApiError, App};
 use crate::engine::TaskId;
-use crate::engine::snapshots::{OfferError, OfferedFile, Offers};
+use crate::engine::snapshots::{OfferError, OfferedFile, Offers, QUESTION_TYPE};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
-/// Between two looks for checkpoints that nobody reads any more.
-const SWEEP: Duration = Duration::from_secs(20);
+/// Parts of an answer between the thread that makes a checkpoint and the socket: a blank more says nothing more.
+const PARTS_AHEAD: usize = 2;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
-        .route("/internal/v1/snapshots/{topology}/{generation}/{task}", get(open))
+        .route("/internal/v1/snapshots/{topology}/{generation}/{task}", post(open))
         .route("/internal/v1/snapshots/{id}/{file}", get(file))
         .route("/internal/v1/snapshots/{id}", delete(close))
 }
@@ -38,29 +39,71 @@ pub(super) fn routes() -> Router<App> {
 async fn open(
     State(app): State<App>,
     Path((topology, generation, task)): Path<(String, u32, String)>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    if headers
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|kind| kind != QUESTION_TYPE)
+    {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "internal",
+            "this path is for other instances",
+            "Set `snapshots` to keep copies of the state in a directory or bucket.",
+        ));
+    }
     let offers = offers(&app)?;
     let task = parse_task(&task)
         .ok_or_else(|| ApiError::bad("no task is called so", "A task is SUBTOPOLOGY_PARTITION, such as 0_3."))?;
-    let opened = {
-        let offers = offers.clone();
-        work(move || offers.open(&topology, generation, task)).await??
-    };
-    tokio::spawn(sweep(offers));
-    let mut body = format!("{{\"id\":\"{}\",\"manifest\":", opened.id).into_bytes();
-    body.extend_from_slice(&opened.manifest);
-    body.push(b'}');
-    Ok(json_response(StatusCode::OK, body))
+    let (begun, has_begun) = oneshot::channel();
+    let (parts, receiver) = mpsc::channel(PARTS_AHEAD);
+    // It ends by itself: with the last part, or when nobody takes parts any more.
+    drop(tokio::task::spawn_blocking(move || {
+        make(&offers, &topology, generation, task, begun, &parts)
+    }));
+    has_begun.await.map_err(ApiError::internal)??;
+    let body = stream::unfold(receiver, |mut parts| async move {
+        let part: io::Result<Bytes> = parts.recv().await?;
+        Some((part, parts))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, Body::from_stream(body)).into_response())
 }
 
-/// Removes checkpoints that were left; those that are done with are gone already.
-async fn sweep(offers: Arc<Offers>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        let offers = offers.clone();
-        match tokio::task::spawn_blocking(move || offers.sweep()).await {
-            Ok(left) if left > 0 => {}
-            _ => return,
+/// Makes a checkpoint: says whether it has a place, then that it goes on, then what it is.
+fn make(
+    offers: &Offers,
+    topology: &str,
+    generation: u32,
+    task: TaskId,
+    begun: oneshot::Sender<Result<(), OfferError>>,
+    parts: &mpsc::Sender<io::Result<Bytes>>,
+) {
+    let opening = match offers.begin(topology, generation, task) {
+        Ok(opening) => opening,
+        // who has gone away does not need to know
+        Err(error) => return drop(begun.send(Err(error))),
+    };
+    if begun.send(Ok(())).is_err() {
+        return;
+    }
+    let made = opening.finish(&mut || {
+        let sent = parts.try_send(Ok(Bytes::from_static(b" ")));
+        !matches!(sent, Err(TrySendError::Closed(_)))
+    });
+    match made {
+        Ok(opened) => {
+            let mut body = format!("{{\"id\":\"{}\",\"manifest\":", opened.id).into_bytes();
+            body.extend_from_slice(&opened.manifest);
+            body.push(b'}');
+            if parts.blocking_send(Ok(body.into())).is_err() {
+                offers.close(&opened.id);
+            }
+        }
+        Err(error) => {
+            tracing::info!(topology, %task, %error, "a checkpoint for another instance was not made");
+            // the answer has begun: it is cut off
+            let _ = parts.blocking_send(Err(io::Error::other(error)));
         }
     }
 }
@@ -76,14 +119,14 @@ async fn file(State(app): State<App>, Path((id, name)): Path<(String, String)>) 
 }
 
 /// One chunk at a time: the next is read when the connection has taken the last.
-async fn next_chunk(mut file: OfferedFile) -> std::io::Result<Option<(Bytes, OfferedFile)>> {
+async fn next_chunk(mut file: OfferedFile) -> io::Result<Option<(Bytes, OfferedFile)>> {
     let read = move || {
         let mut chunk = vec![0; CHUNK];
         let n = file.file.read(&mut chunk)?;
         chunk.truncate(n);
         Ok((n > 0).then(|| (Bytes::from(chunk), file)))
     };
-    tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }
 
 async fn close(State(app): State<App>, Path(id): Path<String>) -> Result<Response, ApiError> {

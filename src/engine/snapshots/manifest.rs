@@ -22,6 +22,8 @@ pub(super) const MOST_BYTES: usize = 32 << 20;
 const LONGEST_NAME: usize = 128;
 /// Bytes read at a time.
 const CHUNK: usize = 128 << 10;
+/// Whoever waits for hashes hears that they go on each time so many bytes were read.
+const TOLD_BYTES: usize = 4 << 20;
 /// A database's own notes: not part of its state.
 const LEFT_OUT: [&str; 2] = ["LOCK", "LOG"];
 
@@ -38,7 +40,10 @@ pub struct FileEntry {
 
 /// Hashes of an earlier checkpoint of the same store, so that unchanged files are not read again: by name, with size and time of the last change.
 #[derive(Clone, Debug, Default)]
-pub struct Known(BTreeMap<String, ((u64, SystemTime), String)>);
+pub struct Known(Hashes);
+
+/// Hashes by name, with size and time of the last change.
+type Hashes = BTreeMap<String, ((u64, SystemTime), String)>;
 
 /// What a snapshot is, and what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,34 +70,31 @@ impl Manifest {
     /// # Errors
     /// The disk, or a file whose name others would not take.
     pub fn describe(
-        (topology, generation, task): (&str, u32, TaskId),
+        of: (&str, u32, TaskId),
         position: StorePosition,
         directory: &Path,
         known: &mut Known,
     ) -> io::Result<Self> {
-        let before = std::mem::take(&mut known.0);
-        let mut files = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if LEFT_OUT.contains(&name.as_str()) || name.starts_with("LOG.") {
-                continue;
-            }
-            if !entry.file_type()?.is_file() || !is_plain_name(&name) {
-                return Err(io::Error::other(format!("{name:?} does not belong into a checkpoint")));
-            }
-            let meta = entry.metadata()?;
-            let is = (meta.len(), meta.modified()?);
-            // A table never changes once it is written, but a database built anew begins to count its names again.
-            let same = before.get(&name).filter(|(was, _)| *was == is);
-            let (size, sha256) = match same {
-                Some((_, sha256)) => (is.0, sha256.clone()),
-                None => hash(&entry.path())?,
-            };
-            known.0.insert(name.clone(), (is, sha256.clone()));
-            files.push(FileEntry { name, size, sha256 });
+        Self::describe_telling(of, position, directory, known, &mut || Ok(()))
+    }
+
+    /// As [`Self::describe`]; tells now and then that it goes on, and ends where that is an error. What was read until then is `known` the next time.
+    ///
+    /// # Errors
+    /// As there, and those of `goes_on`.
+    pub(super) fn describe_telling(
+        (topology, generation, task): (&str, u32, TaskId),
+        position: StorePosition,
+        directory: &Path,
+        known: &mut Known,
+        goes_on: &mut dyn FnMut() -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let mut read = BTreeMap::new();
+        let described = describe_files(directory, &known.0, &mut read, goes_on);
+        match described {
+            Ok(_) => known.0 = read,
+            Err(_) => known.0.extend(read),
         }
-        files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Self {
             format: FORMAT,
             topology: topology.into(),
@@ -100,7 +102,7 @@ impl Manifest {
             sub: task.sub,
             partition: task.partition,
             position,
-            files,
+            files: described?,
         })
     }
 
@@ -142,6 +144,15 @@ impl Manifest {
         }
     }
 
+    /// Whether it is a description of another format: a newer program's, whose files are not ours to remove.
+    pub(super) fn is_of_other_format(bytes: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        struct Any {
+            format: u32,
+        }
+        serde_json::from_slice::<Any>(bytes).is_ok_and(|any| any.format != FORMAT)
+    }
+
     /// As it is stored and sent.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
@@ -171,15 +182,55 @@ fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
+/// The files of a checkpoint, by name: those that are not `known` are read. What belongs to which hash is noted in `read`.
+fn describe_files(
+    directory: &Path,
+    known: &Hashes,
+    read: &mut Hashes,
+    goes_on: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<Vec<FileEntry>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if LEFT_OUT.contains(&name.as_str()) || name.starts_with("LOG.") {
+            continue;
+        }
+        if !entry.file_type()?.is_file() || !is_plain_name(&name) {
+            return Err(io::Error::other(format!("{name:?} does not belong into a checkpoint")));
+        }
+        let meta = entry.metadata()?;
+        let is = (meta.len(), meta.modified()?);
+        // A table never changes once it is written, but a database built anew begins to count its names again.
+        let same = known.get(&name).filter(|(was, _)| *was == is);
+        let (size, sha256) = match same {
+            Some((_, sha256)) => (is.0, sha256.clone()),
+            None => hash(&entry.path(), goes_on)?,
+        };
+        read.insert(name.clone(), (is, sha256.clone()));
+        files.push(FileEntry { name, size, sha256 });
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
 /// Size and hash of a file.
-fn hash(path: &Path) -> io::Result<(u64, String)> {
+fn hash(path: &Path, goes_on: &mut dyn FnMut() -> io::Result<()>) -> io::Result<(u64, String)> {
     let mut file = File::open(path)?;
     let mut hashed = Hashed::default();
     let mut chunk = vec![0; CHUNK];
+    goes_on()?;
+    let mut untold = 0;
     loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok(hashed.finish()),
-            n => hashed.update(&chunk[..n]),
+        let n = file.read(&mut chunk)?;
+        if n == 0 {
+            return Ok(hashed.finish());
+        }
+        hashed.update(&chunk[..n]);
+        untold += n;
+        if untold >= TOLD_BYTES {
+            goes_on()?;
+            untold = 0;
         }
     }
 }

@@ -40,7 +40,7 @@ pub use bucket::{Bucket, BucketSource, Entry, bucket};
 pub use directory::Directory;
 pub use keeper::{Keeper, KeeperSettings, Rounds};
 pub use manifest::{FileEntry, Known, Manifest, is_plain_name};
-pub use offers::{OfferError, OfferedFile, Offers, Opened};
+pub use offers::{OfferError, OfferedFile, Offers, Opened, Opening, QUESTION_TYPE};
 pub use pace::Pace;
 #[cfg(feature = "kafka")]
 pub use peers::{PeerSource, PeersOf};

@@ -14,13 +14,16 @@ use super::wanted::Wanted;
 
 /// Longest wait for a connection: a peer that is gone must not hold the replay up.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Longest wait for a manifest: every file of the checkpoint is read for it.
-const MANIFEST: Duration = Duration::from_secs(60);
+/// Longest wait for a sign of life while a manifest is made: its first one comes when the memtable is flushed, then one for each few megabytes that are hashed.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+/// However much there is to hash, the wait ends: longer than any [`super::Bringer`] waits for a task of 60 million records.
+const MANIFEST: Duration = Duration::from_secs(600);
 
 /// The instances that may have a task's state, the likeliest first: their ids and addresses.
 pub type PeersOf = Arc<dyn Fn(&Wanted) -> Vec<(String, String)> + Send + Sync>;
 
-/// Snapshots that other instances serve (see [`super::Offers`]).
+/// Snapshots that other instances serve (see [`super::Offers`]). They are asked without an `Authorization`: nobody's request is behind it whose could be
+/// passed on.
 pub struct PeerSource {
     peers: PeersOf,
     client: reqwest::Client,
@@ -59,15 +62,22 @@ impl PeerSource {
             "{base}/internal/v1/snapshots/{}/{}/{task}",
             wanted.topology, wanted.generation
         );
+        let silent = |_| format!("nothing came in {} s", SIGN_OF_LIFE.as_secs());
         let answer = self.io.wait(async {
-            let ask = self.client.get(path).timeout(MANIFEST).send();
-            let mut response = ask.await.map_err(said)?;
+            let ask = self.client.post(path).timeout(MANIFEST);
+            let ask = ask.header(reqwest::header::CONTENT_TYPE, super::QUESTION_TYPE).send();
+            let answered = tokio::time::timeout(SIGN_OF_LIFE, ask).await;
+            let mut response = answered.map_err(silent)?.map_err(said)?;
             if response.status() == reqwest::StatusCode::NOT_FOUND {
                 return Ok(None);
             }
             let status = response.status();
             let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(said)? {
+            while let Some(chunk) = tokio::time::timeout(SIGN_OF_LIFE, response.chunk())
+                .await
+                .map_err(silent)?
+                .map_err(said)?
+            {
                 body.extend_from_slice(&chunk);
                 if body.len() > MOST_BYTES {
                     return Err("its manifest is too large".to_owned());

@@ -1,5 +1,7 @@
 //! Manifests from outside, files that are not what they should be, buckets, and what instances serve to each other.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -407,11 +409,12 @@ fn what_is_served_is_whole_bounded_and_gone_afterwards() {
 #[test]
 fn a_checkpoint_that_nobody_reads_is_removed() {
     let temp = Temp::new();
-    let offers = Offers::new(temp.path("out")).unwrap().keep(Duration::ZERO);
+    let offers = Offers::new(temp.path("out")).unwrap();
     let (stores, _store) = stores(1_000);
     offers.serve(&stores);
     let opened = offers.open("t", 0, TASK).unwrap();
     let reading = offers.file(&opened.id, "rows").unwrap();
+    let offers = offers.keep(Duration::ZERO);
     assert_eq!(offers.sweep(), 1, "it is being read");
     drop(reading);
     assert_eq!(offers.sweep(), 0);

@@ -4,6 +4,7 @@ mod cluster;
 mod neighbours;
 mod pages;
 mod paging;
+mod snapshots;
 mod sockets;
 mod tokens;
 mod town;
