@@ -1,19 +1,37 @@
 //! Brings snapshots to this disk, on threads of its own: sources are asked in turn, files are written beside the stores, every hash is checked.
+//!
+//! *Invariant*: nobody waits longer for a snapshot than the replay would take that it is to spare (or some seconds, where that is shorter), waiting for a turn included;
+//! nor is one of a task begun more than twice in an hour, whatever becomes of it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::super::threads;
 use super::manifest::{FileEntry, Hashed, Manifest};
 use super::{Fetch, Fetched, Snapshots, Wanted};
 
 /// Snapshots that come at the same time; others wait. More would only share the network and the disk.
 const AT_A_TIME: usize = 2;
+/// Changelog offsets that a replay goes through in a millisecond, as far as can be said beforehand. On the slow side: a snapshot may take longer, and still
+/// spares the brokers a lot.
+const REPLAYED_PER_MS: u64 = 100;
+/// However short the replay, a snapshot has so long to come.
+const LEAST_WAIT: Duration = Duration::from_secs(30);
+/// A task's snapshots that are begun within [`TRIES_COUNT`]: a worker that begins anew throws away what has come so far.
+const MOST_TRIES: u32 = 2;
+/// After this time tries count no more.
+const TRIES_COUNT: Duration = Duration::from_secs(3_600);
+
+/// Time since some moment.
+type Stopwatch = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// A snapshot that a source has.
 pub struct Offer {
@@ -54,6 +72,9 @@ pub struct Bringer {
     min_records: u64,
     running: Arc<Running>,
     next: AtomicU64,
+    stopwatch: Stopwatch,
+    /// Begun a task, and when the first of them.
+    tries: Mutex<BTreeMap<String, (u32, Duration)>>,
 }
 
 #[derive(Default)]
@@ -75,8 +96,31 @@ impl Bringer {
             min_records,
             running: Arc::default(),
             next: AtomicU64::new(0),
+            stopwatch: Arc::new(threads::stopwatch),
+            tries: Mutex::default(),
         })
     }
+
+    /// Another clock than this machine's.
+    #[must_use]
+    pub fn stopwatch(mut self, stopwatch: Stopwatch) -> Self {
+        self.stopwatch = stopwatch;
+        self
+    }
+
+    /// Whether one more may be begun; it counts.
+    fn may_try(&self, task: String, now: Duration) -> bool {
+        let mut tries = self.tries.lock();
+        tries.retain(|_, (_, since)| now.saturating_sub(*since) < TRIES_COUNT);
+        let (count, _) = tries.entry(task).or_insert((0, now));
+        *count += 1;
+        *count <= MOST_TRIES
+    }
+}
+
+/// How long a snapshot may take to come in the place of a replay.
+fn patience(replay: u64) -> Duration {
+    Duration::from_millis(replay / REPLAYED_PER_MS).max(LEAST_WAIT)
 }
 
 impl Snapshots for Bringer {
@@ -89,11 +133,30 @@ impl Snapshots for Bringer {
         let directory = self.directory.join(format!("{}-{number}", wanted.task));
         let given_up = Arc::new(AtomicBool::new(false));
         let (sender, result) = channel();
+        let (path, begun) = (wanted.path(), (self.stopwatch)());
+        let ticket = Ticket {
+            result,
+            given_up: given_up.clone(),
+            running: self.running.clone(),
+            directory: directory.clone(),
+            task: path.clone(),
+            until: begun.saturating_add(patience(wanted.replay)),
+            stopwatch: self.stopwatch.clone(),
+        };
+        if !self.may_try(path, begun) {
+            tracing::info!(
+                task = ticket.task,
+                tries = MOST_TRIES,
+                "no snapshot is looked for any more; the changelog is replayed"
+            );
+            // nobody will say anything
+            return Box::new(ticket);
+        }
         let job = Job {
             sources: self.sources.clone(),
             running: self.running.clone(),
-            directory: directory.clone(),
-            given_up: given_up.clone(),
+            directory,
+            given_up,
             wanted,
         };
         let name = format!("snapshot-{number}");
@@ -104,11 +167,7 @@ impl Snapshots for Bringer {
         if let Err(error) = std::thread::Builder::new().name(name).spawn(run) {
             tracing::warn!(%error, "no thread to bring a snapshot");
         }
-        Box::new(Ticket {
-            result,
-            given_up,
-            directory,
-        })
+        Box::new(ticket)
     }
 }
 
@@ -116,13 +175,19 @@ impl Snapshots for Bringer {
 struct Turn<'a>(&'a Running);
 
 impl<'a> Turn<'a> {
-    fn wait(running: &'a Running) -> Self {
+    /// `None`: it is given up.
+    fn wait(running: &'a Running, given_up: &AtomicBool) -> Option<Self> {
         let mut count = running.count.lock();
-        while *count >= AT_A_TIME {
+        while *count >= AT_A_TIME && !given_up.load(Relaxed) {
             running.changed.wait(&mut count);
         }
+        if given_up.load(Relaxed) {
+            // it may have been woken in the place of another one
+            running.changed.notify_one();
+            return None;
+        }
         *count += 1;
-        Self(running)
+        Some(Self(running))
     }
 }
 
@@ -136,17 +201,42 @@ impl Drop for Turn<'_> {
 struct Ticket {
     result: Receiver<Option<String>>,
     given_up: Arc<AtomicBool>,
+    running: Arc<Running>,
     directory: PathBuf,
+    task: String,
+    /// By the stopwatch.
+    until: Duration,
+    stopwatch: Stopwatch,
+}
+
+impl Ticket {
+    fn give_up(&self) {
+        // under the lock: who waits for a turn has not looked yet, or hears it
+        let _count = self.running.count.lock();
+        self.given_up.store(true, Relaxed);
+        self.running.changed.notify_all();
+    }
 }
 
 impl Fetch for Ticket {
     fn poll(&mut self) -> Fetched {
+        if self.given_up.load(Relaxed) {
+            return Fetched::Nothing;
+        }
         match self.result.try_recv() {
             Ok(Some(from)) => Fetched::Ready {
                 directory: self.directory.clone(),
                 from,
             },
-            Err(TryRecvError::Empty) => Fetched::Pending,
+            Err(TryRecvError::Empty) if (self.stopwatch)() < self.until => Fetched::Pending,
+            Err(TryRecvError::Empty) => {
+                tracing::warn!(
+                    task = self.task,
+                    "no snapshot has come in the time that a replay takes; the changelog is replayed"
+                );
+                self.give_up();
+                Fetched::Nothing
+            }
             Ok(None) | Err(TryRecvError::Disconnected) => Fetched::Nothing,
         }
     }
@@ -154,7 +244,7 @@ impl Fetch for Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.given_up.store(true, Relaxed);
+        self.give_up();
         // Not there any more where it was used. A thread that still writes removes it itself.
         let _ = fs::remove_dir_all(&self.directory);
     }
@@ -171,7 +261,7 @@ struct Job {
 impl Job {
     /// Where the files came from, once they are there.
     fn run(&self) -> Option<String> {
-        let turn = Turn::wait(&self.running);
+        let turn = Turn::wait(&self.running, &self.given_up)?;
         let brought = self.ask_all();
         drop(turn);
         if brought.is_none() || self.given_up.load(Relaxed) {

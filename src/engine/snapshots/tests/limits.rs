@@ -66,3 +66,130 @@ fn hashes_that_were_made_for_one_request_are_there_for_the_next() {
     assert_eq!(describe(9), (true, 1), "the third one is read");
     assert_eq!(describe(0), (true, 0));
 }
+
+/// Files without an end, a few bytes at a time; how often it was asked.
+#[derive(Default)]
+struct Dripping {
+    asked: AtomicUsize,
+    /// It has ended what it was reading.
+    ended: AtomicUsize,
+    /// It has nothing any more.
+    dry: AtomicBool,
+}
+
+impl Source for Dripping {
+    fn name(&self) -> String {
+        "dripping".into()
+    }
+
+    fn offers(&self, wanted: &Wanted) -> Result<Vec<Offer>, String> {
+        self.asked.fetch_add(1, SeqCst);
+        if self.dry.load(SeqCst) {
+            return Ok(Vec::new());
+        }
+        let manifest = Manifest {
+            format: 1,
+            topology: wanted.topology.clone(),
+            generation: wanted.generation,
+            sub: wanted.task.sub,
+            partition: wanted.task.partition,
+            position: position(1_000),
+            files: vec![FileEntry {
+                name: "rows".into(),
+                size: u64::MAX,
+                sha256: "0".repeat(64),
+            }],
+        };
+        Ok(vec![Offer {
+            manifest: manifest.to_bytes(),
+            id: "x".into(),
+        }])
+    }
+
+    fn read(
+        &self,
+        _: &Wanted,
+        _: &Offer,
+        _: &FileEntry,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let read = loop {
+            if let Err(reason) = sink(&[]) {
+                break Err(reason);
+            }
+            std::thread::yield_now();
+        };
+        self.ended.fetch_add(1, SeqCst);
+        read
+    }
+
+    fn close(&self, _: &Wanted, _: &Offer) {}
+}
+
+/// A bringer over one such source, with a clock that stands, in milliseconds.
+fn dripping(temp: &Temp) -> (Bringer, Arc<Dripping>, Arc<AtomicU64>) {
+    let (source, clock) = (Arc::new(Dripping::default()), Arc::new(AtomicU64::new(0)));
+    let shown = clock.clone();
+    let bringer = Bringer::new(vec![source.clone()], temp.path("in"), 1).unwrap();
+    let bringer = bringer.stopwatch(Arc::new(move || Duration::from_millis(shown.load(SeqCst))));
+    (bringer, source, clock)
+}
+
+fn wanted_of(partition: i32, replay: u64) -> Wanted {
+    Wanted {
+        task: TaskId { sub: 0, partition },
+        replay,
+        ..wanted()
+    }
+}
+
+#[test]
+fn a_snapshot_that_drips_is_not_waited_for_longer_than_a_replay_takes() {
+    let temp = Temp::new();
+    let (bringer, source, clock) = dripping(&temp);
+    // two come at a time; the third waits for its turn
+    let mut short: Vec<_> = (0..3).map(|p| bringer.fetch(wanted_of(p, 1_000))).collect();
+    until("two transfers", || source.asked.load(SeqCst) == 2);
+    clock.store(29_999, SeqCst);
+    assert!(short.iter_mut().all(|fetch| fetch.poll() == Fetched::Pending));
+    clock.store(30_000, SeqCst);
+    for fetch in &mut short {
+        assert_eq!(fetch.poll(), Fetched::Nothing);
+        assert_eq!(fetch.poll(), Fetched::Nothing);
+    }
+    until("the end of the transfers", || source.ended.load(SeqCst) == 2);
+    // a long replay is worth a longer wait
+    let mut long = bringer.fetch(wanted_of(3, 10_000_000));
+    until("its turn", || source.asked.load(SeqCst) == 3);
+    clock.store(30_000 + 99_999, SeqCst);
+    assert_eq!(long.poll(), Fetched::Pending);
+    clock.store(30_000 + 100_000, SeqCst);
+    assert_eq!(long.poll(), Fetched::Nothing);
+    until("its end", || source.ended.load(SeqCst) == 3);
+    drop((short, long));
+    until("an empty directory", || {
+        fs::read_dir(temp.path("in")).map_or(0, Iterator::count) == 0
+    });
+}
+
+#[test]
+fn a_snapshot_that_is_thrown_away_again_and_again_is_not_begun_for_ever() {
+    let temp = Temp::new();
+    let (bringer, source, clock) = dripping(&temp);
+    for tries in 1..=2 {
+        let mut fetch = bringer.fetch(wanted_of(0, 1_000));
+        assert_eq!(fetch.poll(), Fetched::Pending);
+        until("a transfer", || source.asked.load(SeqCst) == tries);
+        // a worker that begins anew drops it
+        drop(fetch);
+        until("its end", || source.ended.load(SeqCst) == tries);
+    }
+    source.dry.store(true, SeqCst);
+    assert_eq!(bringer.fetch(wanted_of(0, 1_000)).poll(), Fetched::Nothing);
+    assert_eq!(source.asked.load(SeqCst), 2);
+    assert_eq!(end(&mut *bringer.fetch(wanted_of(1, 1_000))), Fetched::Nothing);
+    assert_eq!(source.asked.load(SeqCst), 3, "another task's");
+    clock.store(3_600_000, SeqCst);
+    assert_eq!(end(&mut *bringer.fetch(wanted_of(0, 1_000))), Fetched::Nothing);
+    assert_eq!(source.asked.load(SeqCst), 4, "an hour later");
+}
