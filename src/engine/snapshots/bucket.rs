@@ -118,14 +118,24 @@ impl Source for BucketSource {
         let mut found = self.bucket.list(&manifests(&self.app, &wanted.path()))?;
         // Names begin with the time.
         found.sort_by(|a, b| b.name.cmp(&a.name));
-        let read = |entry: Entry| {
-            let manifest = read_whole(&*self.bucket, &entry.name)?;
-            Ok(Offer {
-                manifest,
-                id: entry.name,
-            })
-        };
-        found.into_iter().map(read).collect()
+        let mut offers = Vec::with_capacity(found.len());
+        for entry in found {
+            match read_whole(&*self.bucket, &entry.name) {
+                Ok(manifest) => offers.push(Offer {
+                    manifest,
+                    id: entry.name,
+                }),
+                Err(reason) => {
+                    tracing::warn!(
+                        bucket = self.name(),
+                        manifest = entry.name,
+                        reason,
+                        "a snapshot's manifest cannot be read; others are looked at"
+                    );
+                }
+            }
+        }
+        Ok(offers)
     }
 
     fn read(

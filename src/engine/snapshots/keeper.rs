@@ -191,8 +191,9 @@ impl Rounds {
         Ok(())
     }
 
-    /// Removes all but the newest manifests, then the files that none of those has.
-    fn prune(&self, path: &str) -> Result<(), String> {
+    /// Removes all but the newest manifests, then the files that none of those has. Where one cannot be read, or is a newer program's, it may need any of them:
+    /// they stay, this time. One that nobody can understand needs none.
+    pub(super) fn prune(&self, path: &str) -> Result<(), String> {
         let mut manifests = self.bucket.list(&bucket::manifests(&self.settings.app, path))?;
         let keep = self.settings.keep.max(1);
         if manifests.len() <= keep {
@@ -204,9 +205,30 @@ impl Rounds {
         }
         let mut used = BTreeSet::new();
         for kept in &manifests[..keep] {
-            // One that cannot be understood (a newer program's) may need any file.
-            let manifest = Manifest::parse(&bucket::read_whole(&*self.bucket, &kept.name)?)?;
-            used.extend(manifest.files.into_iter().map(|file| file.sha256));
+            let (bytes, reason) = match bucket::read_whole(&*self.bucket, &kept.name) {
+                Ok(bytes) => match Manifest::parse(&bytes) {
+                    Ok(manifest) => {
+                        used.extend(manifest.files.into_iter().map(|file| file.sha256));
+                        continue;
+                    }
+                    Err(reason) => (Some(bytes), reason),
+                },
+                Err(reason) => (None, reason),
+            };
+            let manifest = kept.name.as_str();
+            if bytes.is_none_or(|bytes| Manifest::is_of_other_format(&bytes)) {
+                tracing::warn!(
+                    manifest,
+                    reason,
+                    "files of old snapshots stay: this manifest may name them"
+                );
+                return Ok(());
+            }
+            tracing::warn!(
+                manifest,
+                reason,
+                "a manifest is damaged; it is passed by, and goes with its age"
+            );
         }
         let now = SystemTime::now();
         let is_old = |entry: &Entry| {

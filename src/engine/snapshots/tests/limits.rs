@@ -193,3 +193,95 @@ fn a_snapshot_that_is_thrown_away_again_and_again_is_not_begun_for_ever() {
     assert_eq!(end(&mut *bringer.fetch(wanted_of(0, 1_000))), Fetched::Nothing);
     assert_eq!(source.asked.load(SeqCst), 4, "an hour later");
 }
+
+/// A bucket of which one thing cannot be read.
+struct Failing {
+    bucket: Directory,
+    unreadable: &'static str,
+}
+
+impl Bucket for Failing {
+    fn name(&self) -> String {
+        self.bucket.name()
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, String> {
+        self.bucket.list(prefix)
+    }
+    fn read(&self, name: &str, sink: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<(), String> {
+        match name.ends_with(self.unreadable) {
+            true => Err("403: not yours".into()),
+            false => self.bucket.read(name, sink),
+        }
+    }
+    fn put(&self, name: &str, file: &Path) -> Result<(), String> {
+        self.bucket.put(name, file)
+    }
+    fn put_bytes(&self, name: &str, bytes: Vec<u8>) -> Result<(), String> {
+        self.bucket.put_bytes(name, bytes)
+    }
+    fn delete(&self, name: &str) -> Result<(), String> {
+        self.bucket.delete(name)
+    }
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_does_not_hide_the_other_snapshots() {
+    for unreadable in ["0000000000000-old.json", "0000000000002-new.json"] {
+        let temp = Temp::new();
+        let (bucket, manifest) = bucket_with(&temp, 1_000);
+        let name = format!("app/t/g0/0_3/manifests/{unreadable}");
+        bucket.put_bytes(&name, manifest.to_bytes()).unwrap();
+        let failing = Failing {
+            bucket: Directory::new(temp.path("bucket")),
+            unreadable,
+        };
+        let source = BucketSource::new("app", Arc::new(failing));
+        let bringer = Bringer::new(vec![Arc::new(source)], temp.path("in"), 1).unwrap();
+        let mut fetch = bringer.fetch(wanted());
+        assert!(matches!(end(&mut *fetch), Fetched::Ready { .. }), "{unreadable}");
+    }
+}
+
+#[test]
+fn pruning_keeps_files_that_an_unreadable_manifest_may_name_and_passes_a_damaged_one_by() {
+    let newest = "0000000000009-two.json";
+    for (damage, files_stay) in [("unreadable", true), ("newer", true), ("torn", false)] {
+        let temp = Temp::new();
+        let (bucket, manifest) = bucket_with(&temp, 1_000);
+        let bytes = match damage {
+            "newer" => b"{\"format\": 2, \"else\": 7}".to_vec(),
+            "torn" => manifest.to_bytes()[..100].to_vec(),
+            _ => manifest.to_bytes(),
+        };
+        bucket
+            .put_bytes("app/t/g0/0_3/manifests/0000000000000-one.json", manifest.to_bytes())
+            .unwrap();
+        bucket
+            .put_bytes(&format!("app/t/g0/0_3/manifests/{newest}"), bytes)
+            .unwrap();
+        bucket
+            .put_bytes(&format!("app/t/g0/0_3/files/{}", "a".repeat(64)), vec![1])
+            .unwrap();
+        let settings = KeeperSettings {
+            app: "app".into(),
+            instance: "one".into(),
+            interval: Duration::from_secs(3_600),
+            keep: 2,
+            grace: Duration::ZERO,
+            directory: temp.path("put"),
+        };
+        let failing = Failing {
+            bucket: Directory::new(temp.path("bucket")),
+            unreadable: if damage == "unreadable" { newest } else { "nothing" },
+        };
+        let rounds = Rounds::new(settings, Arc::new(Published::new()), Arc::new(failing)).unwrap();
+        assert_eq!(rounds.prune("t/g0/0_3"), Ok(()), "{damage}");
+        let left = |folder: &str| bucket.list(&format!("app/t/g0/0_3/{folder}")).unwrap().len();
+        assert_eq!(left("manifests"), 2, "{damage}");
+        assert_eq!(
+            left("files"),
+            manifest.files.len() + usize::from(files_stay),
+            "{damage}"
+        );
+    }
+}
