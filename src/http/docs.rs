@@ -10,7 +10,6 @@ const HEAD: &str = "\
 
 Made from the tables of routes and metrics (`src/http/routes.rs`, `src/http/metrics.rs`); `/openapi.json` says the same for programs, `/` is a page for
 people. It listens on loopback unless told otherwise (`--http HOST:PORT`). There is no login: put a proxy in front of an address that others reach.
-The proxy passes nothing under `/internal/` on: there instances ask each other for rows, with the `Authorization` of the reader, and for snapshots of their state, with none.
 
 ## What every answer says
 

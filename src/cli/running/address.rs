@@ -3,16 +3,14 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::engine::Published;
 use crate::engine::cluster::Cluster;
-use crate::engine::threads;
-use crate::types::Timestamp;
+use crate::engine::{Moment, Published, threads};
 
 /// Between two looks for others.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// Another live instance, which cannot reach this one. `None`: this one has an address, or is alone.
-fn cut_off_from(cluster: &Cluster, now: Timestamp) -> Option<String> {
+fn cut_off_from(cluster: &Cluster, now: Moment) -> Option<String> {
     if cluster.url().is_some() {
         return None;
     }
@@ -25,7 +23,7 @@ pub fn watch(published: &Arc<Published>) {
     let published: Weak<Published> = Arc::downgrade(published);
     tokio::spawn(async move {
         while let Some(published) = published.upgrade() {
-            if let Some(other) = cut_off_from(published.cluster(), threads::now()) {
+            if let Some(other) = cut_off_from(published.cluster(), threads::moment()) {
                 tracing::warn!(
                     other,
                     "other instances of this application run, and cannot reach this one: reads of its rows fail there; give --http an address that \
@@ -44,6 +42,8 @@ mod tests {
     use super::*;
     use crate::engine::cluster::InstanceRecord;
 
+    const NOW: Moment = Moment::of(1_000);
+
     #[test]
     fn an_instance_without_an_address_notices_that_others_are_there() {
         let other = InstanceRecord {
@@ -52,12 +52,12 @@ mod tests {
         };
         let hidden = Cluster::default();
         hidden.name("ann", None);
-        assert_eq!(cut_off_from(&hidden, 1_000), None, "it is alone");
-        hidden.learn(other.clone(), 1_000);
-        assert_eq!(cut_off_from(&hidden, 1_000).as_deref(), Some("bob"));
+        assert_eq!(cut_off_from(&hidden, NOW), None, "it is alone");
+        hidden.learn(other.clone(), NOW);
+        assert_eq!(cut_off_from(&hidden, NOW).as_deref(), Some("bob"));
         let reachable = Cluster::default();
         reachable.name("ann", Some("http://10.0.0.7:8080".into()));
-        reachable.learn(other, 1_000);
-        assert_eq!(cut_off_from(&reachable, 1_000), None);
+        reachable.learn(other, NOW);
+        assert_eq!(cut_off_from(&reachable, NOW), None);
     }
 }
