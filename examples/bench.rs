@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 const USAGE: &str = "bench ready BOOTSTRAP              exit code 0 once the broker answers
 bench registry PORT                a Schema Registry that keeps its schemas in memory
@@ -157,7 +157,7 @@ fn generate(bootstrap: &str, records: u64, movies: usize, zipf: f64, suffix: &st
         loop {
             match producer.send(BaseRecord::to(topic).key(&key).payload(payload).timestamp(timestamp)) {
                 Ok(()) => return,
-                Err((KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), _)) => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     producer.poll(Duration::from_millis(5));
                 }
                 Err((error, _)) => panic!("{topic}: {error}"),
@@ -227,7 +227,10 @@ fn create_topics(config: &ClientConfig, names: &[&str]) {
         .block_on(admin.create_topics(&topics, &AdminOptions::new()))
         .expect("the broker answers")
     {
-        result.expect("a new topic");
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => panic!("topic {name}: {code}"),
+        }
     }
 }
 
