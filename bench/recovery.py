@@ -128,9 +128,11 @@ def measure_peer(recovery):
     return results
 
 
+# Kafka Streams keeps its state over a kill only where it was closed cleanly before.
 CASES = [
+    ("`kill -9`, never closed cleanly before", "kill -9", False),
     ("clean restart, a step of a rolling one", "clean", False),
-    ("`kill -9`", "kill -9", False),
+    ("`kill -9` after a clean close", "kill -9", False),
     ("`kill -9`, and the disk is lost", "kill -9", True),
 ]
 WITH_SNAPSHOT = "`kill -9`, and the disk is lost, with a snapshot in a directory"
