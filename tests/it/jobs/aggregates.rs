@@ -136,7 +136,7 @@ impl Aggregates {
                 lengths(
                     name,
                     &places(),
-                    by_key[partition],
+                    read(pairs, by_key[partition]),
                     (outputs.len(), pairs.len()),
                     finished,
                     &mut found,
@@ -148,7 +148,7 @@ impl Aggregates {
                 lengths(
                     "echo",
                     &places(),
-                    echoed[partition],
+                    read(pairs, echoed[partition]),
                     (echo.len(), pairs.len()),
                     finished,
                     &mut found,
@@ -233,18 +233,23 @@ fn number(row: &Json, column: &str) -> i64 {
     row[column].as_i64().unwrap_or_else(|| panic!("no {column} in {row}"))
 }
 
+/// How many inputs are in front of a committed offset, which counts the ends of transactions, too.
+fn read(inputs: &[Read], committed: i64) -> usize {
+    inputs.partition_point(|input| input.offset < committed)
+}
+
 /// An input up to the committed offset has its output; at the end each has one.
 fn lengths(
     name: &str,
     place: &str,
-    committed: i64,
+    committed: usize,
     (outputs, inputs): (usize, usize),
     finished: bool,
     found: &mut Vec<String>,
 ) {
     let fits = match finished {
-        true => outputs == inputs && committed == inputs as i64,
-        false => committed <= outputs as i64 && outputs <= inputs,
+        true => outputs == inputs && committed == inputs,
+        false => committed <= outputs && outputs <= inputs,
     };
     if !fits {
         found.push(format!(

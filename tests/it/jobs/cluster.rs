@@ -73,8 +73,10 @@ impl Cluster {
         let settings = KafkaSettings {
             bootstrap_servers: broker.address(),
             client_id: "jobs-test".into(),
-            // a broker that is killed comes back; records are sent again until then
-            properties: vec![("producer.message.timeout.ms".into(), "120000".into())],
+            // a broker that is killed comes back; the load waits until then
+            properties: ["message.timeout.ms", "transaction.timeout.ms"]
+                .map(|name| (format!("producer.{name}"), "120000".into()))
+                .into(),
         };
         Self {
             bootstrap: broker.address(),
@@ -267,10 +269,10 @@ impl Cluster {
         tps.iter().map(|tp| self.end(tp)).sum()
     }
 
-    /// Waits until a topology has read some records of an input.
-    pub fn wait_for(&self, topology: &str, topic: &str, records: i64) {
+    /// Waits until a topology has read so far into an input, by the sum of the partitions' offsets.
+    pub fn wait_for(&self, topology: &str, topic: &str, offsets: i64) {
         until("records to be read", || {
-            self.committed(topology, topic).values().sum::<i64>() >= records
+            self.committed(topology, topic).values().sum::<i64>() >= offsets
         });
     }
 

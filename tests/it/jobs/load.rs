@@ -4,16 +4,15 @@ use std::sync::mpsc::{self, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use millstream::log::{Log, LogError, OutRecord, Producer, TopicHandle};
+use millstream::log::{Log, LogError, LogResult, OutRecord, TopicHandle, TransactionalProducer};
 use millstream::types::Timestamp;
 
-use super::cluster::Cluster;
-use crate::patience::within;
+use super::cluster::{Cluster, patiently};
+use crate::patience::eventually;
 
 const TICK: Duration = Duration::from_millis(20);
-const FLUSH: Duration = Duration::from_secs(5);
-/// Longer than a record is sent again: a broker of three may be away.
-const ACKNOWLEDGED: Duration = Duration::from_secs(150);
+/// The most that one call waits; it is made again.
+const CALL: Duration = Duration::from_secs(5);
 
 /// What sends.
 pub trait Ticks: Send + 'static {
@@ -54,16 +53,34 @@ impl<T: Ticks> Load<T> {
     }
 }
 
-/// An idempotent producer: what it has sent is there once.
-pub struct Sender(Box<dyn Producer>);
+/// A record that is not committed yet.
+struct Unsent {
+    topic: TopicHandle,
+    partition: i32,
+    timestamp: Timestamp,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+}
+
+/// Sends in transactions, again until they are committed: what it has sent is there once, whichever broker dies.
+pub struct Sender {
+    producer: Box<dyn TransactionalProducer>,
+    unsent: Vec<Unsent>,
+}
 
 impl Sender {
     pub fn new(cluster: &Cluster) -> Self {
-        Self(cluster.log.producer().expect("a producer"))
+        let id = format!("{}.load.{}", cluster.app, uuid::Uuid::new_v4().simple());
+        let mut producer = cluster.log.transactional_producer(&id).expect("a producer");
+        patiently("the load's producer", || producer.init(CALL));
+        Self {
+            producer,
+            unsent: Vec::new(),
+        }
     }
 
     pub fn topic(&mut self, name: &str) -> TopicHandle {
-        self.0.topic(name).expect("a topic")
+        self.producer.topic(name).expect("a topic")
     }
 
     pub fn send(
@@ -74,24 +91,52 @@ impl Sender {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) {
-        let record = OutRecord {
+        self.unsent.push(Unsent {
             topic,
             partition,
-            key,
-            value,
             timestamp,
-            headers: &None,
-        };
-        self.0.send(record).expect("taken");
+            key: key.map(<[u8]>::to_vec),
+            value: value.map(<[u8]>::to_vec),
+        });
     }
 
-    /// Waits until everything is acknowledged.
+    /// Waits until everything is committed.
     pub fn flush(&mut self) {
-        let done = within(ACKNOWLEDGED, || match self.0.flush(FLUSH) {
-            Ok(_) => Some(()),
-            Err(LogError::Retry(_)) => None,
+        if self.unsent.is_empty() {
+            return;
+        }
+        eventually("the load is committed", || match self.attempt() {
+            Ok(()) => Some(()),
+            Err(LogError::Abort(_) | LogError::Retry(_)) => {
+                patiently("the load's transaction is aborted", || self.producer.abort(CALL));
+                None
+            }
             Err(error) => panic!("records were not taken: {error}"),
         });
-        assert!(done.is_some(), "records are not acknowledged");
+        self.unsent.clear();
+    }
+
+    /// One transaction with all that is unsent; an error leaves nothing of it.
+    fn attempt(&mut self) -> LogResult<()> {
+        self.producer.begin()?;
+        for record in &self.unsent {
+            self.producer.send(OutRecord {
+                topic: record.topic,
+                partition: record.partition,
+                key: record.key.as_deref(),
+                value: record.value.as_deref(),
+                timestamp: record.timestamp,
+                headers: &None,
+            })?;
+        }
+        let producer = &mut self.producer;
+        eventually("the load is acknowledged", || match producer.flush(CALL) {
+            Err(LogError::Retry(_)) => None,
+            done => Some(done),
+        })?;
+        eventually("the load's commit", || match producer.commit(CALL) {
+            Err(LogError::Retry(_) | LogError::Unknown(_)) => None,
+            done => Some(done),
+        })
     }
 }
