@@ -6,10 +6,10 @@ WORKDIR /src
 # Dependencies first: they are compiled again only when the lock file changes.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src examples \
- && echo 'fn main() {}' > src/main.rs && cp src/main.rs examples/bench.rs && touch src/lib.rs \
+ && echo 'fn main() {}' > src/main.rs && cp src/main.rs examples/bench.rs && cp src/main.rs examples/instance.rs && touch src/lib.rs \
  && cargo build --release --locked && rm -r src examples
 COPY . .
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin millstream
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin millstream && strip target/release/millstream
 
 FROM debian:bookworm-slim
 RUN apt-get update \

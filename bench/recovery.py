@@ -8,12 +8,12 @@ Both are static members with a session time-out of 10 s. A process is ended (`ki
 2,000 ratings of 100 movies are written meanwhile, and the same process is started again at once. Measured is the time from the start of the new
 process until all of these ratings are processed, which takes every task: start of the process, group, restore, first records.
 """
-import json, os, re, shutil, signal, subprocess, sys, tempfile, time
+import json, os, re, shutil, signal, sys, time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.dont_write_bytecode = True
-import run as bench
+import harness as bench
 
 KEYS = int(os.environ.get("KEYS", 1_000_000))
 RECORDS = int(os.environ.get("RECORDS", 1_500_000))
@@ -23,14 +23,16 @@ ROOT = bench.ROOT
 
 
 class Recovery:
-    def __init__(self, work, millstream, driver, classpath, registry):
-        self.work, self.millstream, self.driver, self.classpath, self.registry = work, millstream, driver, classpath, registry
+    def __init__(self, work, tools, registry):
+        self.work, self.tools, self.registry = work, tools, registry
         self.data, self.state, self.count = work / "data", work / "state", 0
 
     def generate(self, records, keys):
-        ids = [bench.register(self.registry, f"movies{SUFFIX}-value", "Movie", bench.MOVIE)]
-        ids += [bench.register(self.registry, f"ratings{SUFFIX}-value", "Rating", bench.RATING)]
-        bench.run(str(self.driver), "generate", bench.BOOTSTRAP, str(records), str(keys), "0", SUFFIX, *ids)
+        movie = bench.register(self.registry, f"movies{SUFFIX}-value", "Movie", bench.MOVIE)
+        rating = bench.register(self.registry, f"ratings{SUFFIX}-value", "Rating", bench.RATING)
+        self.tools.drive("topics", bench.BOOTSTRAP, bench.PARTITIONS, f"movies{SUFFIX},ratings{SUFFIX}")
+        self.tools.drive("movies", bench.BOOTSTRAP, f"movies{SUFFIX}", keys, movie)
+        self.tools.drive("ratings", bench.BOOTSTRAP, f"ratings{SUFFIX}", records, keys, 0, rating, 0)
 
     def ours(self, records, *more):
         """Starts it, waits until so many records are processed: the process, its address and the seconds that took."""
@@ -39,7 +41,7 @@ class Recovery:
         sql.mkdir(exist_ok=True)
         text = (ROOT / "bench/topologies/bench.sql").read_text().replace("SUFFIX", SUFFIX)
         (sql / "bench.sql").write_text(text)
-        command = [str(self.millstream), "run", "--bootstrap-servers", bench.BOOTSTRAP, "--schema-registry", self.registry, "--topologies", str(sql)]
+        command = [str(self.tools.millstream), "run", "--bootstrap-servers", bench.BOOTSTRAP, "--schema-registry", self.registry, "--topologies", str(sql)]
         command += ["--data-dir", str(self.data), "--http", "127.0.0.1:0", "--application-id", APP, "--instance-id", "one", "--print-urls", "json", "--quiet", *more]
         self.count += 1
         log = self.work / f"millstream-{self.count}.log"
@@ -52,7 +54,7 @@ class Recovery:
         return process, url, time.time() - begin
 
     def peer(self, records):
-        command = ["java", "-Xmx512m", "-cp", self.classpath, "Peer", bench.BOOTSTRAP, SUFFIX, str(records), "recovery-peer", str(self.state), "100"]
+        command = ["java", "-Xmx512m", "-cp", self.tools.classpath, "Peer", bench.BOOTSTRAP, SUFFIX, str(records), "recovery-peer", str(self.state), "100"]
         self.count += 1
         log = self.work / f"peer-{self.count}.log"
         environment = dict(os.environ, INSTANCE="one", SESSION_MS=str(SESSION_MS), STAY="1")
@@ -166,29 +168,20 @@ def report(text):
 
 
 def main():
-    millstream, driver, classpath = bench.build()
-    work = Path(tempfile.mkdtemp(prefix="millstream-recovery-"))
-    port = bench.PORT + 5
-    try:
-        with bench.Process([str(ROOT / "scripts/kafka.sh"), "run", str(work / "kafka"), str(bench.PORT)], work / "kafka.log") as kafka:
-            with bench.Process([str(driver), "registry", str(port)], work / "registry.log") as registry:
-                url = f"http://127.0.0.1:{port}"
-                bench.until("the registry", lambda: bench.http(f"{url}/subjects"), registry, 60)
-                ready = lambda: subprocess.run([str(driver), "ready", bench.BOOTSTRAP], stderr=subprocess.DEVNULL).returncode == 0
-                bench.until("Kafka", ready, kafka, 120)
-                recovery = Recovery(work, millstream, driver, classpath, url)
-                recovery.generate(RECORDS, KEYS)
-                theirs = measure_peer(recovery)
-                ours = measure_ours(recovery)
-        load = os.getloadavg()[2]
-        text = table(ours, theirs)
-        print(text)
-        version = bench.run("git", "describe", "--always").strip()
-        head = f"### {KEYS:,} keys of state, {RECORDS:,} ratings\n\n{time.strftime('%Y-%m-%d')}, Millstream {version}, Apache Kafka and Kafka Streams 4.3.1; {os.cpu_count()} cores, x86_64, Linux."
-        head += f" Load of the machine over the last 15 minutes: {load:.1f}; one run."
-        report(f"{head}\n\n{text}")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    tools = bench.build()
+    with bench.ground(tools, "recovery") as (work, registry):
+        recovery = Recovery(work, tools, registry)
+        recovery.generate(RECORDS, KEYS)
+        theirs = measure_peer(recovery)
+        ours = measure_ours(recovery)
+    load = os.getloadavg()[2]
+    text = table(ours, theirs)
+    print(text)
+    version = bench.run("git", "describe", "--always").strip()
+    head = f"### {KEYS:,} keys of state, {RECORDS:,} ratings\n\n{time.strftime('%Y-%m-%d')}, Millstream {version}, Apache Kafka and Kafka Streams 4.3.1; {os.cpu_count()} cores, x86_64, Linux."
+    head += f" Load of the machine over the last 15 minutes: {load:.1f}; one run."
+    report(f"{head}\n\n{text}")
 
 
-main()
+if __name__ == "__main__":
+    main()
