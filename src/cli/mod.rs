@@ -7,6 +7,7 @@ mod args;
 mod commands;
 #[cfg(all(feature = "kafka", feature = "rocksdb"))]
 mod dev;
+mod exit;
 mod http_client;
 mod load;
 mod logging;
@@ -24,7 +25,7 @@ mod sql_files;
 mod steer;
 pub mod testing;
 
-use std::process::ExitCode;
+use std::io::Write;
 
 use settings::Settings;
 use settings::load::{Raw, load};
@@ -61,28 +62,32 @@ impl Failure {
 /// What a command ends with.
 pub type Outcome = Result<(), Failure>;
 
-/// Runs the program with the arguments and environment of the process.
-pub fn main() -> ExitCode {
+/// Runs the program with the arguments and environment of the process, and ends it.
+pub fn main() -> ! {
+    exit::now(run())
+}
+
+fn run() -> u8 {
     let arguments = std::env::args_os();
     let matches = match args::program().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
             // Help and version are "errors" of clap with exit code 0. A closed pipe is nobody's problem.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            let _ = error.print().and_then(|()| std::io::stdout().flush());
+            return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
     #[cfg(all(feature = "kafka", feature = "rocksdb"))]
     signals::survive_file_limits();
     match dispatch(&matches) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(Failure::Failed(message)) => {
             output::error(&message);
-            ExitCode::from(1)
+            1
         }
         Err(Failure::Usage(message)) => {
             output::error(&message);
-            ExitCode::from(2)
+            2
         }
     }
 }

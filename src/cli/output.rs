@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use super::settings::Settings;
+use super::{exit, settings::Settings};
 use crate::dev::top::DEFAULT_SIZE;
 
 /// For people or for programs.
@@ -29,7 +29,7 @@ impl Format {
 pub fn line(text: &str) {
     let mut out = std::io::stdout().lock();
     if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+        exit::now(0);
     }
 }
 
@@ -37,7 +37,7 @@ pub fn line(text: &str) {
 pub fn raw(text: &str) {
     let mut out = std::io::stdout().lock();
     if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+        exit::now(0);
     }
 }
 

@@ -18,7 +18,7 @@ pub fn listen() -> std::io::Result<watch::Receiver<bool>> {
                 _ = terminate.recv() => {}
             }
             if time > 0 {
-                std::process::exit(130);
+                super::exit::now(130);
             }
             asked.send_replace(true);
         }
