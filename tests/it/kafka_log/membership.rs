@@ -1,6 +1,6 @@
 //! Groups: members that share tasks, and a broker that is away.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use super::*;
 use crate::patience::{PATIENCE, within};
@@ -248,9 +248,8 @@ fn a_broker_that_is_away_holds_nobody_up() {
     );
 }
 
-/// librdkafka 2.12 uses such a question after it has freed it.
-#[test]
-fn a_question_that_was_given_up_harms_nobody_when_its_coordinator_is_found() {
+/// A log on a port where nobody listens yet.
+fn before_the_broker() -> (KafkaLog, SocketAddr) {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let address = free.expect("a free port");
     let settings = KafkaSettings {
@@ -258,11 +257,35 @@ fn a_question_that_was_given_up_harms_nobody_when_its_coordinator_is_found() {
         client_id: "early".into(),
         properties: Vec::new(),
     };
-    let log = KafkaLog::new(settings).expect("valid settings");
+    (KafkaLog::new(settings).expect("valid settings"), address)
+}
+
+/// librdkafka 2.12 uses such a question after it has freed it.
+#[test]
+fn a_question_that_was_given_up_harms_nobody_when_its_coordinator_is_found() {
+    let (log, address) = before_the_broker();
     let tp = TopicPartition::new("t", 0);
     let ask = || log.admin().committed("g", std::slice::from_ref(&tp));
     let given_up = ask();
     assert!(matches!(given_up, Err(LogError::Retry(_))), "{given_up:?}");
     let _broker = TestBroker::embedded(address);
     until("an answer", || ask().is_ok_and(|offsets| offsets == [None]));
+}
+
+#[test]
+fn a_question_that_was_given_up_harms_nobody_when_its_leaders_are_found() {
+    let (log, address) = before_the_broker();
+    let tp = TopicPartition::new("t", 0);
+    let ask = || log.admin().offset_for_time(&tp, 0);
+    let given_up = ask();
+    assert!(matches!(given_up, Err(LogError::Retry(_))), "{given_up:?}");
+    let _broker = TestBroker::embedded(address);
+    let topic = NewTopic {
+        name: "t".into(),
+        partitions: 1,
+        replicas: 1,
+        config: Vec::new(),
+    };
+    until("the topic", || log.admin().create_topics(std::slice::from_ref(&topic)).is_ok());
+    until("an answer", || ask().is_ok_and(|offset| offset == 0));
 }
