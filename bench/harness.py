@@ -169,7 +169,7 @@ def ground(tools, name):
             with Process([tools.driver, "registry", registry_port], work / "registry.log") as registry:
                 until("the registry", lambda: http(f"{url}/subjects"), registry, 60)
                 ready = lambda: subprocess.run([tools.driver, "ready", BOOTSTRAP], stderr=subprocess.DEVNULL).returncode == 0
-                until("Kafka", ready, kafka, 120)
+                until("Kafka", ready, kafka, 300)
                 yield work, url
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -29,7 +29,7 @@ def restart_rows(jobs, runs):
     return [below(name, 2, ours, "s", "{:.2f}"), at_most(name, 0.1, ours, theirs, "Kafka Streams")]
 
 
-RATE, CONNECTIONS, SECONDS, KEYS = 20_000, 64, 8, 1_000_000
+RATE, CONNECTIONS, SECONDS, KEYS = 20_000, 64, 8, recovery.KEYS
 
 
 def read_rows(jobs, runs):

@@ -17,6 +17,7 @@ class Sizes:
     runs: int
     ratings: int
     uniform: int
+    keys: int  # movies of the uniform load
     changelog: int  # ratings that are behind the restore
     latency_s: tuple = (20, 10)  # measured, and the warm-up before
 
@@ -28,6 +29,7 @@ def sizes(quick):
         runs=number("RUNS", 1 if quick else 3),
         ratings=ratings,
         uniform=number("UNIFORM", min(ratings, 1_000_000 if quick else 4_000_000)),
+        keys=number("KEYS", 1_000_000),
         changelog=number("CHANGELOG", ratings),
         latency_s=(number("SECONDS", 20), number("WARM_UP", 10)),
     )
@@ -38,7 +40,7 @@ def zipf_job(sizes):
 
 
 def uniform_job(sizes):
-    return Workload("-u", "uniform, 1 M movies", 1_000_000, 0, sizes.uniform)
+    return Workload("-u", f"uniform, {sizes.keys / 1e6:g} M movies", sizes.keys, 0, sizes.uniform)
 
 
 def per_cpu_s(job):

@@ -5,7 +5,7 @@
     make bench-all      everything there
     make bench-quick    the first three rows, printed only
 
-Settings by environment: RECORDS, UNIFORM, CHANGELOG (ratings), RUNS, PORT, TARGET (a folder with the built programs), ONLY (parts, separated by commas).
+Settings by environment: RECORDS, UNIFORM, CHANGELOG (ratings), KEYS, RUNS, PORT, TARGET (a folder with the built programs), ONLY (parts, separated by commas).
 """
 
 import os, sys, time
