@@ -165,7 +165,8 @@ impl Answer {
             ctx.buffer.put(turn, None, ctx.now);
         }
         let each = self.chunk.div_ceil(rounds.len().max(1));
-        let busy = !rounds.is_empty();
+        // the end of the turns is work, too: nothing else would have it committed
+        let busy = !rounds.is_empty() || served.is_some();
         for (key, round, timestamp) in rounds {
             let mut right = self.right(&key, ctx)?;
             if right.row.is_none() {
