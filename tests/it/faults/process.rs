@@ -67,8 +67,14 @@ impl Process {
     /// Waits until it says so; the line.
     #[track_caller]
     pub fn says(&self, text: &str) -> String {
-        let what = format!("{text:?} in the log");
-        eventually(&what, || self.lines(text).into_iter().next())
+        self.says_one_of(&[text])
+    }
+
+    /// Waits until it says one of these; the line.
+    #[track_caller]
+    pub fn says_one_of(&self, texts: &[&str]) -> String {
+        let what = format!("one of {texts:?} in the log");
+        eventually(&what, || texts.iter().find_map(|text| self.lines(text).into_iter().next()))
     }
 
     /// The end of its log.
