@@ -74,7 +74,9 @@ impl Process {
     #[track_caller]
     pub fn says_one_of(&self, texts: &[&str]) -> String {
         let what = format!("one of {texts:?} in the log");
-        eventually(&what, || texts.iter().find_map(|text| self.lines(text).into_iter().next()))
+        eventually(&what, || {
+            texts.iter().find_map(|text| self.lines(text).into_iter().next())
+        })
     }
 
     /// The end of its log.

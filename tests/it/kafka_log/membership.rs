@@ -286,6 +286,8 @@ fn a_question_that_was_given_up_harms_nobody_when_its_leaders_are_found() {
         replicas: 1,
         config: Vec::new(),
     };
-    until("the topic", || log.admin().create_topics(std::slice::from_ref(&topic)).is_ok());
+    until("the topic", || {
+        log.admin().create_topics(std::slice::from_ref(&topic)).is_ok()
+    });
     until("an answer", || ask().is_ok_and(|offset| offset == 0));
 }
