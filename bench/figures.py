@@ -26,6 +26,12 @@ def table(figures):
     return "\n".join([HEAD, *(figure.line() for figure in figures)])
 
 
+def show(figures):
+    """Prints them at once: a run is long."""
+    print("\n".join(figure.line() for figure in figures), flush=True)
+    return figures
+
+
 def at_least(name, wanted, ours, other, beside, form="{:,.0f}"):
     """Ours is to be `wanted` times the other's."""
     ratio = ours / other if other else float("nan")

@@ -3,7 +3,7 @@
 import shutil, subprocess, time
 
 import recovery
-from figures import Figure, at_least, at_most, below, mid
+from figures import Figure, at_least, at_most, below, mid, show
 from harness import ROOT, Process, http, median, say, until
 from jobs import Workload
 
@@ -112,4 +112,4 @@ def dev_start(jobs, runs):
 
 
 def further_rows(jobs, runs):
-    return size_rows(jobs, runs) + read_rows(jobs, runs) + restart_rows(jobs, runs)
+    return show(size_rows(jobs, runs)) + show(read_rows(jobs, runs)) + show(restart_rows(jobs, runs))

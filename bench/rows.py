@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from figures import Figure, at_least, at_most, below, mid
+from figures import Figure, at_least, at_most, below, mid, show
 from harness import Process, say, until
 from jobs import Workload
 
@@ -212,10 +212,14 @@ def peer_process(jobs, job, commit_ms):
 def first_rows(jobs, sizes, quick):
     """All figures; only the first three rows when it has to be quick."""
     rows, others = ratings_rows(jobs, sizes, quick)
+    show(rows + others)
     row, more_rows, last = uniform_rows(jobs, sizes)
+    show(row + more_rows)
     rows, others = rows + row, others + more_rows
     if quick:
         return rows + others
-    rows += guarantee_rows(jobs, sizes) + restore_rows(jobs, sizes, *last) + latency_rows(jobs, sizes)
+    rows += show(guarantee_rows(jobs, sizes))
+    rows += show(restore_rows(jobs, sizes, *last))
+    rows += show(latency_rows(jobs, sizes))
     asked = [figure for figure in others if figure.target]
     return rows + asked + [figure for figure in others if not figure.target]

@@ -1,6 +1,6 @@
 //! Reads topics to their ends and compares what is there with what must be.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::Message;
@@ -34,11 +34,20 @@ pub fn consumer(bootstrap: &str) -> BaseConsumer {
     config.create().expect("a consumer")
 }
 
-/// The ends of a topic's partitions.
+/// The ends of a topic's partitions. The leader of one that is new may not be known yet.
 pub fn high_watermarks(consumer: &BaseConsumer, topic: &str) -> Vec<i64> {
     let metadata = consumer.fetch_metadata(Some(topic), WAIT).expect("metadata");
     let partitions = metadata.topics()[0].partitions().len() as i32;
-    let end = |p| consumer.fetch_watermarks(topic, p, WAIT).expect("an end").1;
+    let end = |partition| {
+        let until = Instant::now() + WAIT;
+        loop {
+            match consumer.fetch_watermarks(topic, partition, WAIT) {
+                Ok((_, end)) => return end,
+                Err(error) if Instant::now() > until => panic!("{topic}-{partition}: {error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    };
     (0..partitions).map(end).collect()
 }
 
