@@ -87,8 +87,9 @@ class Process:
             sys.exit(f"{self.child.args[0]} ended:\n{self.log.read_text()[-4000:]}")
 
     def said(self, mark):
-        """The JSON of the first line that has the mark, once it is there."""
-        lines = self.log.read_text().splitlines()
+        """The JSON of the first line that has the mark, once all of it is there."""
+        whole = self.log.read_text().rpartition("\n")[0]
+        lines = whole.splitlines()
         return next((json.loads(line) for line in lines if line.startswith("{") and mark in line), None)
 
 

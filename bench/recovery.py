@@ -8,7 +8,7 @@ Both are static members with a session time-out of 10 s. A process is ended (`ki
 2,000 ratings of 100 movies are written meanwhile, and the same process is started again at once. Measured is the time from the start of the new
 process until all of these ratings are processed, which takes every task: start of the process, group, restore, first records.
 """
-import json, os, re, shutil, signal, sys, time
+import os, re, shutil, signal, sys, time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -47,8 +47,7 @@ class Recovery:
         log = self.work / f"millstream-{self.count}.log"
         begin = time.time()
         process = bench.Process(command, log)
-        said = lambda: next((json.loads(l) for l in log.read_text().splitlines() if l.startswith("{") and '"http"' in l), None)
-        url = bench.until("Millstream", said, process, 120)["http"].rstrip("/")
+        url = bench.until("Millstream", lambda: process.said('"http"'), process, 120)["http"].rstrip("/")
         done = lambda: bench.metric(url, "millstream_records_in_total") >= records and bench.metric(url, "millstream_lag_records") == 0
         bench.until(f"{records} records", done, process, 1_800)
         return process, url, time.time() - begin
@@ -59,8 +58,7 @@ class Recovery:
         log = self.work / f"peer-{self.count}.log"
         environment = dict(os.environ, INSTANCE="one", SESSION_MS=str(SESSION_MS), STAY="1")
         process = bench.Process(command, log, env=environment)
-        said = lambda: next((json.loads(l) for l in log.read_text().splitlines() if l.startswith('{"records"')), None)
-        found = bench.until(f"{records} records of the peer", said, process, 1_800)
+        found = bench.until(f"{records} records of the peer", lambda: process.said('"records"'), process, 1_800)
         return process, found
 
     def settle(self):
