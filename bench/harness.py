@@ -1,6 +1,6 @@
 """What all benchmarks need: the programs, child processes, HTTP and metrics, Apache Kafka and a Schema Registry."""
 
-import contextlib, json, os, re, shutil, signal, statistics, subprocess, sys, tempfile, time, urllib.request
+import atexit, contextlib, json, os, re, shutil, signal, statistics, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +55,7 @@ class Process:
         self.log = Path(log)
         words = [str(word) for word in command]
         self.child = subprocess.Popen(words, stdout=open(log, "w"), stderr=subprocess.STDOUT, start_new_session=True, **options)
+        atexit.register(self.end)
 
     def __enter__(self):
         return self
