@@ -9,7 +9,7 @@ RUN mkdir -p src examples \
  && echo 'fn main() {}' > src/main.rs && cp src/main.rs examples/bench.rs && cp src/main.rs examples/instance.rs && touch src/lib.rs \
  && cargo build --release --locked && rm -r src examples
 COPY . .
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin millstream && strip target/release/millstream
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin millstream
 
 FROM debian:bookworm-slim
 RUN apt-get update \
