@@ -12,6 +12,11 @@ use super::{CALL, KafkaAdmin, results};
 use crate::log::{LogError, LogResult};
 use crate::types::TopicPartition;
 
+/// An offset of an answer. librdkafka (2.12) leaves the mark of none, without an error, where a leader that it has asked did not answer.
+fn told(offset: i64) -> Option<i64> {
+    (offset != i64::from(sys::RD_KAFKA_OFFSET_INVALID)).then_some(offset)
+}
+
 impl KafkaAdmin {
     pub(super) fn list_offset(&self, tp: &TopicPartition, spec: i64, committed: bool) -> LogResult<i64> {
         let found = self.list_offsets(std::slice::from_ref(tp), spec, committed)?;
@@ -62,7 +67,9 @@ impl KafkaAdmin {
             if partition.err != raw::OK {
                 return Ok(Err((partition.err, String::new())));
             }
-            found.insert((topic, partition.partition), partition.offset);
+            if let Some(offset) = told(partition.offset) {
+                found.insert((topic, partition.partition), offset);
+            }
         }
         let of = |tp: &TopicPartition| found.get(&(tp.topic.to_string(), tp.partition)).copied();
         let offsets: Option<Vec<i64>> = tps.iter().map(of).collect();
@@ -101,5 +108,22 @@ impl KafkaAdmin {
             )),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_whose_leader_did_not_answer_has_no_end() {
+        assert_eq!(
+            told(-1001),
+            None,
+            "it was taken for an end, and the store behind it for lost"
+        );
+        // a time that no record has
+        assert_eq!(told(-1), Some(-1));
+        assert_eq!(told(0), Some(0));
     }
 }
