@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Args;
+use super::nexmark::Random;
 
 /// Between two looks whether records are due.
 const TICK: Duration = Duration::from_millis(1);
@@ -206,7 +207,7 @@ impl Ratings {
     pub fn draw(&mut self) -> (i64, &[u8]) {
         let movie = match &self.cumulated {
             Some(table) => {
-                let x = self.random.unit();
+                let x = unit(&mut self.random);
                 table.partition_point(|p| *p < x).min(self.movies - 1) as i64
             }
             None => self.random.below(self.movies as u64) as i64,
@@ -235,26 +236,9 @@ fn zipf_table(n: usize, exponent: f64) -> Option<Vec<f64>> {
     Some(table)
 }
 
-/// SplitMix64.
-pub struct Random(pub u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// One of the first `n` numbers.
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
+/// From 0 to 1, without the 1.
+fn unit(random: &mut Random) -> f64 {
+    (random.next() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 fn zigzag(n: i64, out: &mut Vec<u8>) {

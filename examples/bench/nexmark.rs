@@ -6,6 +6,7 @@ use super::load::Sink;
 #[path = "../../bench/nexmark/generator.rs"]
 mod generator;
 
+pub use generator::Random;
 use generator::{Generator, Settings};
 
 /// 10,000 events a second of event time: a window of 10 seconds holds 100,000.

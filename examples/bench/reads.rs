@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Args;
-use super::load::Random;
+use super::nexmark::Random;
 
 /// Before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(2);

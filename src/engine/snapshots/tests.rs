@@ -110,18 +110,23 @@ fn bringer(temp: &Temp, bucket: &Arc<Directory>) -> Bringer {
     Bringer::new(vec![Arc::new(source)], temp.path("in"), 1).unwrap()
 }
 
+/// Until something holds that another thread brings about.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(180), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// What becomes of a fetch.
 fn end(fetch: &mut dyn Fetch) -> Fetched {
-    let begun = Instant::now();
-    loop {
-        match fetch.poll() {
-            Fetched::Pending => {
-                assert!(begun.elapsed() < Duration::from_secs(180), "it does not end");
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            ended => return ended,
-        }
-    }
+    let mut fetched = Fetched::Pending;
+    until("the end of a fetch", || {
+        fetched = fetch.poll();
+        !matches!(fetched, Fetched::Pending)
+    });
+    fetched
 }
 
 #[test]

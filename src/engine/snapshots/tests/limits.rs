@@ -5,15 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use super::super::super::Published;
 use super::*;
 
-/// Until something holds that another thread brings about.
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(180), "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn a_checkpoint_that_was_left_goes_without_another_request() {
     let temp = Temp::new();
