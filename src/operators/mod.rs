@@ -168,7 +168,7 @@ pub enum Held {
     /// A row of its store.
     Slot(Slot),
     /// A change that is ready.
-    Change(Box<Change>),
+    Change(Change),
 }
 
 /// How a task runs a node, decided once from the plan.
@@ -370,7 +370,7 @@ impl Operator {
         match (self, held) {
             (Self::Aggregate(op), Held::Slot(slot)) => return op.forward(slot, ctx),
             (Self::WindowAggregate(op), Held::Slot(slot)) => return op.forward(slot, ctx),
-            (_, Held::Change(change)) => ctx.out.push(*change),
+            (_, Held::Change(change)) => ctx.out.push(change),
             (_, Held::Slot(_)) => unreachable!("only aggregates hold slots"),
         }
         Ok(())

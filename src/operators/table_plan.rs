@@ -4,6 +4,7 @@
 //! *Invariant*: it reads only; the rows of the stores are [`crate::state::encode_stored`]'s.
 
 use std::collections::VecDeque;
+use std::iter::repeat_n;
 
 use crate::expr::EvalContext;
 use crate::state::buffer::Buffer;
@@ -172,7 +173,10 @@ pub(super) fn row_of<R: RowReader>(plan: &TablePlan, reader: &mut R, key: &Row, 
         TablePlan::Aggregate(aggregate) => {
             let mut looked = reader.read(aggregate.store, key)?;
             looked.row = match looked.row {
-                Some(state) => result_row(aggregate, key, &state, reader, &mut Vec::new())?.ok(),
+                Some(state) => {
+                    let scratch = &mut Vec::with_capacity(aggregate.calls.len());
+                    result_row(aggregate, key, &state, reader, scratch)?.ok()
+                }
                 None => None,
             };
             Ok(looked)
@@ -194,7 +198,11 @@ pub(super) fn row_of<R: RowReader>(plan: &TablePlan, reader: &mut R, key: &Row, 
                     timestamp: looked.timestamp,
                     now,
                 };
-                exprs.iter().map(|e| e.eval(&context)).collect::<Result<_, _>>().ok()
+                // most are of one column, and need no allocation
+                match exprs.as_slice() {
+                    [expr] => expr.eval(&context).ok().map(|value| Row::from([value])),
+                    exprs => exprs.iter().map(|e| e.eval(&context)).collect::<Result<_, _>>().ok(),
+                }
             });
             Ok(looked)
         }
@@ -220,16 +228,12 @@ pub fn join_rows(kind: JoinKind, left: Option<&Row>, right: Option<&Row>, widths
         (None, Some(_)) => right_alone,
         (None, None) => false,
     };
-    kept.then(|| {
-        let mut values = Vec::with_capacity(widths.0 + widths.1);
-        for (row, width) in [(left, widths.0), (right, widths.1)] {
-            match row {
-                Some(row) => values.extend_from_slice(row),
-                None => values.resize(values.len() + width, Value::Null),
-            }
-        }
-        Row::take(&mut values)
-    })
+    kept.then(|| or_nulls(left, widths.0).chain(or_nulls(right, widths.1)).collect())
+}
+
+fn or_nulls(row: Option<&Row>, width: usize) -> impl Iterator<Item = Value> {
+    let (values, missing) = row.map_or((&[][..], width), |row| (&row[..], 0));
+    values.iter().cloned().chain(repeat_n(Value::Null, missing))
 }
 
 /// A range of encoded keys (`types::encode_key`, without a store's id).

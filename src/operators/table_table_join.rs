@@ -71,12 +71,12 @@ impl TableTableJoin {
             // each is looked at in this flush, whatever it takes
             ctx.buffer.preload(store, &keys, usize::MAX)?;
         }
-        let mut changes: Vec<Change> = Vec::new();
+        let mut changes: Vec<Change> = Vec::with_capacity(keys.len());
         for key in &keys {
             changes.extend(self.held_change(key, ctx)?);
         }
         changes.sort_by_key(|change| change.timestamp);
-        held.extend(changes.into_iter().map(|change| Held::Change(Box::new(change))));
+        held.extend(changes.into_iter().map(Held::Change));
         Ok(())
     }
 
