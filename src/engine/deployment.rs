@@ -168,7 +168,7 @@ impl Deployment {
             emit: settings.emit,
             bad_record: settings.bad_record,
             fan_out: settings.fan_out,
-            cache_bytes: (settings.buffer_bytes / tasks).max(MIN_CACHE_BYTES),
+            cache_bytes: (settings.cache_bytes / tasks).max(MIN_CACHE_BYTES),
         };
         let of_node = |(node, schemas): (NodeId, &SinkSchemas)| {
             let max_bytes = self.outputs[node].as_ref().map(|target| target.max_message_bytes);

@@ -43,8 +43,10 @@ pub struct EngineSettings {
     pub workers: usize,
     /// Time between commits while there is something to commit.
     pub commit_interval: Duration,
-    /// Bytes of uncommitted and cached rows, over all workers of a topology; a full buffer commits early.
+    /// Bytes of uncommitted rows, over all workers of a topology; a full buffer commits early.
     pub buffer_bytes: usize,
+    /// Bytes of decoded rows that are kept in memory, over all workers of a topology.
+    pub cache_bytes: usize,
     /// Records waiting a partition, where a task chooses between several inputs; above it the partition is paused.
     pub queue_records: usize,
     /// Their bytes a partition; above it the partition is paused.
@@ -103,6 +105,7 @@ impl Default for EngineSettings {
             workers: 1,
             commit_interval: Duration::from_millis(100),
             buffer_bytes: 4 << 20,
+            cache_bytes: 8 << 20,
             queue_records: DEFAULT_QUEUE_RECORDS,
             queue_bytes: 1 << 20,
             fetch_bytes: 2 << 20,

@@ -1,6 +1,6 @@
 //! What the handlers share.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,9 @@ const SHARES_PER_QUERY: usize = 4;
 const ELSEWHERE_PER_QUERY: usize = 32;
 /// Readers that wait for a view to catch up, at a time; each holds a thread.
 pub(super) const MOST_WAITS: usize = 64;
+/// A read that takes longer shows a slow disk, for so long.
+const SLOW_READ: Duration = Duration::from_millis(5);
+const SLOW_FOR_MS: i64 = 1_000;
 /// Between two looks at something that is waited for, unless a commit comes first.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
@@ -91,6 +94,10 @@ struct Inner {
     peers: Peers,
     progress: OnceLock<Arc<dyn Progress>>,
     feeds: AtomicUsize,
+    /// Threads of the runtime that read rows, see [`App::read_few`].
+    reading_here: AtomicUsize,
+    /// In milliseconds since the epoch.
+    disk_is_slow_until: AtomicI64,
     counters: RouteCounters,
     /// Why nothing is deployed yet.
     starting: Mutex<Option<String>>,
@@ -111,6 +118,8 @@ impl App {
             progress: OnceLock::new(),
             parts,
             feeds: AtomicUsize::new(0),
+            reading_here: AtomicUsize::new(0),
+            disk_is_slow_until: AtomicI64::new(0),
             counters: RouteCounters::new(),
             starting: Mutex::new(Some("the topologies are being compiled and deployed".into())),
             stop: watch::Sender::new(false),
@@ -294,6 +303,26 @@ impl App {
         Ok(answer.map_err(ApiError::internal)??)
     }
 
+    /// As [`Self::read_in`], for so little that another thread costs more than the reading. Where the disk turns out to be slow, and where all threads but one
+    /// read already, it is done on a blocking thread after all: the others must be answered.
+    pub(super) async fn read_few<T: Send + 'static>(
+        &self,
+        turn: &mut Turn,
+        work: impl FnOnce() -> Result<T, ViewError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let is_slow = self.0.disk_is_slow_until.load(Relaxed) > now_ms();
+        let here = (!is_slow && turn.place.is_some()).then(|| ReadsHere::begin(self));
+        let Some(_here) = here.flatten() else {
+            return self.read_in(turn, |_| work()).await;
+        };
+        let begin = Instant::now();
+        let found = work();
+        if begin.elapsed() > SLOW_READ {
+            self.0.disk_is_slow_until.store(now_ms() + SLOW_FOR_MS, Relaxed);
+        }
+        Ok(found?)
+    }
+
     /// Looks, again and again on a blocking thread, until there is something; at the deadline the view is said to be behind, and where it is. A look
     /// that takes longer (Kafka is away) is not waited for: its thread ends alone, and keeps its place until then.
     pub(super) async fn wait_until<T: Send + 'static>(
@@ -367,6 +396,25 @@ struct Waiting(Arc<AtomicBool>);
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.store(false, Relaxed);
+    }
+}
+
+/// A thread of the runtime that reads rows.
+struct ReadsHere<'a>(&'a App);
+
+impl<'a> ReadsHere<'a> {
+    /// Unless too few would be left.
+    fn begin(app: &'a App) -> Option<Self> {
+        let most = tokio::runtime::Handle::current().metrics().num_workers() - 1;
+        let may = |n: usize| (n < most).then_some(n + 1);
+        let taken = app.0.reading_here.fetch_update(Relaxed, Relaxed, may);
+        taken.ok().map(|_| Self(app))
+    }
+}
+
+impl Drop for ReadsHere<'_> {
+    fn drop(&mut self) {
+        self.0.0.reading_here.fetch_sub(1, Relaxed);
     }
 }
 

@@ -29,9 +29,17 @@ pub struct Bulk {
 impl Bulk {
     /// Adds a row of a store; `None` deletes it.
     pub fn push(&mut self, store: u16, key: &[u8], value: Option<&[u8]>) {
+        self.push_parts([&store.to_be_bytes(), key], value);
+    }
+
+    /// The same by its full key.
+    pub fn push_full(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.push_parts([key, &[]], value);
+    }
+
+    fn push_parts(&mut self, key: [&[u8]; 2], value: Option<&[u8]>) {
         let at = self.bytes.len();
-        self.bytes.extend_from_slice(&store.to_be_bytes());
-        self.bytes.extend_from_slice(key);
+        key.iter().for_each(|part| self.bytes.extend_from_slice(part));
         let length = self.bytes.len() - at;
         self.bytes.extend_from_slice(value.unwrap_or_default());
         let mut prefix = [0; PREFIX];

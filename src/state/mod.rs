@@ -86,19 +86,21 @@ pub struct ChangelogPosition {
 /// One write: the full key and the row's bytes, or `None` to delete.
 pub type Write = (Vec<u8>, Option<Vec<u8>>);
 
-/// Takes the value of the key at a place of a list, if there is one.
-pub type EachValue<'a> = &'a mut dyn FnMut(usize, Option<&[u8]>) -> StoreResult<()>;
+/// Takes the value of the key at a place of a list, if there is one. False ends it.
+pub type EachValue<'a> = &'a mut dyn FnMut(usize, Option<&[u8]>) -> StoreResult<bool>;
 
 /// The committed rows of one task.
 pub trait Store: Send {
     /// The value of a full key.
     fn get(&self, key: &[u8], out: &mut Vec<u8>) -> StoreResult<bool>;
-    /// The values of many full keys, handed out in their order. Ascending keys are read the fastest.
-    fn get_many(&self, keys: &[Vec<u8>], each: EachValue<'_>) -> StoreResult<()> {
+    /// The values of many full keys, handed out in whatever order is the fastest.
+    fn get_many(&self, keys: &[&[u8]], each: EachValue<'_>) -> StoreResult<()> {
         let mut value = Vec::new();
         for (at, key) in keys.iter().enumerate() {
             let found = self.get(key, &mut value)?;
-            each(at, found.then_some(&value[..]))?;
+            if !each(at, found.then_some(&value[..]))? {
+                break;
+            }
         }
         Ok(())
     }
@@ -108,6 +110,10 @@ pub trait Store: Send {
     fn scan_back(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> StoreResult<()>;
     /// Applies writes and the position in one atomic batch.
     fn apply(&mut self, writes: &mut dyn Iterator<Item = Write>, position: &StorePosition) -> StoreResult<()>;
+    /// As [`Self::apply`] for the rows of a commit.
+    fn commit(&mut self, rows: &mut Bulk, position: &StorePosition) -> StoreResult<()> {
+        self.apply(&mut rows.writes(), position)
+    }
     /// As [`Self::apply`] for the many rows of a restore, and they survive a crash no less than those.
     fn load(&mut self, rows: &mut Bulk, position: &StorePosition) -> StoreResult<()> {
         self.apply(&mut rows.writes(), position)

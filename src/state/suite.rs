@@ -5,13 +5,19 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{ChangelogPosition, Snapshot, Store, StoreFactory, StorePosition};
+use super::{Bulk, ChangelogPosition, Snapshot, Store, StoreFactory, StorePosition};
 
 /// One step of a random history.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     /// A batch of writes.
     Apply(Vec<(u8, Option<u8>)>),
+    /// The same as rows of a commit.
+    Commit(Vec<(u8, Option<u8>)>),
+    /// The same as rows of a restore.
+    Load(Vec<(u8, Option<u8>)>),
+    /// Read some rows.
+    Read(Vec<u8>),
     /// Flush.
     Flush,
     /// Take a snapshot, to be compared at the end.
@@ -26,8 +32,12 @@ pub(super) enum Step {
 
 /// Random steps; keys are few, so that they are overwritten and deleted.
 pub(super) fn step() -> impl Strategy<Value = Step> {
+    let writes = || prop::collection::vec((any::<u8>(), any::<Option<u8>>()), 0..20);
     prop_oneof![
-        8 => prop::collection::vec((any::<u8>(), any::<Option<u8>>()), 0..20).prop_map(Step::Apply),
+        8 => writes().prop_map(Step::Apply),
+        8 => writes().prop_map(Step::Commit),
+        2 => writes().prop_map(Step::Load),
+        6 => prop::collection::vec(any::<u8>(), 0..60).prop_map(Step::Read),
         2 => Just(Step::Flush),
         2 => Just(Step::Snapshot),
         2 => Just(Step::Reopen),
@@ -83,6 +93,19 @@ pub(super) fn apply(store: &mut dyn Store, writes: &[(u8, Option<u8>)], at: &Sto
     store.apply(&mut writes, at).expect("apply");
 }
 
+fn bulk(writes: &[(u8, Option<u8>)]) -> Bulk {
+    let mut rows = Bulk::default();
+    for (n, value) in writes {
+        let (store, key) = (u16::from(n % 2), key(*n));
+        rows.push(
+            store,
+            &key[2..],
+            value.map(|v| [v; 3]).as_ref().map(<[u8; 3]>::as_slice),
+        );
+    }
+    rows
+}
+
 /// Everything that a store shows, by scan.
 pub(super) fn contents(store: &dyn Store) -> Model {
     let mut rows = BTreeMap::new();
@@ -132,12 +155,34 @@ fn check_checkpoint(stores: &dyn StoreFactory, directory: &std::path::Path, then
     drop(std::fs::remove_dir_all(directory));
 }
 
-fn check_reads(store: &dyn Store, model: &Model) {
+/// Reads rows one by one, then together.
+fn check_rows(store: &dyn Store, numbers: &[u8], model: &Model) {
     let mut out = Vec::new();
-    for n in 0..=u8::MAX {
-        let found = store.get(&key(n), &mut out).expect("get").then(|| out.clone());
-        assert_eq!(found.as_ref(), model.rows.get(&key(n)));
+    for n in numbers {
+        let found = store.get(&key(*n), &mut out).expect("get").then(|| out.clone());
+        assert_eq!(found.as_ref(), model.rows.get(&key(*n)), "row {n}");
     }
+    let keys: Vec<Vec<u8>> = numbers.iter().rev().map(|n| key(*n)).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    let mut given = vec![false; keys.len()];
+    let mut each = |at: usize, value: Option<&[u8]>| {
+        assert_eq!(value, model.rows.get(keys[at]).map(Vec::as_slice), "{:?}", keys[at]);
+        assert!(!std::mem::replace(&mut given[at], true), "given twice");
+        Ok(true)
+    };
+    store.get_many(&keys, &mut each).expect("get many");
+    assert!(given.iter().all(|given| *given));
+    let mut calls = 0;
+    let mut first = |_: usize, _: Option<&[u8]>| {
+        calls += 1;
+        Ok(false)
+    };
+    store.get_many(&keys, &mut first).expect("get one of many");
+    assert_eq!(calls, keys.len().min(1), "it went on");
+}
+
+fn check_reads(store: &dyn Store, model: &Model) {
+    check_rows(store, &(0..=u8::MAX).collect::<Vec<_>>(), model);
     let (from, to) = (key(40), key(91));
     let mut seen = Vec::new();
     let mut each = |key: &[u8], _: &[u8]| {
@@ -166,6 +211,15 @@ pub(super) fn run(stores: &dyn StoreFactory, steps: &[Step]) {
                 apply(store.as_mut(), writes, &at);
                 model.apply(writes, at);
             }
+            Step::Commit(writes) | Step::Load(writes) => {
+                let (at, mut rows) = (position(batch as i64), bulk(writes));
+                match step {
+                    Step::Commit(_) => store.commit(&mut rows, &at).expect("commit"),
+                    _ => store.load(&mut rows, &at).expect("load"),
+                }
+                model.apply(writes, at);
+            }
+            Step::Read(numbers) => check_rows(store.as_ref(), numbers, &model),
             Step::Flush => store.flush().expect("flush"),
             Step::Snapshot => snapshots.push((store.reader().snapshot().expect("snapshot"), model.clone())),
             Step::Reopen => {

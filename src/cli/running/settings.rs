@@ -19,6 +19,7 @@ pub fn engine_settings(settings: &Settings) -> EngineSettings {
         commit_interval: settings.duration("commit-interval"),
         store_flush_interval: settings.duration("flush-interval"),
         buffer_bytes: size(settings, "buffer-bytes"),
+        cache_bytes: size(settings, "cache-bytes"),
         fetch_bytes: size(settings, "fetch-bytes"),
         // The table bounds both numbers.
         replication_factor: i16::try_from(replicas).unwrap_or(-1),

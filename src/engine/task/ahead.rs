@@ -26,7 +26,7 @@ impl Task {
             return Ok(());
         }
         // until their turn comes they are not evicted
-        let most_bytes = self.plan.options.cache_bytes / 2;
+        let most_bytes = self.plan.options.cache_bytes / 4;
         let (mut read, mut missing) = (0, 0);
         for source in sources {
             let found = self.sources.iter_mut().find(|(id, ..)| id == source);

@@ -33,8 +33,8 @@ use crate::formats::FormatError;
 use crate::log::HeadersRef;
 use crate::operators::{Context, DropReason, Held, Operator, Side};
 use crate::state::buffer::Buffer;
-use crate::state::{Bulk, Store, StorePosition, StoreResult, Write};
-use crate::topology::{NodeId, Op, StoreId};
+use crate::state::{Bulk, Store, StorePosition, StoreResult};
+use crate::topology::{NodeId, Op};
 use crate::types::{Change, Timestamp, Value};
 
 pub use encode::MAX_DEAD_LETTER_BYTES;
@@ -379,12 +379,13 @@ impl Task {
     /// When nothing is frozen.
     pub fn committed(&mut self, position: &StorePosition) -> StoreResult<()> {
         let outbox = self.frozen.as_ref().expect("a frozen generation");
-        let mut writes = outbox.iter().filter_map(|record| match record.dest {
-            Dest::Changelog(store) => Some(write(store, record.key.unwrap_or_default(), record.value)),
-            Dest::Sink(_) | Dest::Repartition(_) | Dest::DeadLetter => None,
-        });
+        let mut writes = Bulk::default();
+        for record in outbox.iter() {
+            if let Dest::Changelog(store) = record.dest {
+                writes.push(store, record.key.unwrap_or_default(), record.value);
+            }
+        }
         self.buffer.committed(&mut writes, position)?;
-        drop(writes);
         if let Some(outbox) = self.frozen.take() {
             self.keep_spare(outbox);
         }
@@ -470,9 +471,4 @@ fn context<'a>(buffer: &'a mut Buffer, work: &'a mut Work, now: Timestamp) -> Co
         irrevocable: work.irrevocable,
         failed: &mut work.failed,
     }
-}
-
-/// A store's write from a changelog record.
-fn write(store: StoreId, key: &[u8], value: Option<&[u8]>) -> Write {
-    ([&store.to_be_bytes()[..], key].concat(), value.map(<[u8]>::to_vec))
 }

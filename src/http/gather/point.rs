@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::{ReadOptions, Search, not_ready, open_here, position_of, standby_of};
+use super::{ReadOptions, Search, not_ready, position_of, standby_of};
 use crate::engine::cluster::Peer;
 use crate::http::peers::{PeerError, Said};
 use crate::http::state::Turn;
@@ -27,8 +27,13 @@ pub(in crate::http) async fn find_row(
     options: &ReadOptions,
     key: Vec<Value>,
 ) -> Result<Found, ApiError> {
-    let parts = open_here(app, turn, view, options).await?;
-    let (point, parts) = look(app, turn, view, parts, key.clone()).await?;
+    let (here, need, wanted) = (view.clone(), options.need.clone(), key.clone());
+    let look_here = move || {
+        let mut parts = here.open_available();
+        parts.set_aside(&need);
+        Ok((point_in(&here, &parts, &wanted)?, parts))
+    };
+    let (point, parts) = app.read_few(turn, look_here).await?;
     let mut found = Found {
         point,
         standbys: Vec::new(),

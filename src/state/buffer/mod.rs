@@ -29,7 +29,7 @@ use crate::types::{Row, SqlType, Timestamp, Value};
 
 use self::table::{Entry, Table};
 use self::undo::{Undo, Was};
-use super::{Bulk, Store, StorePosition, StoreResult, Write, encode_stored};
+use super::{Bulk, Store, StorePosition, StoreResult, encode_stored};
 
 /// A store that the buffer serves.
 #[derive(Clone, Debug)]
@@ -336,10 +336,10 @@ impl Buffer {
         self.filling += 1;
     }
 
-    /// The frozen generation's transaction has committed: its writes (full keys) go to the store in one batch with the position.
-    pub fn committed(&mut self, writes: &mut dyn Iterator<Item = Write>, position: &StorePosition) -> StoreResult<()> {
+    /// The frozen generation's transaction has committed: its writes go to the store in one batch with the position.
+    pub fn committed(&mut self, writes: &mut Bulk, position: &StorePosition) -> StoreResult<()> {
         assert!(self.is_frozen(), "nothing was frozen");
-        self.store.apply(writes, position)?;
+        self.store.commit(writes, position)?;
         self.committed += 1;
         self.frozen_bytes = 0;
         let committed = self.committed;

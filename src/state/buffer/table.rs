@@ -94,9 +94,9 @@ impl Table {
         self.index.len().saturating_sub(self.dirty.len() + self.frozen.len())
     }
 
-    /// Whether a key has an entry.
-    pub fn contains(&self, key: &Row) -> bool {
-        self.place(hash(key), key).is_some()
+    /// Whether a key of this hash has an entry.
+    pub fn contains(&self, hash: u64, key: &Row) -> bool {
+        self.place(hash, key).is_some()
     }
 
     /// The entry of a key, to be used; or the key's hash, for [`Self::insert`].

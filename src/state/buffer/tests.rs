@@ -49,17 +49,13 @@ fn write(buffer: &mut Buffer, n: i64, value: Option<i64>) {
 }
 
 fn commit(buffer: &mut Buffer) {
-    let writes = freeze(buffer);
-    buffer
-        .committed(&mut writes.into_iter(), &StorePosition::default())
-        .unwrap();
+    let mut writes = freeze(buffer);
+    buffer.committed(&mut writes, &StorePosition::default()).unwrap();
 }
 
-fn freeze(buffer: &mut Buffer) -> Vec<Write> {
-    let mut writes = Vec::new();
-    buffer.freeze(&mut |store, key, value, _| {
-        writes.push(([&store.to_be_bytes()[..], key].concat(), value.map(<[u8]>::to_vec)));
-    });
+fn freeze(buffer: &mut Buffer) -> Bulk {
+    let mut writes = Bulk::default();
+    buffer.freeze(&mut |store, key, value, _| writes.push(store, key, value));
     writes
 }
 
@@ -79,7 +75,7 @@ fn a_record_that_fails_leaves_nothing_behind() {
     assert_eq!((read(&mut buffer, 1), read(&mut buffer, 2)), (Some(10), None));
     assert_eq!((buffer.pending(0).len(), buffer.buffered_bytes()), (0, bytes));
     assert_eq!(
-        freeze(&mut buffer).len(),
+        freeze(&mut buffer).writes().count(),
         1,
         "only the first record's key is in the generation"
     );
@@ -95,15 +91,13 @@ fn the_start_of_the_generation_is_the_last_row_forwarded() {
         buffer.start_row(slot).map(|(row, _)| row[0].clone())
     };
     assert_eq!(start(&mut buffer), None);
-    let first = freeze(&mut buffer);
+    let mut first = freeze(&mut buffer);
     assert_eq!(start(&mut buffer), Some(Value::Bigint(10)));
     buffer.begin();
     write(&mut buffer, 1, Some(11));
     write(&mut buffer, 1, Some(12));
     assert_eq!(start(&mut buffer), Some(Value::Bigint(10)));
-    buffer
-        .committed(&mut first.into_iter(), &StorePosition::default())
-        .unwrap();
+    buffer.committed(&mut first, &StorePosition::default()).unwrap();
     assert_eq!(
         (start(&mut buffer), read(&mut buffer, 1)),
         (Some(Value::Bigint(10)), Some(12))
@@ -261,7 +255,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Default)]
 struct Model {
     committed: BTreeMap<i64, i64>,
-    frozen: Option<(BTreeMap<i64, i64>, Vec<Write>)>,
+    frozen: Option<(BTreeMap<i64, i64>, Bulk)>,
     newest: BTreeMap<i64, i64>,
     start: BTreeMap<i64, i64>,
 }
@@ -295,11 +289,9 @@ impl Model {
                 self.start = self.newest.clone();
             }
             Step::Committed => {
-                if let Some((rows, writes)) = self.frozen.take() {
+                if let Some((rows, mut writes)) = self.frozen.take() {
                     self.committed = rows;
-                    buffer
-                        .committed(&mut writes.into_iter(), &StorePosition::default())
-                        .unwrap();
+                    buffer.committed(&mut writes, &StorePosition::default()).unwrap();
                 }
             }
             Step::Abort => {

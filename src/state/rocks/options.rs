@@ -19,8 +19,8 @@ pub struct RocksSettings {
 impl Default for RocksSettings {
     fn default() -> Self {
         Self {
-            memory_bytes: 48 << 20,
-            write_buffer_bytes: 24 << 20,
+            memory_bytes: 40 << 20,
+            write_buffer_bytes: 16 << 20,
             background_threads: 2,
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     DB, DBRawIterator, FlushOptions, IngestExternalFileOptions, Options, ReadOptions, SnapshotWithThreadMode,
@@ -34,6 +35,9 @@ pub(super) struct Database {
     options: Options,
     /// Counts ownership: odd while a store owns it. Readers belong to one count.
     owner: AtomicU64,
+    /// What readers see until the next write: they share it, since making it costs more than what most of them read. It keeps the database open, so that
+    /// the store takes it away when it goes.
+    picture: Mutex<Option<Arc<RocksSnapshot>>>,
 }
 
 pub(super) fn failed(directory: &Path, doing: &str, error: &rocksdb::Error) -> StoreError {
@@ -55,7 +59,13 @@ impl Database {
             directory,
             options,
             owner: AtomicU64::new(0),
+            picture: Mutex::default(),
         }
+    }
+
+    /// Whether the store of this count owns it.
+    fn is_owned_by(&self, owner: u64) -> bool {
+        self.owner.load(Ordering::Acquire) == owner
     }
 
     fn failed(&self, doing: &str, error: &rocksdb::Error) -> StoreError {
@@ -205,16 +215,36 @@ impl RocksStore {
     }
 
     fn write(&self, batch: WriteBatch, doing: &str) -> StoreResult<()> {
-        self.database
-            .db
-            .write_opt(batch, &self.writes)
-            .map_err(|error| self.database.failed(doing, &error))
+        let written = self.database.db.write_opt(batch, &self.writes);
+        self.forget_picture();
+        written.map_err(|error| self.database.failed(doing, &error))
+    }
+
+    /// Readers see what was written.
+    fn forget_picture(&self) {
+        let old = self.database.picture.lock().take();
+        drop(old);
+    }
+
+    /// Writes rows and position in one batch; in order they land beside each other in the memtable, which is most of what a write costs.
+    fn write_rows(&self, rows: &mut Bulk, position: &[u8], doing: &str) -> StoreResult<()> {
+        let mut batch = WriteBatch::default();
+        for (key, value) in rows.sorted() {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
+        }
+        batch.put(POSITION_KEY, position);
+        self.write(batch, doing)
     }
 }
 
 impl Drop for RocksStore {
     fn drop(&mut self) {
         self.database.owner.store(self.owner + 1, Ordering::Release);
+        // behind that no reader puts one there again
+        self.forget_picture();
     }
 }
 
@@ -223,14 +253,20 @@ impl Store for RocksStore {
         self.database.get(key, &self.reads, out)
     }
 
-    fn get_many(&self, keys: &[Vec<u8>], each: EachValue<'_>) -> StoreResult<()> {
+    fn get_many(&self, keys: &[&[u8]], each: EachValue<'_>) -> StoreResult<()> {
+        // a block is read once for all keys in it
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        order.sort_unstable_by_key(|at| keys[*at]);
         let db = &self.database.db;
         let family = db.cf_handle(super::FAMILY).expect("opened with it");
-        for (chunk_at, chunk) in keys.chunks(MULTI_GET).enumerate() {
-            let values = db.batched_multi_get_cf_opt(&family, chunk, chunk.is_sorted(), &self.reads);
-            for (at, value) in values.into_iter().enumerate() {
+        for chunk in order.chunks(MULTI_GET) {
+            let wanted = chunk.iter().map(|at| keys[*at]);
+            let values = db.batched_multi_get_cf_opt(&family, wanted, true, &self.reads);
+            for (at, value) in chunk.iter().zip(values) {
                 let value = value.map_err(|error| self.database.failed("reading", &error))?;
-                each(chunk_at * MULTI_GET + at, value.as_deref())?;
+                if !each(*at, value.as_deref())? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -245,35 +281,26 @@ impl Store for RocksStore {
     }
 
     fn apply(&mut self, writes: &mut dyn Iterator<Item = Write>, position: &StorePosition) -> StoreResult<()> {
-        // in order they land beside each other in the memtable, which is most of what a write costs. Stable: the last of a key wins
-        let mut writes: Vec<Write> = writes.collect();
-        writes.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let mut batch = WriteBatch::default();
+        let mut rows = Bulk::default();
         for (key, value) in writes {
-            match value {
-                Some(value) => batch.put(key, value),
-                None => batch.delete(key),
-            }
+            rows.push_full(&key, value.as_deref());
         }
-        batch.put(POSITION_KEY, self.position_bytes(position)?);
-        self.write(batch, "applying a batch")
+        self.commit(&mut rows, position)
+    }
+
+    fn commit(&mut self, rows: &mut Bulk, position: &StorePosition) -> StoreResult<()> {
+        let position = self.position_bytes(position)?;
+        self.write_rows(rows, &position, "applying a batch")
     }
 
     fn load(&mut self, rows: &mut Bulk, position: &StorePosition) -> StoreResult<()> {
         let position = self.position_bytes(position)?;
         if rows.bytes() >= WORTH_A_TABLE {
             let loaded = self.take_in(rows, &position);
+            self.forget_picture();
             return loaded.map_err(|error| self.database.failed("loading a table", &error));
         }
-        let mut batch = WriteBatch::default();
-        for (key, value) in rows.sorted() {
-            match value {
-                Some(value) => batch.put(key, value),
-                None => batch.delete(key),
-            }
-        }
-        batch.put(POSITION_KEY, position);
-        self.write(batch, "loading rows")
+        self.write_rows(rows, &position, "loading rows")
     }
 
     fn position(&self) -> StoreResult<Option<StorePosition>> {
@@ -324,17 +351,32 @@ struct RocksReader {
 
 impl RocksReader {
     fn database(&self) -> StoreResult<Arc<Database>> {
-        let open = |database: &Arc<Database>| database.owner.load(Ordering::Acquire) == self.owner;
-        self.database.upgrade().filter(open).ok_or_else(|| StoreError {
+        let database = self.database.upgrade();
+        let open = database.filter(|database| database.is_owned_by(self.owner));
+        open.ok_or_else(|| self.closed())
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError {
             place: self.place.clone(),
             message: "closed: its task has moved".into(),
-        })
+        }
     }
 }
 
 impl StoreReader for RocksReader {
     fn snapshot(&self) -> StoreResult<Arc<dyn Snapshot>> {
-        Ok(Arc::new(RocksSnapshot::new(self.database()?)?))
+        let database = self.database()?;
+        let mut picture = database.picture.lock();
+        if !database.is_owned_by(self.owner) {
+            return Err(self.closed());
+        }
+        if let Some(picture) = &*picture {
+            return Ok(picture.clone());
+        }
+        let new = Arc::new(RocksSnapshot::new(database.clone())?);
+        *picture = Some(new.clone());
+        Ok(new)
     }
 
     /// The memtable is flushed and the tables are linked: cheap on the same file system, copies on another.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::super::Bulk;
 use super::super::suite::{self, Model, Step, apply, contents, position};
+use super::super::{Bulk, Snapshot};
 use super::*;
 
 /// A directory that is gone with the test.
@@ -85,7 +85,13 @@ proptest! {
                     store.flush().unwrap();
                     flushed = states.len() - 1;
                 }
-                Step::Clear | Step::Snapshot | Step::Reopen | Step::Checkpoint => {}
+                Step::Commit(_)
+                | Step::Load(_)
+                | Step::Read(_)
+                | Step::Clear
+                | Step::Snapshot
+                | Step::Reopen
+                | Step::Checkpoint => {}
             }
         }
         crash_image(&temp.0.join("t/0_0"), &image.0.join("t/0_0"));
@@ -147,7 +153,14 @@ fn a_crash_after_a_load_loses_nothing_from_before_it() {
     }
     rows.push(0, &suite::key(2)[2..], None);
     rows.push(1, &suite::key(3)[2..], Some(b"new"));
+    let mut out = Vec::new();
+    assert!(store.get(&suite::key(2), &mut out).unwrap() && store.get(&suite::key(3), &mut out).unwrap());
     store.load(&mut rows, &position(2)).unwrap();
+    assert!(
+        !store.get(&suite::key(2), &mut out).unwrap(),
+        "as it was before the load"
+    );
+    assert!(store.get(&suite::key(3), &mut out).unwrap() && out == b"new");
     crash_image(&temp.0.join("t/0_0"), &image.0.join("t/0_0"));
     let (live, crashed) = (
         contents(store.as_ref()),
@@ -192,4 +205,36 @@ fn damage_is_named_and_can_be_cleared_away() {
     assert!(error.is_corrupt() && error.place.contains("0_0"), "{error}");
     stores.delete("t/0_0").unwrap();
     assert_eq!(stores.open("t/0_0").unwrap().position().unwrap(), None);
+}
+
+#[test]
+fn readers_share_a_picture_until_the_next_write() {
+    let temp = Temp::new();
+    let stores = temp.stores();
+    let mut store = stores.open("t/0_0").unwrap();
+    let reader = store.reader();
+    let row = |snapshot: &dyn Snapshot| {
+        let mut out = Vec::new();
+        snapshot.get(&suite::key(2), &mut out).unwrap().then_some(out)
+    };
+    for n in 0..3u8 {
+        suite::apply(store.as_mut(), &[(2, Some(n))], &position(i64::from(n)));
+        let (one, other) = (reader.snapshot().unwrap(), reader.snapshot().unwrap());
+        assert!(Arc::ptr_eq(&one, &other));
+        assert_eq!(
+            (row(&*one), one.position()),
+            (Some(vec![n; 3]), &position(i64::from(n)))
+        );
+    }
+    let before = reader.snapshot().unwrap();
+    store.clear().unwrap();
+    assert_eq!(
+        (row(&*before), row(&*reader.snapshot().unwrap())),
+        (Some(vec![2; 3]), None)
+    );
+    drop(store);
+    assert!(reader.snapshot().is_err());
+    drop(before);
+    // nobody keeps the database open: else its directory would be locked
+    temp.stores().open("t/0_0").unwrap();
 }
