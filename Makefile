@@ -1,5 +1,5 @@
 # `make demo` runs the main job on the embedded broker; `make test` passes the tests. Both build with the same profile.
-.PHONY: demo test setup lint docs test-core test-kafka test-kafka-long test-compose test-faults soak simulate nightly nightly-simulation bench bench-all bench-quick bench-recovery
+.PHONY: demo test setup lint docs test-core test-kafka test-kafka-long test-compose test-faults soak simulate nightly nightly-simulation bench bench-all bench-quick bench-recovery bench-cost
 
 demo: setup
 	cargo run --quiet --bin millstream -- dev
@@ -71,6 +71,11 @@ bench-all:
 bench-quick:
 	@scripts/setup.sh kafka
 	bench/run.py quick
+
+# Instructions of a record in a task, which must not grow by a tenth beyond bench/cost.json; RECORD=1 puts new ones there.
+bench-cost:
+	@scripts/setup.sh cost
+	bench/cost.py
 
 # Time to recover after kill -9, a lost disk and a clean restart, beside Kafka Streams; puts the table into RELIABILITY.md. KEYS and RECORDS set the size.
 bench-recovery:

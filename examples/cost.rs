@@ -13,7 +13,7 @@ use millstream::log::HeadersRef;
 use millstream::sql::{CompileContext, SchemaLookup, SourceFile, compile};
 use millstream::state::StorePosition;
 use millstream::state::memory::MemoryStore;
-use millstream::topology::{NodeId, Op, SourceTopic, Topology};
+use millstream::topology::{NodeId, Topology};
 use millstream::types::{Column, SerdeSpec};
 
 const MOVIE: &str = r#"{"type":"record","name":"Movie","fields":[{"name":"movie_id","type":"long"},{"name":"title","type":"string"},
@@ -41,11 +41,12 @@ fn main() {
     };
     let (movie, rating) = (register("movies-value", MOVIE), register("ratings-value", RATING));
     let (mut task, topology) = task(&schemas);
-    let (of_movies, of_ratings) = (source(&topology, "movies"), source(&topology, "ratings"));
+    let (of_movies, of_ratings) = (source(&topology, "MOVIES"), source(&topology, "RATINGS"));
     let known = movies.min(RECORDS as i64);
     let batch: Vec<Input> = (0..known).map(|id| Input::movie(id, movie)).collect();
     feed(&mut task, of_movies, &batch);
     commit(&mut task);
+    let before = task.metrics().changelog_out;
     let mut seed = 42;
     let batch: Vec<Input> = (0..RECORDS)
         .map(|i| Input::rating((random(&mut seed) % known as u64) as i64, i, rating))
@@ -57,7 +58,7 @@ fn main() {
     println!(
         "{{\"records\":{},\"keys\":{}}}",
         RECORDS * COMMITS as u64,
-        task.metrics().changelog_out
+        task.metrics().changelog_out - before
     );
 }
 
@@ -123,9 +124,9 @@ impl SchemaLookup for Lookup<'_> {
     }
 }
 
-fn source(topology: &Topology, name: &str) -> NodeId {
-    let reads = |op: &Op| matches!(op, Op::Source(source) if matches!(&source.topic, SourceTopic::External(topic) if &**topic == name));
-    let node = topology.nodes.iter().find(|node| reads(&node.op));
+fn source(topology: &Topology, relation: &str) -> NodeId {
+    let name = format!("{relation}/source");
+    let node = topology.nodes.iter().find(|node| *node.name == *name);
     node.expect("a source").id
 }
 

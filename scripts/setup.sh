@@ -4,6 +4,7 @@
 #   scripts/setup.sh           to build and run:   RocksDB and librdkafka are C++, bindings need libclang, TLS needs OpenSSL
 #   scripts/setup.sh kafka     also for tests against Apache Kafka: Java and Maven
 #   scripts/setup.sh browser   also for the test of the page: Chromium (the test skips without it)
+#   scripts/setup.sh cost      also for counting instructions: Valgrind
 #   scripts/setup.sh compose   also for checking docker-compose.yml: docker-compose
 set -euo pipefail
 declare -A why=(
@@ -20,6 +21,7 @@ declare -A why=(
   [python3]="runs the benchmark"
   [chromium]="tests the page as a person sees it"
   [chromium-driver]="tests the page as a person sees it"
+  [valgrind]="counts instructions"
   [docker-compose]="checks docker-compose.yml"
 )
 wanted=(g++ make clang libclang-dev pkg-config libssl-dev openssl zlib1g-dev)
@@ -32,8 +34,12 @@ for group in "$@"; do
     ;;
   browser) wanted+=(chromium chromium-driver) ;;
   compose) wanted+=(docker-compose) ;;
+  cost)
+    wanted+=(valgrind)
+    command -v python3 >/dev/null || wanted+=(python3)
+    ;;
   *)
-    echo "setup.sh: unknown group $group (kafka, browser or compose)" >&2
+    echo "setup.sh: unknown group $group (kafka, browser, cost or compose)" >&2
     exit 2
     ;;
   esac
