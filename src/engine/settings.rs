@@ -105,7 +105,7 @@ impl Default for EngineSettings {
             workers: 1,
             commit_interval: Duration::from_millis(100),
             buffer_bytes: 4 << 20,
-            cache_bytes: 8 << 20,
+            cache_bytes: 4 << 20,
             queue_records: DEFAULT_QUEUE_RECORDS,
             queue_bytes: 1 << 20,
             fetch_bytes: 2 << 20,

@@ -1,6 +1,7 @@
 //! What the handlers share.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,7 @@ const ELSEWHERE_PER_QUERY: usize = 32;
 pub(super) const MOST_WAITS: usize = 64;
 /// A read that takes longer shows a slow disk, for so long.
 const SLOW_READ: Duration = Duration::from_millis(5);
-const SLOW_FOR_MS: i64 = 1_000;
+const SLOW_FOR: Duration = Duration::from_secs(1);
 /// Between two looks at something that is waited for, unless a commit comes first.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
@@ -96,8 +97,8 @@ struct Inner {
     feeds: AtomicUsize,
     /// Threads of the runtime that read rows, see [`App::read_few`].
     reading_here: AtomicUsize,
-    /// In milliseconds since the epoch.
-    disk_is_slow_until: AtomicI64,
+    /// When a read last took long.
+    disk_was_slow: Mutex<Option<Instant>>,
     counters: RouteCounters,
     /// Why nothing is deployed yet.
     starting: Mutex<Option<String>>,
@@ -119,7 +120,7 @@ impl App {
             parts,
             feeds: AtomicUsize::new(0),
             reading_here: AtomicUsize::new(0),
-            disk_is_slow_until: AtomicI64::new(0),
+            disk_was_slow: Mutex::default(),
             counters: RouteCounters::new(),
             starting: Mutex::new(Some("the topologies are being compiled and deployed".into())),
             stop: watch::Sender::new(false),
@@ -310,15 +311,16 @@ impl App {
         turn: &mut Turn,
         work: impl FnOnce() -> Result<T, ViewError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let is_slow = self.0.disk_is_slow_until.load(Relaxed) > now_ms();
+        let begin = Instant::now();
+        let is_slow = self.0.disk_was_slow.lock().is_some_and(|seen| begin - seen < SLOW_FOR);
         let here = (!is_slow && turn.place.is_some()).then(|| ReadsHere::begin(self));
         let Some(_here) = here.flatten() else {
             return self.read_in(turn, |_| work()).await;
         };
-        let begin = Instant::now();
-        let found = work();
+        // as on a blocking thread: a mistake of ours is an answer, too
+        let found = catch_unwind(AssertUnwindSafe(work)).map_err(|_| ApiError::internal("a read panicked"))?;
         if begin.elapsed() > SLOW_READ {
-            self.0.disk_is_slow_until.store(now_ms() + SLOW_FOR_MS, Relaxed);
+            *self.0.disk_was_slow.lock() = Some(Instant::now());
         }
         Ok(found?)
     }

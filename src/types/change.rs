@@ -91,6 +91,7 @@ impl PartialEq for Row {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Values::One(a), Values::One(b)) => a == b,
+            (Values::Many(a), Values::Many(b)) => Arc::ptr_eq(a, b) || a == b,
             _ => **self == **other,
         }
     }

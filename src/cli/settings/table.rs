@@ -287,9 +287,10 @@ pub const SETTINGS: &[Setting] = &[
             min: 64 * 1024,
             max: 1 << 40,
         },
-        default: Some("8MiB"),
+        default: Some("4MiB"),
         value_name: "SIZE",
-        help: "Rows of a topology's state that are kept ready for use, over its workers. Worth most where some keys come again and again.",
+        help: "Rows of a topology's state that are kept ready for use, an equal part of it a task, at least 256 KiB. Worth most where some keys come \
+               again and again.",
         commands: ENGINE,
     },
     Setting {

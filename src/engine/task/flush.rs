@@ -11,6 +11,9 @@ use super::{InputRecord, Task, context};
 /// The offset in the dead letter of a row that was forwarded at a flush: it stems from no single record.
 const NO_OFFSET: i64 = -1;
 
+/// Room for so many keys is kept from one flush to the next.
+const KEPT_HELD: usize = 1_024;
+
 impl Task {
     /// Forwards what was held back, each key once, inputs before users, and freezes the generation: [`Self::frozen`] is then to be sent.
     ///
@@ -111,6 +114,7 @@ impl Task {
             let result = self.flush_node(at, &mut held, now);
             self.work.irrevocable = false;
             held.clear();
+            held.shrink_to(KEPT_HELD);
             self.work.held = held;
             result?;
         }

@@ -11,6 +11,9 @@ use crate::http::{ApiError, App};
 use crate::types::{Value, encode_key};
 use crate::views::{Blob, Item, Point, StandbyPart, ViewParts, ViewRef, What, point_in};
 
+/// Each is looked at until one has the row: so many are done in no time.
+const FEW_PARTITIONS: i32 = 32;
+
 /// A row that was looked for, and whose copies were looked at.
 pub(in crate::http) struct Found {
     /// The row, if there is one.
@@ -33,7 +36,10 @@ pub(in crate::http) async fn find_row(
         parts.set_aside(&need);
         Ok((point_in(&here, &parts, &wanted)?, parts))
     };
-    let (point, parts) = app.read_few(turn, look_here).await?;
+    let (point, parts) = match view.partitions() <= FEW_PARTITIONS {
+        true => app.read_few(turn, look_here).await?,
+        false => app.read_in(turn, move |_| look_here()).await?,
+    };
     let mut found = Found {
         point,
         standbys: Vec::new(),

@@ -134,7 +134,7 @@ impl Buffer {
         self.undo.clear();
         self.undo_values.clear();
         let steps = EVICTION_STEPS.max(STEPS_A_LOAD * std::mem::take(&mut self.loaded));
-        if self.total_bytes > self.cache_bytes && self.total_bytes > self.filling_bytes + self.frozen_bytes {
+        if self.clean_bytes() > self.cache_bytes {
             self.evict(steps);
         }
     }
@@ -279,6 +279,11 @@ impl Buffer {
         self.filling_bytes + self.frozen_bytes
     }
 
+    /// Bytes of rows that are as in the store, at least: a row of both generations counts twice as uncommitted.
+    fn clean_bytes(&self) -> usize {
+        self.total_bytes.saturating_sub(self.filling_bytes + self.frozen_bytes)
+    }
+
     /// Bytes of all rows in memory.
     pub fn total_bytes(&self) -> usize {
         self.total_bytes
@@ -398,10 +403,11 @@ impl Buffer {
 
     fn evict(&mut self, steps: usize) {
         let committed = self.committed;
+        let enough = self.cache_bytes + self.filling_bytes + self.frozen_bytes;
         let cleanest = self.tables.iter_mut().flatten().max_by_key(|table| table.clean());
         let Some(table) = cleanest else { return };
         for _ in 0..steps {
-            if self.total_bytes <= self.cache_bytes {
+            if self.total_bytes <= enough {
                 break;
             }
             self.total_bytes -= table.step_clock(committed);

@@ -48,6 +48,7 @@ fn settings(rng: &mut Rng, case: &Case) -> EngineSettings {
             Emit::HoldUntilCommit
         },
         buffer_bytes: if rng.chance(300) { 500 } else { 8 << 20 },
+        cache_bytes: 0,
         ..EngineSettings::default()
     }
 }

@@ -86,6 +86,7 @@ fn world(seed: u64) -> (World, Sizes) {
         workers: 1 + rng.below(3),
         commit_interval: Duration::from_millis(20 + rng.below(150) as u64),
         buffer_bytes: if rng.chance(300) { 2_000 } else { 8 << 20 },
+        cache_bytes: 0,
         queue_records: 1 + rng.below(20),
         store_flush_interval: Duration::from_millis(200 + rng.below(3_000) as u64),
         purge_interval: Duration::from_secs(if rng.chance(500) { 1 } else { 1_000_000 }),

@@ -69,6 +69,7 @@ impl<'a> Run<'a> {
                 false => Emit::HoldUntilCommit,
             },
             buffer_bytes: scenario.buffer_bytes,
+            cache_bytes: scenario.buffer_bytes,
             queue_records: scenario.queue_records,
             store_flush_interval: Duration::from_millis(scenario.flush_ms),
             fan_out: scenario.fan_out,
