@@ -14,6 +14,7 @@ What Millstream costs beside Kafka Streams doing the same, and beside the client
     make bench          the first table, in less than half an hour
     make bench-all      all of it
     make bench-quick    the first three rows, printed only
+    make bench-cost     instructions of a record inside of a task, the same on every run; CI fails where they grow by a tenth
 
 The ratings job: Avro ratings over 6 partitions are counted and summed a movie, averaged, joined with the movies, and written to a topic. Kafka Streams
 (`bench/peer`) has its best setting, `-Xmx512m` and one thread; Millstream one worker and its defaults. CPU is that of the process itself, user and system, from its
@@ -29,7 +30,7 @@ def measured(minutes, runs):
     load = os.getloadavg()[2]
     return (
         f"{time.strftime('%Y-%m-%d')}, Millstream {version}, Apache Kafka and Kafka Streams 4.3.1, {java}; {os.cpu_count()} cores ({cpu()}), {platform.machine()}, "
-        f"{platform.system()} {platform.release()}. {f'Medians of {runs} runs' if runs > 1 else 'One run'}, {minutes:.0f} minutes in all; load over the last 15 minutes: {load:.1f}."
+        f"{platform.system()} {platform.release().split('-')[0]}. {f'Medians of {runs} runs' if runs > 1 else 'One run'}, {minutes:.0f} minutes in all; load over the last 15 minutes: {load:.1f}."
     )
 
 
