@@ -7,9 +7,11 @@
 A new compiler counts anew: then record, in a commit of its own.
 """
 import json, os, re, subprocess, sys, tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.dont_write_bytecode = True
+
+from harness import ROOT, release_folder
+
 KNOWN = ROOT / "bench" / "cost.json"
 ALLOWED = 1.10
 # What is counted, and what it is divided by.
@@ -21,8 +23,7 @@ def build():
     environment = dict(os.environ, CARGO_PROFILE_RELEASE_STRIP="none")  # callgrind finds functions by their names
     command = ["cargo", "build", "--release", "--locked", "--no-default-features", "--example", "cost"]
     subprocess.run(command, check=True, cwd=ROOT, env=environment)
-    metadata = subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps"], check=True, cwd=ROOT, capture_output=True)
-    return Path(json.loads(metadata.stdout)["target_directory"]) / "release" / "examples" / "cost"
+    return release_folder() / "examples" / "cost"
 
 
 def count(program, shape, part):
@@ -52,8 +53,10 @@ def main():
                 worse.append(name)
     if os.environ.get("RECORD") == "1":
         KNOWN.write_text(json.dumps(found, indent=2) + "\n")
-    elif worse or not known:
-        sys.exit(f"over a tenth more than bench/cost.json says: {', '.join(worse)}" if worse else f"{KNOWN} is missing: RECORD=1 makes it")
+    elif found.keys() != known.keys():
+        sys.exit(f"{KNOWN} names other figures: RECORD=1 makes it anew")
+    elif worse:
+        sys.exit(f"over a tenth more than bench/cost.json says: {', '.join(worse)}")
 
 
 main()

@@ -20,6 +20,12 @@ def run(*command, **options):
     return subprocess.run([str(word) for word in command], check=True, text=True, stdout=subprocess.PIPE, cwd=ROOT, **options).stdout
 
 
+def release_folder():
+    """Where cargo puts what it builds for release."""
+    metadata = json.loads(run("cargo", "metadata", "--format-version", "1", "--no-deps"))
+    return Path(metadata["target_directory"]) / "release"
+
+
 def build():
     """The program, the load driver, the instance with a benchmark's switches, and the peer's class path. TARGET: a folder with the binaries, instead of a build."""
     say("building Millstream (release) and the peer")
@@ -27,8 +33,7 @@ def build():
         target = Path(os.environ["TARGET"])
     else:
         subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "millstream", "--example", "bench", "--example", "instance"], check=True, cwd=ROOT)
-        metadata = json.loads(run("cargo", "metadata", "--format-version", "1", "--no-deps"))
-        target = Path(metadata["target_directory"]) / "release"
+        target = release_folder()
     libs, classes = CACHE / "peer" / "libs", CACHE / "peer" / "classes"
     classes.mkdir(parents=True, exist_ok=True)
     peer = ROOT / "bench" / "peer"

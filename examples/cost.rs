@@ -3,6 +3,9 @@
 //!
 //! The ratings job of `bench/topologies/bench.sql` over a store in memory, without Kafka: decoding, aggregates, joins, encoding, changelog records.
 
+#[path = "shared/avro.rs"]
+mod avro;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -15,6 +18,8 @@ use millstream::state::StorePosition;
 use millstream::state::memory::MemoryStore;
 use millstream::topology::{NodeId, Topology};
 use millstream::types::{Column, SerdeSpec};
+
+use avro::{string, zigzag};
 
 const MOVIE: &str = r#"{"type":"record","name":"Movie","fields":[{"name":"movie_id","type":"long"},{"name":"title","type":"string"},
     {"name":"release_year","type":"long"},{"name":"country","type":"string"}]}"#;
@@ -163,20 +168,6 @@ impl Input {
         zigzag((number * 7919 % 1_000_000) as i64, &mut rating.value);
         rating
     }
-}
-
-fn zigzag(n: i64, out: &mut Vec<u8>) {
-    let mut z = ((n << 1) ^ (n >> 63)) as u64;
-    while z >= 0x80 {
-        out.push(z as u8 | 0x80);
-        z >>= 7;
-    }
-    out.push(z as u8);
-}
-
-fn string(s: &str, out: &mut Vec<u8>) {
-    zigzag(s.len() as i64, out);
-    out.extend_from_slice(s.as_bytes());
 }
 
 /// xorshift64

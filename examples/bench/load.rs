@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Args;
+use super::avro::{string, zigzag};
 use super::nexmark::Random;
 
 /// Between two looks whether records are due.
@@ -239,20 +240,6 @@ fn zipf_table(n: usize, exponent: f64) -> Option<Vec<f64>> {
 /// From 0 to 1, without the 1.
 fn unit(random: &mut Random) -> f64 {
     (random.next() >> 11) as f64 / (1u64 << 53) as f64
-}
-
-fn zigzag(n: i64, out: &mut Vec<u8>) {
-    let mut z = ((n << 1) ^ (n >> 63)) as u64;
-    while z >= 0x80 {
-        out.push(z as u8 | 0x80);
-        z >>= 7;
-    }
-    out.push(z as u8);
-}
-
-fn string(s: &str, out: &mut Vec<u8>) {
-    zigzag(s.len() as i64, out);
-    out.extend_from_slice(s.as_bytes());
 }
 
 fn header(schema: u64, out: &mut Vec<u8>) {

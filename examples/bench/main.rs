@@ -3,6 +3,8 @@
 //! It speaks to the client library directly, so that what it measures as the limit is the library's and not ours. It has the system's allocator, as
 //! any program that uses the library.
 
+#[path = "../shared/avro.rs"]
+mod avro;
 mod latency;
 mod limit;
 mod load;

@@ -342,8 +342,7 @@ pub(super) fn define(
             relation.name
         )));
     };
-    let setting = log.admin().topic_config(topic, &["max.message.bytes"]).map_err(away)?;
-    let max_bytes = setting.into_iter().find(|(name, _)| name == "max.message.bytes");
+    let max_bytes = log.admin().topic_setting(&[topic], "max.message.bytes").map_err(away)?;
     let key = match relation.schema.key.is_empty() {
         true => None,
         false => Some(serializer(
@@ -356,8 +355,8 @@ pub(super) fn define(
     };
     Ok(Definition {
         partitions: info.partitions.max(1),
-        max_bytes: max_bytes
-            .and_then(|(_, bytes)| bytes.parse().ok())
+        max_bytes: (max_bytes.into_iter().flatten())
+            .find_map(|bytes| bytes.parse().ok())
             .unwrap_or(DEFAULT_MAX_BYTES),
         key,
         value: serializer(schemas, &relation.value_format, &relation.schema.value, false, topic)?,

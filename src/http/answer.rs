@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use super::json_out::{Numbers, write_row, write_text};
+use super::json_out::{Numbers, append, write_row, write_text};
 use crate::types::{Column, Row};
 use crate::views::{Positions, RowChange, ViewRow};
 
@@ -54,13 +54,34 @@ impl ObjectWriter {
         self
     }
 
-    /// The offsets that the answer reflects.
-    pub fn position(self, positions: &Positions) -> Self {
-        self.json("position", &positions.to_json())
+    /// The offsets that the answer reflects: [`Positions::to_json`].
+    pub fn position(mut self, positions: &Positions) -> Self {
+        self.name("position");
+        self.out.push(b'{');
+        for (i, (topic, partitions)) in positions.iter().enumerate() {
+            if i > 0 {
+                self.out.push(b',');
+            }
+            write_text(topic, &mut self.out);
+            self.out.extend_from_slice(b":{");
+            for (i, (partition, offset)) in partitions.iter().enumerate() {
+                let comma = if i > 0 { "," } else { "" };
+                append(&mut self.out, format_args!("{comma}\"{partition}\":{offset}"));
+            }
+            self.out.push(b'}');
+        }
+        self.out.push(b'}');
+        self
     }
 
     /// A row of a view.
-    pub fn row(mut self, name: &str, row: &ViewRow, columns: &[Column], numbers: Numbers) -> Self {
+    pub fn row<'a>(
+        mut self,
+        name: &str,
+        row: &ViewRow,
+        columns: impl IntoIterator<Item = &'a Column>,
+        numbers: Numbers,
+    ) -> Self {
         self.name(name);
         write_view_row(row, columns, numbers, &mut self.out);
         self
@@ -120,6 +141,11 @@ impl ObjectWriter {
     }
 }
 
-fn write_view_row(row: &ViewRow, columns: &[Column], numbers: Numbers, out: &mut Vec<u8>) {
+fn write_view_row<'a>(
+    row: &ViewRow,
+    columns: impl IntoIterator<Item = &'a Column>,
+    numbers: Numbers,
+    out: &mut Vec<u8>,
+) {
     write_row(columns, row.key.iter().chain(row.value.iter()), numbers, out);
 }

@@ -435,10 +435,12 @@ pub(super) async fn gather(
 
 async fn open_here(app: &App, turn: &mut Turn, view: &ViewRef, options: &ReadOptions) -> Result<ViewParts, ApiError> {
     let (view, need) = (view.clone(), options.need.clone());
-    app.read_in(turn, move |_| {
-        let mut parts = view.open_available();
-        parts.set_aside(&need);
-        Ok(parts)
-    })
-    .await
+    app.read_in(turn, move |_| Ok(parts_here(&view, &need))).await
+}
+
+/// The partitions that are here and reflect what is needed.
+fn parts_here(view: &ViewRef, need: &Need) -> ViewParts {
+    let mut parts = view.open_available();
+    parts.set_aside(need);
+    parts
 }

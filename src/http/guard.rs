@@ -5,34 +5,34 @@
 //! * On a loopback address the `Host` must be this machine by number or `localhost`: a name that someone else's DNS resolves to 127.0.0.1 makes
 //!   a foreign page look like one of ours.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
 use super::{ApiError, App};
 
-pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+/// # Errors
+/// What a request of another site is answered.
+pub(super) fn check(app: &App, request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
     if app.settings().local_only && host.is_some_and(|host| !is_local(host)) {
-        return refused(
+        return Err(refused(
             "the request's Host is not this machine",
             "Use 127.0.0.1 or localhost, or listen on an address that others may reach (--http HOST:PORT).",
-        );
+        ));
     }
     let changes = request.method() != Method::GET || headers.contains_key(header::UPGRADE);
     if changes && !same_origin(headers, host) {
-        return refused(
+        return Err(refused(
             "the request comes from a page of another site",
             "Send it from a page that this server has served, or from a program without an Origin header.",
-        );
+        ));
     }
-    next.run(request).await
+    Ok(())
 }
 
-fn refused(message: &str, hint: &str) -> Response {
-    ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message, hint).into_response()
+fn refused(message: &str, hint: &str) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message, hint)
 }
 
 fn same_origin(headers: &HeaderMap, host: Option<&str>) -> bool {

@@ -9,6 +9,9 @@
 //! | DATE, TIME, TIMESTAMP | text as ksqlDB's pull queries show them: `"2020-02-29"`, `"23:59:59.999"`, `"2020-02-29T23:59:59.999"` (UTC) |
 //! | ARRAY, MAP, STRUCT | array, object with the keys as text, object |
 
+use std::fmt::Arguments;
+use std::io::Write as _;
+
 use base64::Engine as _;
 
 use crate::expr::{date_to_string, double_to_string, time_to_string, timestamp_to_string};
@@ -25,9 +28,14 @@ pub enum Numbers {
 }
 
 /// Appends `{"NAME": value, ...}`.
-pub fn write_row<'a>(columns: &[Column], values: impl Iterator<Item = &'a Value>, numbers: Numbers, out: &mut Vec<u8>) {
+pub fn write_row<'a, 'b>(
+    columns: impl IntoIterator<Item = &'a Column>,
+    values: impl Iterator<Item = &'b Value>,
+    numbers: Numbers,
+    out: &mut Vec<u8>,
+) {
     out.push(b'{');
-    for (i, (column, value)) in columns.iter().zip(values).enumerate() {
+    for (i, (column, value)) in columns.into_iter().zip(values).enumerate() {
         if i > 0 {
             out.push(b',');
         }
@@ -43,10 +51,10 @@ pub fn write_value(value: &Value, sql_type: &SqlType, numbers: Numbers, out: &mu
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Boolean(b) => out.extend_from_slice(if *b { b"true" } else { b"false" }),
-        Value::Integer(n) => out.extend_from_slice(n.to_string().as_bytes()),
-        Value::Bigint(n) => write_exact(&n.to_string(), numbers, out),
-        Value::Decimal(d) => write_exact(&d.to_string(), numbers, out),
-        Value::Double(x) if x.is_finite() => out.extend_from_slice(serde_json::json!(x).to_string().as_bytes()),
+        Value::Integer(n) => append(out, format_args!("{n}")),
+        Value::Bigint(n) => write_exact(format_args!("{n}"), numbers, out),
+        Value::Decimal(d) => write_exact(format_args!("{d}"), numbers, out),
+        Value::Double(x) if x.is_finite() => append(out, format_args!("{}", serde_json::json!(x))),
         Value::Double(x) => write_text(&double_to_string(*x), out),
         Value::String(s) => write_text(s, out),
         Value::Bytes(b) => write_text(&crate::types::BASE64.encode(b), out),
@@ -112,11 +120,17 @@ fn write_struct(values: &[Value], sql_type: &SqlType, numbers: Numbers, out: &mu
     out.push(b'}');
 }
 
-fn write_exact(digits: &str, numbers: Numbers, out: &mut Vec<u8>) {
+fn write_exact(digits: Arguments<'_>, numbers: Numbers, out: &mut Vec<u8>) {
     match numbers {
-        Numbers::Exact => out.extend_from_slice(digits.as_bytes()),
-        Numbers::Strings => write_text(digits, out),
+        Numbers::Exact => append(out, digits),
+        Numbers::Strings => append(out, format_args!("\"{digits}\"")),
     }
+}
+
+/// Appends text as it is.
+pub(super) fn append(out: &mut Vec<u8>, text: Arguments<'_>) {
+    // memory takes everything
+    let _: std::io::Result<()> = out.write_fmt(text);
 }
 
 /// Appends a JSON string.

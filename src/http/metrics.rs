@@ -2,15 +2,14 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use super::routes::ROUTES;
+use super::routes::{ROUTES, Route};
 use super::topologies::status_word;
 use crate::engine::task::Reason;
 use crate::engine::threads::moment;
@@ -442,6 +441,25 @@ impl RouteCounters {
         Self((0..=ROUTES.len()).map(|_| RouteCounter::default()).collect())
     }
 
+    /// The place of a request's route.
+    pub fn place_of(request: &Request) -> usize {
+        let path = request.extensions().get::<MatchedPath>();
+        let known = path.and_then(|path| {
+            let is_it = |route: &Route| route.path == path.as_str() && route.method == request.method().as_str();
+            ROUTES.iter().position(is_it)
+        });
+        known.unwrap_or(ROUTES.len())
+    }
+
+    /// Counts the answer of a request.
+    pub fn count(&self, place: usize, answer: &Response, time: Duration) {
+        if let Some(counter) = self.0.get(place) {
+            let class = usize::from(answer.status().as_u16() / 100).clamp(1, 5) - 1;
+            counter.answers[class].fetch_add(1, Relaxed);
+            counter.time.record(time);
+        }
+    }
+
     fn labels() -> impl Iterator<Item = (&'static str, &'static str)> {
         ROUTES
             .iter()
@@ -467,26 +485,4 @@ impl RouteCounters {
             }
         }
     }
-}
-
-pub(super) async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
-    let path = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(|p| p.as_str().to_string());
-    let method = request.method().clone();
-    let known = path.and_then(|path| {
-        ROUTES
-            .iter()
-            .position(|r| r.path == path && r.method == method.as_str())
-    });
-    let begun = Instant::now();
-    let response = next.run(request).await;
-    let counters = &app.counters().0;
-    if let Some(counter) = counters.get(known.unwrap_or(ROUTES.len())) {
-        let class = usize::from(response.status().as_u16() / 100).clamp(1, 5) - 1;
-        counter.answers[class].fetch_add(1, Relaxed);
-        counter.time.record(begun.elapsed());
-    }
-    response
 }

@@ -20,6 +20,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
         let Query(given) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
             .await
             .map_err(|e| ApiError::bad(e.body_text(), "Encode the query string as a form does."))?;
+        if given.is_empty() {
+            return Ok(Self(BTreeMap::new()));
+        }
         let path = parts.extensions.get::<MatchedPath>().map_or("", |p| p.as_str());
         // a HEAD is answered by the GET route
         let method = if parts.method == Method::HEAD {

@@ -1,12 +1,15 @@
 //! The table of routes: the router, the parameter checks, `/openapi.json` and its snapshot come from it.
 
+use std::time::Instant;
+
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
-use axum::middleware;
-use axum::response::IntoResponse;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
+use super::metrics::RouteCounters;
 use super::{
     ApiError, App, feed, guard, health, instances, internal, metrics, openapi, snapshots, starting, streams,
     topologies, views,
@@ -486,10 +489,20 @@ pub fn app(state: App) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(state.settings().body_bytes))
-        .layer(middleware::from_fn_with_state(state.clone(), starting::gate))
-        .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
-        .layer(middleware::from_fn_with_state(state.clone(), metrics::count))
+        .layer(middleware::from_fn_with_state(state.clone(), every))
         .with_state(state)
+}
+
+/// What every request goes through.
+async fn every(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (place, begun) = (RouteCounters::place_of(&request), Instant::now());
+    let checked = guard::check(&app, &request).and_then(|()| starting::check(&app, &request));
+    let answer = match checked {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    };
+    app.counters().count(place, &answer, begun.elapsed());
+    answer
 }
 
 async fn unknown_path() -> impl IntoResponse {

@@ -2,26 +2,24 @@
 //!
 //! HTTP is up before Kafka and the registry are, so that whoever watches the process is told why it is not ready.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
 use super::{ApiError, App};
 
 /// Paths that answer from the first moment on.
 const ALWAYS: &str = "/health/";
 
-/// Answers 503 with what is waited for.
-pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
+/// # Errors
+/// 503 with what is waited for.
+pub(super) fn check(app: &App, request: &Request) -> Result<(), ApiError> {
     match app.starting() {
-        Some(reason) if !request.uri().path().starts_with(ALWAYS) => ApiError::new(
+        Some(reason) if !request.uri().path().starts_with(ALWAYS) => Err(ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "starting",
             format!("not ready yet: {reason}"),
             "Try again; GET /health/ready says when everything is there.",
-        )
-        .into_response(),
-        _ => next.run(request).await,
+        )),
+        _ => Ok(()),
     }
 }

@@ -175,19 +175,17 @@ pub(super) async fn row(
     let view = find_view(app.published(), &name)?;
     let numbers = params.numbers()?;
     let values = whole_key(&key, &view.view().schema.key)?;
-    let columns = all_columns(&view);
-    let shown = view.view().name.clone();
     let options = reading::options(&app, &view, &params, sender).await?;
     let mut turn = options.turn(&app).await?;
     let found = find_row(&app, &mut turn, &view, &options, values.to_vec()).await?;
     match found.point.row {
         Some(row) => {
             let body = ObjectWriter::new()
-                .row("row", &row, &columns, numbers)
+                .row("row", &row, view.view().schema.columns(), numbers)
                 .position(&found.point.positions);
             Ok(reading::answer(body, &found.standbys))
         }
-        None => Err(no_row(&shown, &key, found.point.positions)),
+        None => Err(no_row(&view.view().name, &key, found.point.positions)),
     }
 }
 

@@ -308,8 +308,8 @@ pub trait Admin: Send + Sync {
     fn topics(&self, names: &[&str]) -> LogResult<Vec<Option<TopicInfo>>>;
     /// The names of all topics.
     fn list_topics(&self) -> LogResult<Vec<String>>;
-    /// Settings of a topic, as far as `keys` names them.
-    fn topic_config(&self, topic: &str, keys: &[&str]) -> LogResult<Vec<(String, String)>>;
+    /// One setting of topics, in the order asked for; `None` where the broker does not tell it.
+    fn topic_setting(&self, topics: &[&str], key: &str) -> LogResult<Vec<Option<String>>>;
     /// Creates topics and waits until they can be used; one that exists already is left as it is.
     fn create_topics(&self, topics: &[NewTopic]) -> LogResult<()>;
     /// Raises a topic's partitions to `total` and waits until they can be used.

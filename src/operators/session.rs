@@ -122,7 +122,8 @@ impl WindowAggregate {
                     start: *start,
                     end: *end,
                 });
-                true
+                // whatever is before it ends more than the gap before it begins
+                *start > change.timestamp
             })?;
         found.reverse();
         Ok(found)

@@ -198,11 +198,7 @@ pub(super) fn row_of<R: RowReader>(plan: &TablePlan, reader: &mut R, key: &Row, 
                     timestamp: looked.timestamp,
                     now,
                 };
-                // most are of one column, and need no allocation
-                match exprs.as_slice() {
-                    [expr] => expr.eval(&context).ok().map(|value| Row::from([value])),
-                    exprs => exprs.iter().map(|e| e.eval(&context)).collect::<Result<_, _>>().ok(),
-                }
+                exprs.iter().map(|e| e.eval(&context)).collect::<Result<_, _>>().ok()
             });
             Ok(looked)
         }

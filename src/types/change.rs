@@ -145,7 +145,7 @@ impl FromIterator<Value> for Row {
     fn from_iter<I: IntoIterator<Item = Value>>(values: I) -> Self {
         let mut values = values.into_iter();
         match values.size_hint() {
-            (1, Some(1)) => Self(values.next().map_or(Values::None, Values::One)),
+            (_, Some(0 | 1)) => Self(values.next().map_or(Values::None, Values::One)),
             _ => Self::from(values.collect::<Arc<[Value]>>()),
         }
     }

@@ -69,14 +69,12 @@ impl ViewRef {
     }
 
     fn open_into(&self, partitions: &[i32], parts: &mut ViewParts) {
-        let tasks = self.published.tasks_of(self.view().sub);
         for &partition in partitions {
-            let reason = match tasks.iter().find(|task| task.id.partition == partition) {
+            let reason = match self.published.task(self.task(partition)) {
                 None => format!("partition {partition} is not on this instance"),
-                Some(task) => match open_task(task) {
+                Some(task) => match open_task(&task) {
                     Ok(snapshot) => {
-                        let inputs = task.inputs.iter().map(|i| (i.topic.clone(), i.partition)).collect();
-                        parts.insert(partition, snapshot, inputs);
+                        parts.insert(partition, snapshot, Some(task));
                         continue;
                     }
                     Err(reason) => reason,
@@ -169,16 +167,16 @@ pub struct ViewParts {
     pub missing: Vec<Missing>,
     /// Those of them that are a standby's.
     pub standbys: Vec<StandbyPart>,
-    /// The inputs of each snapshot's task: topic and partition.
-    inputs: Vec<Vec<(Arc<str>, i32)>>,
+    /// The task of each snapshot; none behind a standby's.
+    tasks: Vec<Option<Arc<PublishedTask>>>,
 }
 
 impl ViewParts {
     /// Adds the snapshot of a partition, in its place.
-    fn insert(&mut self, partition: i32, snapshot: Arc<dyn Snapshot>, inputs: Vec<(Arc<str>, i32)>) {
+    fn insert(&mut self, partition: i32, snapshot: Arc<dyn Snapshot>, task: Option<Arc<PublishedTask>>) {
         let at = self.snapshots.partition_point(|(before, _)| *before < partition);
         self.snapshots.insert(at, (partition, snapshot));
-        self.inputs.insert(at, inputs);
+        self.tasks.insert(at, task);
     }
 
     /// Opens the copies that this instance keeps of missing partitions, where they are at most so many milliseconds old. 0: none.
@@ -211,7 +209,7 @@ impl ViewParts {
             }
         };
         self.missing.retain(|missing| missing.partition != Some(partition));
-        self.insert(partition, snapshot, Vec::new());
+        self.insert(partition, snapshot, None);
         self.standbys.push(StandbyPart { partition, behind_ms });
         true
     }
@@ -225,10 +223,13 @@ impl ViewParts {
 
     /// Leaves only the snapshots that reflect what is needed; the others are missing.
     pub fn set_aside(&mut self, need: &Need) {
+        if need.is_empty() {
+            return;
+        }
         let parts = std::mem::take(&mut self.snapshots);
-        for ((partition, snapshot), inputs) in parts.into_iter().zip(std::mem::take(&mut self.inputs)) {
+        for ((partition, snapshot), task) in parts.into_iter().zip(std::mem::take(&mut self.tasks)) {
             match need.uncovered(partition, snapshot.position()).first() {
-                None => self.insert(partition, snapshot, inputs),
+                None => self.insert(partition, snapshot, task),
                 Some(behind) => {
                     self.standbys.retain(|standby| standby.partition != partition);
                     self.missing.push(Missing {
@@ -257,8 +258,8 @@ impl ViewParts {
     /// The offsets that one of them reflects.
     pub(super) fn add_position(&self, part: usize, positions: &mut Positions) {
         positions.add(self.snapshots[part].1.position());
-        for (topic, partition) in &self.inputs[part] {
-            positions.add_input(topic, *partition);
+        for input in self.tasks[part].iter().flat_map(|task| &task.inputs) {
+            positions.add_input(&input.topic, input.partition);
         }
     }
 
@@ -293,20 +294,23 @@ pub fn all_views(published: &Published) -> Vec<ViewRef> {
 /// # Errors
 /// [`ViewError::UnknownView`] with the known names, [`ViewError::AmbiguousView`] with the topologies.
 pub fn find_view(published: &Published, name: &str) -> Result<ViewRef, ViewError> {
-    let all = all_views(published);
-    let same = |view: &ViewRef, exact: bool| {
-        let matches = |a: &str, b: &str| if exact { a == b } else { a.eq_ignore_ascii_case(b) };
-        let (topology, plain) = (&view.published.topology.name, &view.view().name);
-        let qualified = name
-            .split_once('.')
-            .is_some_and(|(t, v)| **topology == *t && matches(plain, v));
-        matches(plain, name) || qualified
-    };
+    let topologies = published.topologies();
+    let qualified = name.split_once('.');
     for exact in [true, false] {
-        let mut found: Vec<&ViewRef> = all.iter().filter(|v| same(v, exact)).collect();
+        let same = |a: &str, b: &str| if exact { a == b } else { a.eq_ignore_ascii_case(b) };
+        let mut found: Vec<ViewRef> = Vec::new();
+        for published in &topologies {
+            let plain = qualified.and_then(|(t, plain)| (*published.topology.name == *t).then_some(plain));
+            for (index, view) in published.topology.views.iter().enumerate() {
+                if same(&view.name, name) || plain.is_some_and(|plain| same(&view.name, plain)) {
+                    let published = published.clone();
+                    found.push(ViewRef { published, index });
+                }
+            }
+        }
         match found.len() {
             0 => {}
-            1 => return Ok(found.remove(0).clone()),
+            1 => return Ok(found.remove(0)),
             _ => {
                 return Err(ViewError::AmbiguousView {
                     name: name.to_string(),
@@ -317,6 +321,6 @@ pub fn find_view(published: &Published, name: &str) -> Result<ViewRef, ViewError
     }
     Err(ViewError::UnknownView {
         name: name.to_string(),
-        known: all.iter().map(|v| v.view().name.to_string()).collect(),
+        known: all_views(published).iter().map(|v| v.view().name.to_string()).collect(),
     })
 }

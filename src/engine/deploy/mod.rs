@@ -11,14 +11,15 @@ mod partitions;
 mod schemas;
 mod topics;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::deployment::{Deployment, SubDeployment, TopicTarget};
+use super::deployment::{Deployment, SubDeployment};
 use super::fingerprint::{StatePlan, sub_fingerprint};
 use super::{EngineSettings, Names};
 use crate::formats::{RegistryError, SchemaSource};
 use crate::log::{Log, LogError};
-use crate::topology::{Op, Topology};
+use crate::topology::{Node, Op, StoreSpec, SubTopology, Topology};
 
 /// Something that the user has to change before a topology can run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,6 +171,12 @@ impl Checked {
         StatePlan::of(&self.topology)
     }
 
+    /// Whether a topic or a schema is not there yet.
+    pub fn makes_something(&self) -> bool {
+        let topics = &self.partitions.topics;
+        topics.values().any(|(_, exists)| !exists) || self.partitions.more_tasks.is_some() || self.schemas.registers()
+    }
+
     /// Creates topics, registers schemas, and resolves everything that workers need. Can be repeated.
     ///
     /// # Errors
@@ -187,52 +194,57 @@ impl Checked {
         }
         let schemas = schemas::register(context, topology, self.schemas)?;
         let keyed_like = schemas::keyed_like(context, topology)?;
-        let target = |name: String| topics::target(context.log.admin(), &name).map_err(log_error);
-        let mut outputs: Vec<Option<TopicTarget>> = Vec::with_capacity(topology.nodes.len());
-        for node in &topology.nodes {
-            outputs.push(match &node.op {
-                Op::Sink(sink) => Some(target(sink.topic.to_string())?),
-                Op::Repartition(repartition) => Some(target(self.names.repartition(&repartition.name))?),
-                Op::Source(_)
-                | Op::Filter(_)
-                | Op::Project(_)
-                | Op::FlatMap(_)
-                | Op::Rank
-                | Op::SelectKey(_)
-                | Op::Aggregate(_)
-                | Op::WindowAggregate(_)
-                | Op::StreamTableJoin(_)
-                | Op::GlobalJoin(_)
-                | Op::TableTableJoin(_)
-                | Op::StreamStreamJoin(_)
-                | Op::ForeignKeySubscribe(_)
-                | Op::ForeignKeyAnswer(_)
-                | Op::ForeignKeyJoin(_) => None,
-            });
-        }
-        let mut subs = Vec::with_capacity(topology.subs.len());
-        for sub in &topology.subs {
-            let mut changelogs = Vec::new();
-            for store in topology.stores.iter().filter(|store| store.sub == sub.id) {
-                changelogs.push((store.id, target(self.names.changelog(&store.name))?));
-            }
-            subs.push(SubDeployment {
-                partitions: self.partitions.subs[sub.id],
-                inputs: partitions::inputs(topology, &self.names, sub),
-                changelogs,
-                fingerprint: sub_fingerprint(topology, sub.id),
-            });
-        }
-        let dead_letters = target(self.names.dead_letters())?;
+        let written = topology.nodes.iter().map(|node| written_by(node, &self.names));
+        let written: Vec<Option<String>> = written.collect();
+        let changelog = |store: &StoreSpec| self.names.changelog(&store.name);
+        let dead_letters = self.names.dead_letters();
+        let mut names: BTreeSet<String> = written.iter().flatten().cloned().collect();
+        names.extend(topology.stores.iter().map(changelog));
+        names.insert(dead_letters.clone());
+        let targets = topics::targets(context.log.admin(), &names).map_err(log_error)?;
+        let sub = |sub: &SubTopology| SubDeployment {
+            partitions: self.partitions.subs[sub.id],
+            inputs: partitions::inputs(topology, &self.names, sub),
+            changelogs: (topology.stores.iter())
+                .filter(|store| store.sub == sub.id)
+                .map(|store| (store.id, targets[&changelog(store)].clone()))
+                .collect(),
+            fingerprint: sub_fingerprint(topology, sub.id),
+        };
         Ok(Deployment {
-            topology: self.topology,
-            names: self.names,
-            subs,
-            outputs,
+            subs: topology.subs.iter().map(sub).collect(),
+            outputs: (written.into_iter())
+                .map(|topic| Some(targets[&topic?].clone()))
+                .collect(),
             schemas,
             keyed_like,
-            dead_letters,
+            dead_letters: targets[&dead_letters].clone(),
+            topology: self.topology,
+            names: self.names,
         })
+    }
+}
+
+/// The topic that a node writes to.
+fn written_by(node: &Node, names: &Names) -> Option<String> {
+    match &node.op {
+        Op::Sink(sink) => Some(sink.topic.to_string()),
+        Op::Repartition(repartition) => Some(names.repartition(&repartition.name)),
+        Op::Source(_)
+        | Op::Filter(_)
+        | Op::Project(_)
+        | Op::FlatMap(_)
+        | Op::Rank
+        | Op::SelectKey(_)
+        | Op::Aggregate(_)
+        | Op::WindowAggregate(_)
+        | Op::StreamTableJoin(_)
+        | Op::GlobalJoin(_)
+        | Op::TableTableJoin(_)
+        | Op::StreamStreamJoin(_)
+        | Op::ForeignKeySubscribe(_)
+        | Op::ForeignKeyAnswer(_)
+        | Op::ForeignKeyJoin(_) => None,
     }
 }
 

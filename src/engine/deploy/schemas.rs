@@ -20,6 +20,15 @@ enum Planned {
 #[derive(Default)]
 pub(super) struct SchemaPlan(Vec<(usize, bool, Planned)>);
 
+impl SchemaPlan {
+    /// Whether one is not there yet.
+    pub(super) fn registers(&self) -> bool {
+        self.0
+            .iter()
+            .any(|(_, _, planned)| matches!(planned, Planned::Register(..)))
+    }
+}
+
 /// Plans, and adds what is incompatible to `problems`.
 pub(super) fn plan(
     context: &DeployContext<'_>,

@@ -1,11 +1,12 @@
 //! The topics that a deployment creates, with settings that say what they are for.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::deployment::{TopicTarget, new_topic};
 use super::super::{EngineSettings, Names};
 use super::partitions::PartitionPlan;
-use crate::log::{Admin, LogError, LogResult, NewTopic};
+use crate::log::{Admin, LogError, LogResult, NewTopic, TopicInfo};
 use crate::topology::{Op, Topology};
 use crate::types::RelationKind;
 
@@ -117,19 +118,24 @@ fn min_isr(settings: &EngineSettings) -> Option<(&'static str, String)> {
         .map(|n| ("min.insync.replicas", n.to_string()))
 }
 
-/// A topic that exists now, as workers need it.
-pub(super) fn target(admin: &dyn Admin, name: &str) -> LogResult<TopicTarget> {
-    let info = admin.topics(&[name])?.pop().flatten();
-    let info = info.ok_or_else(|| LogError::Retry(format!("topic {name} cannot be seen yet")))?;
-    let config = admin.topic_config(name, &["max.message.bytes"])?;
-    let bytes = config
-        .first()
-        .and_then(|(_, value)| value.parse().ok())
-        .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
-    Ok(TopicTarget {
-        topic: Arc::from(name),
-        id: info.id,
-        partitions: info.partitions,
-        max_message_bytes: bytes,
-    })
+/// Topics that exist now, as workers need them: each that was asked for.
+pub(super) fn targets(admin: &dyn Admin, names: &BTreeSet<String>) -> LogResult<BTreeMap<String, TopicTarget>> {
+    let asked: Vec<&str> = names.iter().map(|name| &**name).collect();
+    let infos = admin.topics(&asked)?;
+    if let Some((name, _)) = names.iter().zip(&infos).find(|(_, info)| info.is_none()) {
+        return Err(LogError::Retry(format!("topic {name} cannot be seen yet")));
+    }
+    let limits = admin.topic_setting(&asked, "max.message.bytes")?;
+    let target = |(name, (info, limit)): (&String, (TopicInfo, Option<String>))| {
+        let limit = limit.and_then(|bytes| bytes.parse().ok());
+        let target = TopicTarget {
+            topic: Arc::from(&**name),
+            id: info.id,
+            partitions: info.partitions,
+            max_message_bytes: limit.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
+        };
+        (name.clone(), target)
+    };
+    let found = infos.into_iter().flatten().zip(limits);
+    Ok(names.iter().zip(found).map(target).collect())
 }

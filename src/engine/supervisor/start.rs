@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::super::cluster::agent::Agent;
 use super::super::deploy::control::{ControlReader, ControlRecord, Replay, ReplayPhase, StreamOutputs, Wanted};
-use super::super::deploy::{self, DeployContext, DeployError, Problem, operations};
+use super::super::deploy::{self, Checked, DeployContext, DeployError, Problem, operations};
 use super::super::fingerprint::StatePlan;
 use super::super::threads::{Generation, Heartbeat, stopwatch};
 use super::super::worker::{Gate, Globals, OutputMode, WorkerShared};
@@ -73,11 +73,14 @@ pub(super) fn bring_up(
     for intent in intents.iter().filter(|intent| intent.record.is_none()) {
         deploy::asserts::check(&context, &intent.topology, &mut problems)?;
     }
-    match deploy::check_all(&context, &wanted) {
-        Ok(_) => {}
-        Err(DeployError::Problems(more)) => problems.extend(more),
+    let checked = match deploy::check_all(&context, &wanted) {
+        Ok(checked) => checked,
+        Err(DeployError::Problems(more)) => {
+            problems.extend(more);
+            Vec::new()
+        }
         Err(away) => return Err(away),
-    }
+    };
     tracing::debug!("all topologies are checked");
     if !problems.is_empty() {
         problems.sort();
@@ -106,11 +109,9 @@ pub(super) fn bring_up(
         ))
         .map_err(|e| DeployError::Unavailable(format!("no thread for the topic of instances: {e}")))?,
     };
-    for intent in intents {
-        if let Err(error) = supervisor.start_topology(intent) {
-            supervisor.stop_all();
-            return Err(error);
-        }
+    if let Err(error) = supervisor.start_topologies(intents, checked) {
+        supervisor.stop_all();
+        return Err(error);
     }
     Ok(supervisor)
 }
@@ -192,7 +193,24 @@ impl Intent {
 }
 
 impl Supervisor {
-    fn start_topology(&mut self, intent: Intent) -> Result<(), DeployError> {
+    /// `checked`: the current generations, as they were before any of them was started.
+    fn start_topologies(&mut self, intents: Vec<Intent>, checked: Vec<Checked>) -> Result<(), DeployError> {
+        let mut checked = checked.into_iter();
+        let mut made = false;
+        for intent in intents {
+            let mut current = intent.current.and_then(|_| checked.next());
+            if let (true, Some(generation)) = (made, intent.current) {
+                // what an earlier one has made may differ from what this one would have
+                current = Some(deploy::check(&self.parts.context(), &intent.wanted(generation))?);
+            }
+            made |= current.as_ref().is_some_and(Checked::makes_something);
+            self.start_topology(intent, current)?;
+        }
+        Ok(())
+    }
+
+    /// `checked`: its current generation, where there is one.
+    fn start_topology(&mut self, intent: Intent, checked: Option<Checked>) -> Result<(), DeployError> {
         let name = intent.topology.name.to_string();
         let mut managed = Managed {
             topology: intent.topology.clone(),
@@ -201,8 +219,8 @@ impl Supervisor {
             building: None,
             measured: None,
         };
-        if let Some(generation) = intent.current {
-            let deployment = Arc::new(deploy::deploy(&self.parts.context(), &intent.wanted(generation))?);
+        if let (Some(generation), Some(checked)) = (intent.current, checked) {
+            let deployment = Arc::new(checked.apply(&self.parts.context())?);
             tracing::debug!(topology = name, "topics and schemas are there");
             let from = intent.record.as_ref().and_then(|record| record.from);
             let mut record = ControlRecord {

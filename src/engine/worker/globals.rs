@@ -334,14 +334,11 @@ impl Loader {
         let infos = admin.topics(&names)?;
         open.ids.clear();
         open.parts.clear();
-        let (mut lows, mut retention_ms) = (Vec::new(), DELETE_RETENTION_MS);
+        let mut lows = Vec::new();
         for (table, (topic, info)) in self.topics.iter().zip(infos).enumerate() {
             let Some(info) = info else {
                 return Err(Trouble::Wait(format!("topic {topic} of a global table does not exist")));
             };
-            let configured = admin.topic_config(topic, &["delete.retention.ms"])?;
-            let configured = configured.iter().find_map(|(_, value)| value.parse::<i64>().ok());
-            retention_ms = retention_ms.min(configured.unwrap_or(DELETE_RETENTION_MS));
             open.ids.push(ChangelogPosition {
                 topic: topic.clone(),
                 topic_id: info.id.clone(),
@@ -360,6 +357,9 @@ impl Loader {
                 });
             }
         }
+        let configured = admin.topic_setting(&names, "delete.retention.ms")?;
+        let configured = configured.iter().flatten().filter_map(|ms| ms.parse().ok());
+        let retention_ms = configured.fold(DELETE_RETENTION_MS, i64::min);
         let stored = open.store.position()?;
         match stored
             .as_ref()

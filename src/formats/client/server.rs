@@ -1,5 +1,7 @@
 //! One address of a registry: how it is spoken to, and who is trusted.
 
+use std::time::Duration;
+
 use reqwest::Certificate;
 use reqwest::blocking::{Client, ClientBuilder};
 use schema_registry_converter::blocking::schema_registry::SrSettings;
@@ -11,9 +13,9 @@ pub(super) struct Server {
     /// Without credentials, for messages.
     pub(super) url: String,
     pub(super) settings: SrSettings,
-    /// For what the crate has no call for.
-    client: Client,
     login: Login,
+    timeout: Duration,
+    authorities: Vec<Certificate>,
 }
 
 /// How to get in.
@@ -60,26 +62,29 @@ impl Server {
             Login::Basic(user, password) => drop(builder.set_basic_authorization(user, Some(password))),
         }
         let cannot = |e: &dyn std::fmt::Display| format!("the schema registry's address {url}: {e}");
-        let trusting = || Client::builder().tls_certs_merge(authorities.iter().cloned());
-        let client: ClientBuilder = trusting().timeout(settings.timeout);
-        let client = client.build().map_err(|e| cannot(&e))?;
-        let settings = builder.build_with(trusting()).map_err(|e| cannot(&words(&e)))?;
+        let client = trusting(authorities);
         Ok(Self {
+            settings: builder.build_with(client).map_err(|e| cannot(&words(&e)))?,
             url,
-            settings,
-            client,
             login,
+            timeout: settings.timeout,
+            authorities: authorities.to_vec(),
         })
     }
 
+    /// What the crate has no call for, rare enough for a client of its own: making one reads all of the system's authorities.
     pub(super) fn delete(&self, path: &str) -> Result<()> {
-        let request = self.client.delete(format!("{}{path}", self.url));
+        let away = |error: reqwest::Error| RegistryError::Unavailable(innermost(&error));
+        let client = trusting(&self.authorities)
+            .timeout(self.timeout)
+            .build()
+            .map_err(away)?;
+        let request = client.delete(format!("{}{path}", self.url));
         let request = match &self.login {
             Login::Nothing => request,
             Login::Bearer(token) => request.bearer_auth(token),
             Login::Basic(user, password) => request.basic_auth(user, Some(password)),
         };
-        let away = |error: reqwest::Error| RegistryError::Unavailable(innermost(&error));
         let answer = request.send().map_err(away)?;
         let status = answer.status();
         let body = answer.text().map_err(away)?;
@@ -92,6 +97,11 @@ impl Server {
         };
         Err(reaction(code, Some(u32::from(status.as_u16())), message))
     }
+}
+
+/// A client that trusts these authorities, too.
+fn trusting(authorities: &[Certificate]) -> ClientBuilder {
+    Client::builder().tls_certs_merge(authorities.iter().cloned())
 }
 
 /// The certificates of the settings' file.

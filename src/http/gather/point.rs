@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::{ReadOptions, Search, not_ready, position_of, standby_of};
+use super::{ReadOptions, Search, not_ready, parts_here, position_of, standby_of};
 use crate::engine::cluster::Peer;
 use crate::http::peers::{PeerError, Said};
 use crate::http::state::Turn;
@@ -32,8 +32,7 @@ pub(in crate::http) async fn find_row(
 ) -> Result<Found, ApiError> {
     let (here, need, wanted) = (view.clone(), options.need.clone(), key.clone());
     let look_here = move || {
-        let mut parts = here.open_available();
-        parts.set_aside(&need);
+        let parts = parts_here(&here, &need);
         Ok((point_in(&here, &parts, &wanted)?, parts))
     };
     let (point, parts) = match view.partitions() <= FEW_PARTITIONS {

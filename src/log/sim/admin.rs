@@ -37,19 +37,15 @@ impl Admin for Access {
         })
     }
 
-    fn topic_config(&self, topic: &str, keys: &[&str]) -> LogResult<Vec<(String, String)>> {
-        self.call(Call::Read, Part::Cluster, (topic, 0), |state| {
-            let config = &state.core.topic(topic).map_err(|e| classify(e, topic))?.config;
-            let value = |key: &&str| {
-                let default = || {
-                    TOPIC_CONFIGS
-                        .iter()
-                        .find(|def| def.name == *key)
-                        .map(|def| def.default.to_string())
-                };
-                Some((key.to_string(), config.get(*key).cloned().or_else(default)?))
+    fn topic_setting(&self, topics: &[&str], key: &str) -> LogResult<Vec<Option<String>>> {
+        self.call(Call::Read, Part::Cluster, (key, topics.len() as i64), |state| {
+            let default = TOPIC_CONFIGS.iter().find(|def| def.name == key);
+            let value = |topic: &&str| {
+                let config = &state.core.topic(topic).map_err(|e| classify(e, topic))?.config;
+                let own = config.get(key).cloned();
+                Ok(own.or_else(|| Some(default?.default.to_string())))
             };
-            Ok(keys.iter().filter_map(value).collect())
+            topics.iter().map(value).collect()
         })
     }
 

@@ -392,6 +392,8 @@ impl StoreReader for RocksReader {
 struct RocksSnapshot {
     /// Borrows from `database`. Declared before it, so that it is dropped before.
     snapshot: SnapshotWithThreadMode<'static, DB>,
+    /// Of reads of one key.
+    reads: ReadOptions,
     position: StorePosition,
     database: Arc<Database>,
 }
@@ -410,25 +412,25 @@ impl RocksSnapshot {
                 database.db.snapshot(),
             )
         };
-        let mut picture = Self {
+        let reads = reads_of(&snapshot);
+        Ok(Self {
+            position: database.position(&reads)?.unwrap_or_default(),
             snapshot,
-            position: StorePosition::default(),
+            reads,
             database,
-        };
-        picture.position = picture.database.position(&picture.options())?.unwrap_or_default();
-        Ok(picture)
+        })
     }
+}
 
-    fn options(&self) -> ReadOptions {
-        let mut options = ReadOptions::default();
-        options.set_snapshot(&self.snapshot);
-        options
-    }
+fn reads_of(snapshot: &SnapshotWithThreadMode<'_, DB>) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_snapshot(snapshot);
+    options
 }
 
 impl Snapshot for RocksSnapshot {
     fn get(&self, key: &[u8], out: &mut Vec<u8>) -> StoreResult<bool> {
-        self.database.get(key, &self.options(), out)
+        self.database.get(key, &self.reads, out)
     }
 
     fn scan(
@@ -438,7 +440,7 @@ impl Snapshot for RocksSnapshot {
         reverse: bool,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> StoreResult<()> {
-        let mut options = self.options();
+        let mut options = reads_of(&self.snapshot);
         // a reader's long walk must not push the rows out that the task needs
         options.fill_cache(false);
         self.database.scan(options, from, to, reverse, each)

@@ -17,7 +17,7 @@ use super::process::Process;
 use crate::dev::process::{TempDir, ask, millstream, program};
 use crate::patience::{eventually, until};
 
-/// What the process may take, in MiB: 40 of RocksDB (rocksdb-memory), 12 of rows (buffer-bytes, cache-bytes), 64 of the producer's queue, 2 of fetched records and
+/// What the process may take, in MiB: 40 of RocksDB (rocksdb-memory), 8 of rows (buffer-bytes, cache-bytes), 64 of the producer's queue, 2 of fetched records and
 /// what they cost in librdkafka beside, the clients' threads, the program itself.
 const BUDGET_MIB: f64 = 256.0;
 /// Growth from the second quarter of the run to the last that counts as noise, in MiB.

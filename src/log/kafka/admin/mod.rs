@@ -197,8 +197,8 @@ impl Admin for KafkaAdmin {
         self.all_topics()
     }
 
-    fn topic_config(&self, topic: &str, keys: &[&str]) -> LogResult<Vec<(String, String)>> {
-        self.settings_of(topic, keys)
+    fn topic_setting(&self, topics: &[&str], key: &str) -> LogResult<Vec<Option<String>>> {
+        self.setting_of(topics, key)
     }
 
     fn create_topics(&self, topics: &[NewTopic]) -> LogResult<()> {

@@ -10,6 +10,34 @@ use crate::log::{LogError, LogResult, NewTopic};
 /// How long a broker may take to make or delete topics before it answers.
 const OPERATION_RESULT: &str = "the broker's client refused it";
 
+/// Topics whose settings are asked for.
+#[derive(Default)]
+pub(super) struct TopicResources(Vec<*mut sys::rd_kafka_ConfigResource_t>);
+
+impl TopicResources {
+    pub(super) fn push(&mut self, topic: &str) -> LogResult<()> {
+        let name = c_string(topic)?;
+        let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+        // SAFETY: the name is copied
+        self.0
+            .push(unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) });
+        Ok(())
+    }
+
+    pub(super) fn pointers(&mut self) -> &mut [*mut sys::rd_kafka_ConfigResource_t] {
+        &mut self.0
+    }
+}
+
+impl Drop for TopicResources {
+    fn drop(&mut self) {
+        for resource in &self.0 {
+            // SAFETY: ours
+            unsafe { sys::rd_kafka_ConfigResource_destroy(*resource) };
+        }
+    }
+}
+
 /// Topics to create.
 #[derive(Default)]
 pub(super) struct NewTopics(Vec<*mut sys::rd_kafka_NewTopic_t>);

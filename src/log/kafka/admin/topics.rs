@@ -1,5 +1,6 @@
 //! Topics: what there is, what is set, made and deleted.
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_char};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use sys::rd_kafka_admin_op_t as Op;
 use super::super::deadline::Deadline;
 use super::super::errors::{classify, classify_text};
 use super::super::raw::{self, Code, NativeError, c_string, millis};
-use super::requests::{DeletedTopics, NewPartitions, NewTopics};
+use super::requests::{DeletedTopics, NewPartitions, NewTopics, TopicResources};
 use super::{CALL, KafkaAdmin, PAUSE, results};
 use crate::log::{LogError, LogResult, NewTopic, TopicInfo};
 
@@ -104,14 +105,12 @@ impl KafkaAdmin {
         }
     }
 
-    pub(super) fn settings_of(&self, topic: &str, keys: &[&str]) -> LogResult<Vec<(String, String)>> {
-        let (what, deadline) = (
-            format!("asking for the settings of topic {topic}"),
-            Deadline::after(CALL),
-        );
-        // any broker answers, also one that has just started and does not know of the topic for long: who asks again looks whether it is there
+    pub(super) fn setting_of(&self, topics: &[&str], key: &str) -> LogResult<Vec<Option<String>>> {
+        let what = format!("asking for the settings of {}", topics.join(", "));
+        let deadline = Deadline::after(CALL);
+        // any broker answers, also one that has just started and does not know of a topic for long: who asks again looks whether it is there
         self.patiently(deadline, || {
-            let found = self.try_settings_of(topic, keys, &what, deadline)?;
+            let found = self.try_setting_of(topics, key, &what, deadline)?;
             found.map_err(|(code, words)| match code {
                 Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => LogError::Retry(format!("{what}: {words}")),
                 code => classify_text(code, &what, &words),
@@ -119,33 +118,31 @@ impl KafkaAdmin {
         })
     }
 
-    fn try_settings_of(
+    fn try_setting_of(
         &self,
-        topic: &str,
-        keys: &[&str],
+        topics: &[&str],
+        key: &str,
         what: &str,
         deadline: Deadline,
-    ) -> LogResult<Result<Vec<(String, String)>, (Code, String)>> {
-        let name = c_string(topic)?;
+    ) -> LogResult<Result<Vec<Option<String>>, (Code, String)>> {
+        let mut resources = TopicResources::default();
+        topics.iter().try_for_each(|topic| resources.push(topic))?;
         let options = self.options(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, deadline);
         let event = self.call(what, &options, deadline, |rk, options, queue| {
-            let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
-            // SAFETY: the name is copied, and the call copies the resource
-            unsafe {
-                let mut resource = sys::rd_kafka_ConfigResource_new(kind, name.as_ptr());
-                sys::rd_kafka_DescribeConfigs(rk, &mut resource, 1, options, queue);
-                sys::rd_kafka_ConfigResource_destroy(resource);
-            }
+            let pointers = resources.pointers();
+            // SAFETY: live resources, which the call copies
+            unsafe { sys::rd_kafka_DescribeConfigs(rk, pointers.as_mut_ptr(), pointers.len(), options, queue) };
         })?;
         // SAFETY: the event's kind is that of the call; the result lives as long as it
         let result = unsafe { sys::rd_kafka_event_DescribeConfigs_result(event.ptr()) };
-        let mut found = Vec::new();
+        let mut found = BTreeMap::new();
         for resource in results!(rd_kafka_DescribeConfigs_result_resources, result) {
             // SAFETY: the resource lives as long as the event, and its words are copied
-            let (code, words) = unsafe {
+            let (code, words, topic) = unsafe {
                 (
                     sys::rd_kafka_ConfigResource_error(*resource),
                     raw::text(sys::rd_kafka_ConfigResource_error_string(*resource)),
+                    raw::text(sys::rd_kafka_ConfigResource_name(*resource)),
                 )
             };
             if code != raw::OK {
@@ -153,18 +150,18 @@ impl KafkaAdmin {
             }
             for entry in results!(rd_kafka_ConfigResource_configs, *resource) {
                 // SAFETY: the entry lives as long as the event, and is copied
-                let (key, value) = unsafe {
+                let (name, value) = unsafe {
                     (
                         raw::text(sys::rd_kafka_ConfigEntry_name(*entry)),
                         raw::text(sys::rd_kafka_ConfigEntry_value(*entry)),
                     )
                 };
-                if keys.contains(&key.as_str()) {
-                    found.push((key, value));
+                if name == key {
+                    found.insert(topic.clone(), value);
                 }
             }
         }
-        Ok(Ok(found))
+        Ok(Ok(topics.iter().map(|topic| found.remove(*topic)).collect()))
     }
 
     pub(super) fn create(&self, topics: &[NewTopic]) -> LogResult<()> {
