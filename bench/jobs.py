@@ -81,14 +81,13 @@ class Jobs:
         process = Process(command, data / "log")
         return process, until("the instance", lambda: process.said('"http"'), process, 120)
 
-    def finish(self, process, url, records):
-        """Waits until so many records are committed, and reads off what that took."""
+    def finish(self, process, url, records, every=0.1):
+        """Waits until so many records are committed, and reads off what that took. Asking costs a little of its CPU, so not too often."""
         count = lambda: metric(url, "millstream_records_in_total")
         start_cpu = process.cpu_s()
         first = until("a record", lambda: count() > 0 and time.time(), process, 120)
         instructions = Instructions(process, self.work)
-        # Asking costs a little of its CPU, so not too often.
-        until("all records", lambda: count() >= records, process, PATIENCE_S, 0.1)
+        until("all records", lambda: count() >= records, process, PATIENCE_S, every)
         wall = time.time() - first
         commits, seconds = metric(url, "millstream_commit_seconds_count"), metric(url, "millstream_commit_seconds_sum")
         return {

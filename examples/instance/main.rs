@@ -74,7 +74,7 @@ fn main() {
         instance: instance.id().to_owned(),
         snapshots: SnapshotParts::default(),
     };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let runtime = http::runtime().expect("a runtime");
     runtime.block_on(serve(parts, topology));
 }
 

@@ -355,6 +355,32 @@ mod tests {
     }
 
     #[test]
+    fn an_http_address_that_sends_on_to_https_is_an_error_that_says_so() {
+        use std::io::{Read as _, Write as _};
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut asked = [0; 4096];
+                let _ = stream.read(&mut asked).unwrap();
+                let answer = "HTTP/1.1 308 Permanent Redirect\r\nlocation: https://registry.example/x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let registry = HttpRegistry::new(&ClientSettings::new(&format!("http://{address}"))).unwrap();
+        for error in [
+            registry.latest("s").unwrap_err(),
+            registry.delete_subject("s").unwrap_err(),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains("https://registry.example"), "{text}");
+            assert!(text.contains("name its https address"), "{text}");
+        }
+    }
+
+    #[test]
     fn authorities_come_from_a_pem_file() {
         let missing = ClientSettings {
             ca_file: Some("no/such/ca.pem".into()),

@@ -368,14 +368,29 @@ impl Writer<'_> {
         for (name, text) in all {
             self.out.push(if first { '{' } else { ',' });
             first = false;
-            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            // writing to a String cannot fail
-            let _: std::fmt::Result = write!(self.out, "{name}=\"{escaped}\"");
+            self.out.push_str(name);
+            self.out.push_str("=\"");
+            escape(text, self.out);
+            self.out.push('"');
         }
         if !first {
             self.out.push('}');
         }
+        // writing to a String cannot fail
         let _: std::fmt::Result = writeln!(self.out, " {value}");
+    }
+}
+
+/// Appends a label's text as Prometheus' text format wants it.
+fn escape(text: &str, out: &mut String) {
+    for part in text.split_inclusive(['\\', '"', '\n']) {
+        let plain = part.strip_suffix(['\\', '"', '\n']).unwrap_or(part);
+        out.push_str(plain);
+        match &part[plain.len()..] {
+            "\n" => out.push_str("\\n"),
+            "" => {}
+            special => out.extend(["\\", special]),
+        }
     }
 }
 
@@ -483,6 +498,25 @@ impl RouteCounters {
             if counter.time.count() > 0 {
                 w.histogram(&[("method", method), ("route", route)], &counter.time);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn labels_are_escaped() {
+        for (text, escaped) in [
+            ("", ""),
+            ("plain", "plain"),
+            ("a\\b\"c\nd", "a\\\\b\\\"c\\nd"),
+            ("\n\n", "\\n\\n"),
+        ] {
+            let mut out = String::new();
+            escape(text, &mut out);
+            assert_eq!(out, escaped, "{text:?}");
         }
     }
 }

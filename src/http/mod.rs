@@ -42,5 +42,5 @@ pub use json_out::{Numbers, write_row, write_value};
 pub use metrics::{METRICS, Metric, MetricKind};
 pub use openapi::openapi;
 pub use routes::{Endpoint, ROUTES, Route, app};
-pub use serve::{bind, serve};
+pub use serve::{bind, runtime, serve};
 pub use state::{App, AppParts, HttpSettings};

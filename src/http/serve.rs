@@ -11,6 +11,19 @@ use super::{App, app};
 /// How long requests may take to finish once the process stops.
 const SHUTDOWN_TIME: Duration = Duration::from_millis(1_500);
 
+/// The runtime to serve on. It has more threads than there are cores: all but one may be at a read (`App::read_few`), and those that read may have to wait for a
+/// core.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2 * cores + 1)
+        .build()
+}
+
 /// Binds an address such as `127.0.0.1:8080`; port 0 takes a free one.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! What the handlers share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -62,9 +62,11 @@ const SHARES_PER_QUERY: usize = 4;
 const ELSEWHERE_PER_QUERY: usize = 32;
 /// Readers that wait for a view to catch up, at a time; each holds a thread.
 pub(super) const MOST_WAITS: usize = 64;
-/// A read that takes longer shows a slow disk, for so long.
-const SLOW_READ: Duration = Duration::from_millis(5);
+/// Reads that take longer on average show a slow disk, for so long. One alone shows a thread that had to wait for its turn.
+const SLOW_READS: Duration = Duration::from_millis(2);
 const SLOW_FOR: Duration = Duration::from_secs(1);
+/// The weight of the last read in the average: one in so many.
+const READS_OF_AVERAGE: u64 = 32;
 /// Between two looks at something that is waited for, unless a commit comes first.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
@@ -97,7 +99,9 @@ struct Inner {
     feeds: AtomicUsize,
     /// Threads of the runtime that read rows, see [`App::read_few`].
     reading_here: AtomicUsize,
-    /// When a read last took long.
+    /// The average time of such reads, in nanoseconds.
+    read_time: AtomicU64,
+    /// When that was last too long.
     disk_was_slow: Mutex<Option<Instant>>,
     counters: RouteCounters,
     /// Why nothing is deployed yet.
@@ -120,6 +124,7 @@ impl App {
             parts,
             feeds: AtomicUsize::new(0),
             reading_here: AtomicUsize::new(0),
+            read_time: AtomicU64::new(0),
             disk_was_slow: Mutex::default(),
             counters: RouteCounters::new(),
             starting: Mutex::new(Some("the topologies are being compiled and deployed".into())),
@@ -319,10 +324,19 @@ impl App {
         };
         // as on a blocking thread: a mistake of ours is an answer, too
         let found = catch_unwind(AssertUnwindSafe(work)).map_err(|_| ApiError::internal("a read panicked"))?;
-        if begin.elapsed() > SLOW_READ {
+        self.note_read(begin.elapsed());
+        Ok(found?)
+    }
+
+    fn note_read(&self, took: Duration) {
+        let before = self.0.read_time.load(Relaxed);
+        let now = before - before / READS_OF_AVERAGE + took.as_nanos() as u64 / READS_OF_AVERAGE;
+        let is_slow = Duration::from_nanos(now) > SLOW_READS;
+        // of two at the same time one may be lost: it is an average
+        self.0.read_time.store(if is_slow { 0 } else { now }, Relaxed);
+        if is_slow {
             *self.0.disk_was_slow.lock() = Some(Instant::now());
         }
-        Ok(found?)
     }
 
     /// Looks, again and again on a blocking thread, until there is something; at the deadline the view is said to be behind, and where it is. A look

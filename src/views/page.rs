@@ -5,7 +5,8 @@ use super::row::RowReader;
 use super::stream::{LocalStream, Merge, RowStream, Scan};
 use super::walk::{After, Walk};
 use super::{Budget, KeyRange, Positions, ViewError, ViewParts, ViewRef, ViewRow};
-use crate::types::encode_key;
+use crate::log::partition_for_key;
+use crate::types::{Value, encode_key};
 
 /// What other instances send of an answer.
 #[derive(Default)]
@@ -147,7 +148,7 @@ pub struct Point {
 ///
 /// # Errors
 /// [`ViewError::NotReady`] when no partition at hand has the key and others are missing.
-pub fn point(view: &ViewRef, key: &[crate::types::Value]) -> Result<Point, ViewError> {
+pub fn point(view: &ViewRef, key: &[Value]) -> Result<Point, ViewError> {
     let parts = view.open_available();
     let found = point_in(view, &parts, key)?;
     if found.row.is_none() && !parts.missing.is_empty() {
@@ -160,7 +161,7 @@ pub fn point(view: &ViewRef, key: &[crate::types::Value]) -> Result<Point, ViewE
 ///
 /// # Errors
 /// When the stores cannot be read.
-pub fn point_in(view: &ViewRef, parts: &ViewParts, key: &[crate::types::Value]) -> Result<Point, ViewError> {
+pub fn point_in(view: &ViewRef, parts: &ViewParts, key: &[Value]) -> Result<Point, ViewError> {
     let mut encoded = Vec::new();
     encode_key(key, &mut encoded);
     let mut reader = RowReader::new(view.view());
@@ -180,6 +181,16 @@ pub fn point_in(view: &ViewRef, parts: &ViewParts, key: &[crate::types::Value]) 
         partition: -1,
         positions: parts.positions(),
     })
+}
+
+/// Where a row most likely is: where clients put a record with this key in the KAFKA format, unless they choose otherwise.
+pub fn likely_partition(key: &[Value], partitions: i32) -> i32 {
+    match key {
+        [Value::Integer(n)] => partition_for_key(&n.to_be_bytes(), partitions),
+        [Value::Bigint(n)] => partition_for_key(&n.to_be_bytes(), partitions),
+        [Value::String(s)] => partition_for_key(s.as_bytes(), partitions),
+        _ => 0,
+    }
 }
 
 /// How many rows a view has.

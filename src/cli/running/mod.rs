@@ -327,14 +327,7 @@ pub fn shown(address: SocketAddr) -> String {
 /// # Errors
 /// The command's, or that the system gives no threads.
 pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    // one more than there are cores: all but one may be at a read (`App::read_few`)
-    let threads = std::thread::available_parallelism().map_or(2, |n| n.get() + 1);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime
-        .enable_all()
-        .worker_threads(threads)
-        .build()
-        .map_err(Failure::failed)?;
+    let runtime = http::runtime().map_err(Failure::failed)?;
     let outcome = runtime.block_on(work);
     runtime.shutdown_background();
     outcome

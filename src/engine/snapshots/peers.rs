@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -26,7 +27,8 @@ pub type PeersOf = Arc<dyn Fn(&Wanted) -> Vec<(String, String)> + Send + Sync>;
 /// passed on.
 pub struct PeerSource {
     peers: PeersOf,
-    client: reqwest::Client,
+    /// Made when it is needed: that reads all of the system's certificate authorities, and most starts ask nobody.
+    client: Mutex<Option<reqwest::Client>>,
     io: Io,
 }
 
@@ -41,17 +43,27 @@ impl PeerSource {
     /// Asks those whom `peers` names.
     ///
     /// # Errors
-    /// When the system gives no thread, or TLS cannot be set up.
+    /// When the system gives no thread.
     pub fn new(peers: PeersOf) -> Result<Self, String> {
+        Ok(Self {
+            peers,
+            client: Mutex::default(),
+            io: Io::new("snapshot-io").map_err(|error| error.to_string())?,
+        })
+    }
+
+    fn client(&self) -> Result<reqwest::Client, String> {
+        let mut known = self.client.lock();
+        if let Some(client) = &*known {
+            return Ok(client.clone());
+        }
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .redirect(reqwest::redirect::Policy::none())
-            .build();
-        Ok(Self {
-            peers,
-            client: client.map_err(|error| error.to_string())?,
-            io: Io::new("snapshot-io").map_err(|error| error.to_string())?,
-        })
+            .build()
+            .map_err(said)?;
+        *known = Some(client.clone());
+        Ok(client)
     }
 
     /// `None`: it has not got the state.
@@ -62,9 +74,10 @@ impl PeerSource {
             "{base}/internal/v1/snapshots/{}/{}/{task}",
             wanted.topology, wanted.generation
         );
+        let client = self.client()?;
         let silent = |_| format!("nothing came in {} s", SIGN_OF_LIFE.as_secs());
         let answer = self.io.wait(async {
-            let ask = self.client.post(path).timeout(MANIFEST);
+            let ask = client.post(path).timeout(MANIFEST);
             let ask = ask.header(reqwest::header::CONTENT_TYPE, super::QUESTION_TYPE).send();
             let answered = tokio::time::timeout(SIGN_OF_LIFE, ask).await;
             let mut response = answered.map_err(silent)?.map_err(said)?;
@@ -143,10 +156,10 @@ impl Source for PeerSource {
         file: &FileEntry,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), String> {
-        let mut pace = Pace::default();
+        let (mut pace, client) = (Pace::default(), self.client()?);
         self.io.wait(async {
             let silent = |_| format!("nothing came in {} s", Pace::PATIENCE.as_secs());
-            let ask = self.client.get(format!("{}/{}", offer.id, file.name)).send();
+            let ask = client.get(format!("{}/{}", offer.id, file.name)).send();
             let mut response = tokio::time::timeout(Pace::PATIENCE, ask)
                 .await
                 .map_err(silent)?
@@ -167,7 +180,10 @@ impl Source for PeerSource {
     }
 
     fn close(&self, _wanted: &Wanted, offer: &Offer) {
-        let end = async { self.client.delete(&offer.id).timeout(CONNECT).send().await };
+        let end = async {
+            let told = self.client()?.delete(&offer.id).timeout(CONNECT).send().await;
+            told.map_err(said)
+        };
         let ended = self.io.wait(end);
         if let Err(error) = ended {
             tracing::debug!(%error, "a peer was not told that its checkpoint is done with; it times out there");

@@ -53,6 +53,8 @@ const MEMBERSHIP_MS: i64 = 100;
 const INIT_WAIT: Duration = Duration::from_millis(500);
 /// A stop that has not come to its end after this is cut short, in milliseconds: recovery makes up for it.
 const STOP_MS: i64 = 1_500;
+/// Between two looks at the group while it has given no task.
+const JOINING: Duration = Duration::from_millis(5);
 
 /// What the workers of a topology's generation share.
 pub struct WorkerShared {
@@ -349,10 +351,11 @@ impl Worker {
         !self.is_closing() && tasks.map(|task| task.buffered_bytes()).sum::<usize>() < self.buffer_bytes
     }
 
-    /// How long a fetch may wait: not beyond the next commit.
+    /// How long a fetch may wait: not beyond the next commit, and hardly where only the group has something to say, which it does not hear.
     fn patience(&self, now: Timestamp, wait: Duration) -> Duration {
-        let due = (self.next_wake(now) - now).max(0) as u64;
-        wait.min(Duration::from_millis(due))
+        let due = Duration::from_millis((self.next_wake(now) - now).max(0) as u64);
+        let without_tasks = self.tasks.iter().flatten().next().is_none();
+        wait.min(due).min(if without_tasks { JOINING } else { Duration::MAX })
     }
 
     /// Makes the clients, initialises the producer (once, before any offset is read) and joins the group.

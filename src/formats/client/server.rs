@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::Certificate;
 use reqwest::blocking::{Client, ClientBuilder};
+use reqwest::redirect::Policy;
 use schema_registry_converter::blocking::schema_registry::SrSettings;
 use schema_registry_converter::schema_registry_common::RawError;
 
@@ -62,7 +63,7 @@ impl Server {
             Login::Basic(user, password) => drop(builder.set_basic_authorization(user, Some(password))),
         }
         let cannot = |e: &dyn std::fmt::Display| format!("the schema registry's address {url}: {e}");
-        let client = trusting(authorities);
+        let client = client(&url, authorities);
         Ok(Self {
             settings: builder.build_with(client).map_err(|e| cannot(&words(&e)))?,
             url,
@@ -72,13 +73,11 @@ impl Server {
         })
     }
 
-    /// What the crate has no call for, rare enough for a client of its own: making one reads all of the system's authorities.
+    /// What the crate has no call for; rare enough for a client of its own.
     pub(super) fn delete(&self, path: &str) -> Result<()> {
         let away = |error: reqwest::Error| RegistryError::Unavailable(innermost(&error));
-        let client = trusting(&self.authorities)
-            .timeout(self.timeout)
-            .build()
-            .map_err(away)?;
+        let client = client(&self.url, &self.authorities).timeout(self.timeout);
+        let client = client.build().map_err(away)?;
         let request = client.delete(format!("{}{path}", self.url));
         let request = match &self.login {
             Login::Nothing => request,
@@ -99,9 +98,20 @@ impl Server {
     }
 }
 
-/// A client that trusts these authorities, too.
-fn trusting(authorities: &[Certificate]) -> ClientBuilder {
-    Client::builder().tls_certs_merge(authorities.iter().cloned())
+/// How an address is spoken to. One of https trusts these authorities, beside the system's. One of http trusts none, as nothing it does needs them: to read
+/// the system's takes a good part of the whole start.
+fn client(url: &str, authorities: &[Certificate]) -> ClientBuilder {
+    if url.starts_with("https:") {
+        return Client::builder().tls_certs_merge(authorities.iter().cloned());
+    }
+    let redirect = Policy::custom(|to| match to.url().scheme() {
+        "https" => {
+            let there = to.url().clone();
+            to.error(format!("the registry sends on to {there}; name its https address"))
+        }
+        _ => Policy::default().redirect(to),
+    });
+    Client::builder().tls_certs_only([]).redirect(redirect)
 }
 
 /// The certificates of the settings' file.

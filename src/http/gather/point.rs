@@ -9,7 +9,7 @@ use crate::http::peers::{PeerError, Said};
 use crate::http::state::Turn;
 use crate::http::{ApiError, App};
 use crate::types::{Value, encode_key};
-use crate::views::{Blob, Item, Point, StandbyPart, ViewParts, ViewRef, What, point_in};
+use crate::views::{Blob, Item, Point, StandbyPart, ViewParts, ViewRef, What, likely_partition, point_in};
 
 /// Each is looked at until one has the row: so many are done in no time.
 const FEW_PARTITIONS: i32 = 32;
@@ -32,8 +32,14 @@ pub(in crate::http) async fn find_row(
 ) -> Result<Found, ApiError> {
     let (here, need, wanted) = (view.clone(), options.need.clone(), key.clone());
     let look_here = move || {
-        let parts = parts_here(&here, &need);
-        Ok((point_in(&here, &parts, &wanted)?, parts))
+        let mut parts = here.open_these(&[likely_partition(&wanted, here.partitions())]);
+        parts.set_aside(&need);
+        let mut point = point_in(&here, &parts, &wanted)?;
+        if point.row.is_none() {
+            parts = parts_here(&here, &need);
+            point = point_in(&here, &parts, &wanted)?;
+        }
+        Ok((point, parts))
     };
     let (point, parts) = match view.partitions() <= FEW_PARTITIONS {
         true => app.read_few(turn, look_here).await?,

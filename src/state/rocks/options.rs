@@ -1,8 +1,8 @@
 //! RocksDB's options, and what all databases of the process share.
 
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, DataBlockIndexType, LogLevel, Options,
-    WriteBufferManager,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, DataBlockIndexType, LogLevel, LruCacheOptions,
+    Options, WriteBufferManager,
 };
 
 /// Memory and flushing of all databases together.
@@ -31,6 +31,9 @@ const MAX_OPEN_FILES: i32 = 64;
 /// A new database takes this much at once for its first row; the default is an eighth of the write buffer.
 const ARENA_BLOCK_BYTES: usize = 64 << 10;
 const MIB: usize = 1 << 20;
+/// The cache is cut into few parts. By default each has half a megabyte, where the filter of one table takes a third of one: they threw each other out, and
+/// reads of missing keys read whole filters.
+const SHARD_BITS: i32 = 2;
 
 /// What all databases share.
 pub(super) struct Shared {
@@ -44,7 +47,10 @@ impl Shared {
     pub(super) fn new(settings: &RocksSettings) -> Self {
         let memory = settings.memory_bytes.max(8 * MIB);
         let write_buffers = settings.write_buffer_bytes.clamp(MIB, memory / 2);
-        let cache = Cache::new_lru_cache(memory);
+        let mut shared = LruCacheOptions::default();
+        shared.set_capacity(memory);
+        shared.set_num_shard_bits(SHARD_BITS);
+        let cache = Cache::new_lru_cache_opts(&shared);
         // charged to the cache: one number bounds both. No stalls: the owner thread must never wait for another task's flush
         let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(write_buffers, false, cache.clone());
         let mut options = Options::default();
