@@ -53,10 +53,14 @@ def main():
                 worse.append(name)
     if os.environ.get("RECORD") == "1":
         KNOWN.write_text(json.dumps(found, indent=2) + "\n")
-    elif found.keys() != known.keys():
-        sys.exit(f"{KNOWN} names other figures: RECORD=1 makes it anew")
-    elif worse:
-        sys.exit(f"over a tenth more than bench/cost.json says: {', '.join(worse)}")
+        return
+    problems = []
+    if worse:
+        problems.append(f"over a tenth more than bench/cost.json says: {', '.join(worse)}")
+    if found.keys() != known.keys():
+        problems.append("bench/cost.json names other figures: RECORD=1 makes it anew")
+    if problems:
+        sys.exit("\n".join(problems))
 
 
 main()

@@ -19,7 +19,7 @@ use schema_registry_converter::schema_registry_common::{
 };
 use serde_json::json;
 
-use self::server::{Server, authorities};
+use self::server::{Server, authorities, rejected};
 use super::check_compatibility;
 use super::source::{
     Compatibility, CompatibilityLevel, RegisteredSchema, RegistryError, SchemaReference, SchemaSource, SchemaText,
@@ -256,14 +256,13 @@ fn differences(new: &SchemaText, latest: Option<&RegisteredSchema>) -> Vec<Strin
 
 /// What the caller does about an error. Only the registry's own codes say that something does not exist: any web server answers 404.
 fn classify(e: &SRCError) -> RegistryError {
-    let raw = std::error::Error::source(e).and_then(|source| source.downcast_ref::<RawError>());
-    let Some(raw) = raw else {
-        return match e.retriable {
+    let source = std::error::Error::source(e);
+    let Some(raw) = source.and_then(|source| source.downcast_ref::<RawError>()) else {
+        let sends_on = source.and_then(|source| source.downcast_ref::<reqwest::Error>());
+        let sends_on = sends_on.is_some_and(reqwest::Error::is_redirect);
+        return match e.retriable && !sends_on {
             true => RegistryError::Unavailable(words(e)),
-            false => RegistryError::Rejected {
-                code: 0,
-                message: words(e),
-            },
+            false => rejected(words(e)),
         };
     };
     let message = match raw.error_code {
@@ -375,6 +374,7 @@ mod tests {
             registry.delete_subject("s").unwrap_err(),
         ] {
             let text = error.to_string();
+            assert!(matches!(error, RegistryError::Rejected { .. }), "{text}");
             assert!(text.contains("https://registry.example"), "{text}");
             assert!(text.contains("name its https address"), "{text}");
         }

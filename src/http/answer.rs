@@ -149,3 +149,24 @@ fn write_view_row<'a>(
 ) {
     write_row(columns, row.key.iter().chain(row.value.iter()), numbers, out);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::ObjectWriter;
+    use crate::views::Positions;
+
+    #[test]
+    fn a_position_is_written_as_its_json() {
+        let mut positions = Positions::default();
+        for (topic, partition) in [("ratings", 11), ("ratings", 2), ("a \"b\"", 0)] {
+            positions.add_input(&Arc::from(topic), partition);
+        }
+        for positions in [Positions::default(), positions] {
+            let written = ObjectWriter::new().position(&positions).finish();
+            let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
+            assert_eq!(written["position"], positions.to_json());
+        }
+    }
+}

@@ -62,7 +62,7 @@ const SHARES_PER_QUERY: usize = 4;
 const ELSEWHERE_PER_QUERY: usize = 32;
 /// Readers that wait for a view to catch up, at a time; each holds a thread.
 pub(super) const MOST_WAITS: usize = 64;
-/// Reads that take longer on average show a slow disk, for so long. One alone shows a thread that had to wait for its turn.
+/// Reads that take longer on average show a slow disk, for so long; a few of them show threads that had to wait for their turn.
 const SLOW_READS: Duration = Duration::from_millis(2);
 const SLOW_FOR: Duration = Duration::from_secs(1);
 /// The weight of the last read in the average: one in so many.
@@ -329,11 +329,10 @@ impl App {
     }
 
     fn note_read(&self, took: Duration) {
-        let before = self.0.read_time.load(Relaxed);
-        let now = before - before / READS_OF_AVERAGE + took.as_nanos() as u64 / READS_OF_AVERAGE;
-        let is_slow = Duration::from_nanos(now) > SLOW_READS;
+        let average = average(self.0.read_time.load(Relaxed), took);
+        let is_slow = Duration::from_nanos(average) > SLOW_READS;
         // of two at the same time one may be lost: it is an average
-        self.0.read_time.store(if is_slow { 0 } else { now }, Relaxed);
+        self.0.read_time.store(if is_slow { 0 } else { average }, Relaxed);
         if is_slow {
             *self.0.disk_was_slow.lock() = Some(Instant::now());
         }
@@ -386,6 +385,11 @@ impl App {
             .into()),
         }
     }
+}
+
+/// The average time of reads in nanoseconds, with one more.
+fn average(before: u64, took: Duration) -> u64 {
+    before - before / READS_OF_AVERAGE + took.as_nanos() as u64 / READS_OF_AVERAGE
 }
 
 /// A query's place, and when it has to be done.
@@ -447,4 +451,25 @@ impl Drop for FeedPlace {
 pub(super) fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap_or(Duration::ZERO).as_millis() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{SLOW_READS, average};
+
+    #[test]
+    fn many_slow_reads_show_a_slow_disk_and_a_few_do_not() {
+        let after = |reads: &[u64]| {
+            reads
+                .iter()
+                .fold(0, |before, ms| average(before, Duration::from_millis(*ms)))
+        };
+        let is_slow = |reads: &[u64]| Duration::from_nanos(after(reads)) > SLOW_READS;
+        assert!(!is_slow(&[0, 20, 0, 20, 0]));
+        assert!(!is_slow(&[1; 1_000]));
+        assert!(is_slow(&[10; 10]));
+        assert!(!is_slow(&[&[10; 10][..], &[0; 100]].concat()), "it passes");
+    }
 }

@@ -1,7 +1,7 @@
 //! WINDOW SESSION: a record joins the sessions of its key that it is near to, and they become one.
 //!
-//! The sessions of a key do not overlap, so that those near a record stand together in the store: they are walked back from the last one that
-//! begins early enough. A session that a record has made longer is another row: the old one is deleted and the new one made, as Kafka Streams
+//! The sessions of a key that take part do not overlap, so that those near a record stand together in the store, but for rows that have expired: they are
+//! walked back from the last one that begins early enough. A session that a record has made longer is another row: the old one is deleted and the new one made, as Kafka Streams
 //! does. The timestamp of both changes is the end of their session.
 //!
 //! *Invariant*: which sessions a record finds depends on stream time, not on how far expired rows have been deleted.
@@ -114,7 +114,11 @@ impl WindowAggregate {
                 let Some([Value::Bigint(start), Value::Bigint(end)]) = key.last_chunk() else {
                     return true;
                 };
-                if *end < earliest_end || *end <= gone {
+                if *end <= gone {
+                    // what is kept of it takes no part; a session that a late record has made longer may begin before it
+                    return true;
+                }
+                if *end < earliest_end {
                     return false;
                 }
                 found.push(Session {

@@ -183,13 +183,13 @@ pub fn point_in(view: &ViewRef, parts: &ViewParts, key: &[Value]) -> Result<Poin
     })
 }
 
-/// Where a row most likely is: where clients put a record with this key in the KAFKA format, unless they choose otherwise.
-pub fn likely_partition(key: &[Value], partitions: i32) -> i32 {
+/// Where a row most likely is: where clients put a record with this key in the KAFKA format, unless they choose otherwise. `None`: nothing is likelier.
+pub fn likely_partition(key: &[Value], partitions: i32) -> Option<i32> {
     match key {
-        [Value::Integer(n)] => partition_for_key(&n.to_be_bytes(), partitions),
-        [Value::Bigint(n)] => partition_for_key(&n.to_be_bytes(), partitions),
-        [Value::String(s)] => partition_for_key(s.as_bytes(), partitions),
-        _ => 0,
+        [Value::Integer(n)] => Some(partition_for_key(&n.to_be_bytes(), partitions)),
+        [Value::Bigint(n)] => Some(partition_for_key(&n.to_be_bytes(), partitions)),
+        [Value::String(s)] => Some(partition_for_key(s.as_bytes(), partitions)),
+        _ => None,
     }
 }
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use millstream::engine::TopologyStatus;
 use millstream::engine::deploy::operations;
 use millstream::engine::golden::Case;
+use millstream::engine::{Engine, TopologyStatus};
 use millstream::formats::SchemaText;
 use millstream::log::Log;
 use millstream::state::memory::MemoryStores;
@@ -119,6 +119,36 @@ fn what_is_missing_is_said_at_once() {
     let engine = cluster.start(&plan::topology());
     refused(&engine);
     assert_eq!(cluster.topics(), ["millstream.control", RATINGS]);
+    engine.stop();
+}
+
+/// Both are checked before either is deployed; then the first one makes the topic that the second one would have made with another number of partitions.
+#[test]
+fn a_topic_that_one_topology_makes_is_seen_by_the_next() {
+    let cluster = Cluster::new();
+    let topology = |name: &str, statements: &str| {
+        let case = Case::parse(&format!("sql\n{statements}end\n")).unwrap();
+        Arc::new(crate::golden::compile_case(name, &case, &cluster.schemas).unwrap())
+    };
+    let formats = "KEY_FORMAT = 'KAFKA', VALUE_FORMAT = 'KAFKA'";
+    let writer = topology(
+        "a",
+        &format!(
+            "  CREATE STREAM words (id BIGINT KEY, n BIGINT) WITH (KAFKA_TOPIC = 'words', PARTITIONS = 2, {formats});\n  \
+             CREATE STREAM said WITH (KAFKA_TOPIC = 'said', VALUE_FORMAT = 'KAFKA') AS SELECT id, n FROM words;\n"
+        ),
+    );
+    let reader = topology(
+        "b",
+        &format!(
+            "  CREATE STREAM heard (id BIGINT KEY, n BIGINT) WITH (KAFKA_TOPIC = 'said', PARTITIONS = 3, {formats});\n  \
+             CREATE TABLE counted WITH (WRITE_TOPIC = FALSE) AS SELECT id, COUNT(*) AS n FROM heard GROUP BY id;\n"
+        ),
+    );
+    let parts = cluster.parts("one", cluster.stores.clone());
+    let engine = Engine::start(parts, vec![writer, reader]).unwrap();
+    started(&engine);
+    assert_eq!(engine.published().topology("b").unwrap().partitions, [2]);
     engine.stop();
 }
 

@@ -198,18 +198,15 @@ impl Supervisor {
         let mut checked = checked.into_iter();
         let mut made = false;
         for intent in intents {
-            let mut current = intent.current.and_then(|_| checked.next());
-            if let (true, Some(generation)) = (made, intent.current) {
-                // what an earlier one has made may differ from what this one would have
-                current = Some(deploy::check(&self.parts.context(), &intent.wanted(generation))?);
-            }
-            made |= current.as_ref().is_some_and(Checked::makes_something);
+            // what an earlier one has made may differ from what this one would have
+            let current = intent.current.and_then(|_| checked.next()).filter(|_| !made);
+            made |= intent.replay.is_some() || current.as_ref().is_some_and(Checked::makes_something);
             self.start_topology(intent, current)?;
         }
         Ok(())
     }
 
-    /// `checked`: its current generation, where there is one.
+    /// `checked`: its current generation, unless that has to be checked now.
     fn start_topology(&mut self, intent: Intent, checked: Option<Checked>) -> Result<(), DeployError> {
         let name = intent.topology.name.to_string();
         let mut managed = Managed {
@@ -219,8 +216,13 @@ impl Supervisor {
             building: None,
             measured: None,
         };
-        if let (Some(generation), Some(checked)) = (intent.current, checked) {
-            let deployment = Arc::new(checked.apply(&self.parts.context())?);
+        if let Some(generation) = intent.current {
+            let context = self.parts.context();
+            let checked = match checked {
+                Some(checked) => checked,
+                None => deploy::check(&context, &intent.wanted(generation))?,
+            };
+            let deployment = Arc::new(checked.apply(&context)?);
             tracing::debug!(topology = name, "topics and schemas are there");
             let from = intent.record.as_ref().and_then(|record| record.from);
             let mut record = ControlRecord {

@@ -53,8 +53,9 @@ const MEMBERSHIP_MS: i64 = 100;
 const INIT_WAIT: Duration = Duration::from_millis(500);
 /// A stop that has not come to its end after this is cut short, in milliseconds: recovery makes up for it.
 const STOP_MS: i64 = 1_500;
-/// Between two looks at the group while it has given no task.
+/// Between two looks at the group after joining it, while it has given no task, for so long in milliseconds: it may have none for this worker.
 const JOINING: Duration = Duration::from_millis(5);
+const JOINING_MS: i64 = 10_000;
 
 /// What the workers of a topology's generation share.
 pub struct WorkerShared {
@@ -162,6 +163,8 @@ pub struct Worker {
     dirty_since: Option<Timestamp>,
     moved_since: Option<Timestamp>,
     next_idle_commit: Timestamp,
+    /// Until then the group may be about to give the first tasks.
+    joined_by: Timestamp,
     next_store_flush: Timestamp,
     buffer_bytes: usize,
     /// Sending failed: records before these offsets are processed one a transaction.
@@ -210,6 +213,7 @@ impl Worker {
             dirty_since: None,
             moved_since: None,
             next_idle_commit: now + ms(settings.idle_commit_interval),
+            joined_by: now,
             next_store_flush: now + ms(settings.store_flush_interval),
             buffer_bytes: settings.buffer_bytes / settings.workers.max(1),
             isolated: BTreeMap::new(),
@@ -351,11 +355,11 @@ impl Worker {
         !self.is_closing() && tasks.map(|task| task.buffered_bytes()).sum::<usize>() < self.buffer_bytes
     }
 
-    /// How long a fetch may wait: not beyond the next commit, and hardly where only the group has something to say, which it does not hear.
+    /// How long a fetch may wait: not beyond the next commit, and hardly while the group is about to give the first tasks, which it does not hear.
     fn patience(&self, now: Timestamp, wait: Duration) -> Duration {
         let due = Duration::from_millis((self.next_wake(now) - now).max(0) as u64);
-        let without_tasks = self.tasks.iter().flatten().next().is_none();
-        wait.min(due).min(if without_tasks { JOINING } else { Duration::MAX })
+        let is_joining = now < self.joined_by && self.tasks.iter().flatten().next().is_none();
+        wait.min(due).min(if is_joining { JOINING } else { Duration::MAX })
     }
 
     /// Makes the clients, initialises the producer (once, before any offset is read) and joins the group.
@@ -395,6 +399,7 @@ impl Worker {
         self.in_transaction = false;
         self.life.become_(Life::Running);
         self.next_idle_commit = now + shared.settings.idle_commit_interval.as_millis() as i64;
+        self.joined_by = now + JOINING_MS;
         Ok(true)
     }
 

@@ -1,5 +1,6 @@
 //! One address of a registry: how it is spoken to, and who is trusted.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::Certificate;
@@ -10,6 +11,9 @@ use schema_registry_converter::schema_registry_common::RawError;
 
 use super::{ClientSettings, RegistryError, Result, reaction, words};
 
+/// Variables that name a proxy for addresses of http.
+const PROXIES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
 pub(super) struct Server {
     /// Without credentials, for messages.
     pub(super) url: String,
@@ -17,6 +21,8 @@ pub(super) struct Server {
     login: Login,
     timeout: Duration,
     authorities: Vec<Certificate>,
+    /// For what the crate has no call for; made when it is needed.
+    client: OnceLock<Client>,
 }
 
 /// How to get in.
@@ -70,14 +76,24 @@ impl Server {
             login,
             timeout: settings.timeout,
             authorities: authorities.to_vec(),
+            client: OnceLock::new(),
         })
     }
 
-    /// What the crate has no call for; rare enough for a client of its own.
+    fn client(&self) -> reqwest::Result<Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let client = client(&self.url, &self.authorities).timeout(self.timeout).build()?;
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+
     pub(super) fn delete(&self, path: &str) -> Result<()> {
-        let away = |error: reqwest::Error| RegistryError::Unavailable(innermost(&error));
-        let client = client(&self.url, &self.authorities).timeout(self.timeout);
-        let client = client.build().map_err(away)?;
+        let away = |error: reqwest::Error| match error.is_redirect() {
+            true => rejected(innermost(&error)),
+            false => RegistryError::Unavailable(innermost(&error)),
+        };
+        let client = self.client().map_err(away)?;
         let request = client.delete(format!("{}{path}", self.url));
         let request = match &self.login {
             Login::Nothing => request,
@@ -98,10 +114,11 @@ impl Server {
     }
 }
 
-/// How an address is spoken to. One of https trusts these authorities, beside the system's. One of http trusts none, as nothing it does needs them: to read
-/// the system's takes a good part of the whole start.
+/// How an address is spoken to. One of https trusts these authorities, beside the system's. One of http trusts none, as it needs them for nothing but a proxy's
+/// https: to read the system's takes a good part of the whole start.
 fn client(url: &str, authorities: &[Certificate]) -> ClientBuilder {
-    if url.starts_with("https:") {
+    let by_proxy = PROXIES.iter().any(|name| std::env::var_os(name).is_some());
+    if url.starts_with("https:") || by_proxy {
         return Client::builder().tls_certs_merge(authorities.iter().cloned());
     }
     let redirect = Policy::custom(|to| match to.url().scheme() {
@@ -112,6 +129,11 @@ fn client(url: &str, authorities: &[Certificate]) -> ClientBuilder {
         _ => Policy::default().redirect(to),
     });
     Client::builder().tls_certs_only([]).redirect(redirect)
+}
+
+/// An answer that the same question will have again.
+pub(super) fn rejected(message: String) -> RegistryError {
+    RegistryError::Rejected { code: 0, message }
 }
 
 /// The certificates of the settings' file.

@@ -32,14 +32,16 @@ pub(in crate::http) async fn find_row(
 ) -> Result<Found, ApiError> {
     let (here, need, wanted) = (view.clone(), options.need.clone(), key.clone());
     let look_here = move || {
-        let mut parts = here.open_these(&[likely_partition(&wanted, here.partitions())]);
-        parts.set_aside(&need);
-        let mut point = point_in(&here, &parts, &wanted)?;
-        if point.row.is_none() {
-            parts = parts_here(&here, &need);
-            point = point_in(&here, &parts, &wanted)?;
+        if let Some(likely) = likely_partition(&wanted, here.partitions()) {
+            let mut parts = here.open_these(&[likely]);
+            parts.set_aside(&need);
+            let point = point_in(&here, &parts, &wanted)?;
+            if point.row.is_some() {
+                return Ok((point, parts));
+            }
         }
-        Ok((point, parts))
+        let parts = parts_here(&here, &need);
+        Ok((point_in(&here, &parts, &wanted)?, parts))
     };
     let (point, parts) = match view.partitions() <= FEW_PARTITIONS {
         true => app.read_few(turn, look_here).await?,

@@ -31,9 +31,11 @@ const MAX_OPEN_FILES: i32 = 64;
 /// A new database takes this much at once for its first row; the default is an eighth of the write buffer.
 const ARENA_BLOCK_BYTES: usize = 64 << 10;
 const MIB: usize = 1 << 20;
-/// The cache is cut into few parts. By default each has half a megabyte, where the filter of one table takes a third of one: they threw each other out, and
-/// reads of missing keys read whole filters.
-const SHARD_BITS: i32 = 2;
+/// The least that a part of the cache has. RocksDB's is half a megabyte, of which the filter of one table takes a third of a megabyte: they threw each other
+/// out, and reads of missing keys read whole filters.
+const SHARD_BYTES: usize = 8 * MIB;
+/// RocksDB's most.
+const MAX_SHARD_BITS: u32 = 6;
 
 /// What all databases share.
 pub(super) struct Shared {
@@ -49,7 +51,7 @@ impl Shared {
         let write_buffers = settings.write_buffer_bytes.clamp(MIB, memory / 2);
         let mut shared = LruCacheOptions::default();
         shared.set_capacity(memory);
-        shared.set_num_shard_bits(SHARD_BITS);
+        shared.set_num_shard_bits(shard_bits(memory));
         let cache = Cache::new_lru_cache_opts(&shared);
         // charged to the cache: one number bounds both. No stalls: the owner thread must never wait for another task's flush
         let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(write_buffers, false, cache.clone());
@@ -85,6 +87,12 @@ impl Shared {
     pub(super) fn memory_bytes(&self) -> usize {
         self.cache.get_usage()
     }
+}
+
+/// Into how many parts, each with a lock of its own, the cache is cut: two to the power of it.
+fn shard_bits(memory: usize) -> i32 {
+    let parts = (memory / SHARD_BYTES).max(1);
+    parts.ilog2().min(MAX_SHARD_BITS).cast_signed()
 }
 
 /// No statistics, and small log files: hundreds of databases share a directory's parent.

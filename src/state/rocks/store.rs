@@ -390,18 +390,13 @@ impl StoreReader for RocksReader {
 
 /// An unchanging picture; keeps its database open.
 struct RocksSnapshot {
+    /// Of reads of one key: they point at `snapshot`, and are dropped before.
+    reads: ReadOptions,
     /// Borrows from `database`. Declared before it, so that it is dropped before.
     snapshot: SnapshotWithThreadMode<'static, DB>,
-    /// Of reads of one key.
-    reads: ReadOptions,
     position: StorePosition,
     database: Arc<Database>,
 }
-
-// SAFETY: a RocksDB snapshot is a sequence number behind a pointer; reading through it is thread-safe, as all reads of `DB` are
-unsafe impl Send for RocksSnapshot {}
-// SAFETY: as above
-unsafe impl Sync for RocksSnapshot {}
 
 impl RocksSnapshot {
     fn new(database: Arc<Database>) -> StoreResult<Self> {

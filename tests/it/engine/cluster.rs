@@ -57,15 +57,18 @@ impl Cluster {
     }
 
     pub fn start_instance(&self, topology: &Topology, instance: &str, stores: Arc<MemoryStores>) -> Engine {
-        let parts = EngineParts {
+        Engine::start(self.parts(instance, stores), vec![Arc::new(topology.clone())]).unwrap()
+    }
+
+    pub fn parts(&self, instance: &str, stores: Arc<MemoryStores>) -> EngineParts {
+        EngineParts {
             log: self.process.clone(),
             schemas: self.schemas.clone(),
             stores,
             settings: self.settings.clone(),
             instance: instance.into(),
             snapshots: self.snapshots.clone(),
-        };
-        Engine::start(parts, vec![Arc::new(topology.clone())]).unwrap()
+        }
     }
 
     pub fn context<R>(&self, run: impl FnOnce(&DeployContext<'_>) -> R) -> R {

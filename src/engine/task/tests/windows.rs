@@ -323,6 +323,34 @@ proptest! {
     }
 }
 
+/// The row of 12 has expired when the session of 11 to 20 begins before it; it must not be in the way of the record of 19.
+#[test]
+fn a_session_that_began_before_an_expired_one_was_not_found() {
+    let mut b = Builder::new();
+    let s = b.timed_stream("s");
+    let spec = WindowSpec {
+        windows: Windows::Session { gap_ms: 10 },
+        grace_ms: 0,
+        retention_ms: 10_000,
+        joinable_ms: 10,
+    };
+    let w = b.windows(s, "W", spec, false);
+    b.windowed_sink(w, "out");
+    let mut run = b.run(Emit::EveryChange);
+    for (i, (key, time)) in [(1, 12), (2, 25), (1, 20), (1, 11), (1, 19)].into_iter().enumerate() {
+        run.put("s", key, Some(&[1, time]), i as i64);
+    }
+    run.commit();
+    let rows: Vec<(Window, Totals)> = last_rows(&run, "out")
+        .into_iter()
+        .map(|(window, (totals, _))| (window, totals))
+        .collect();
+    assert_eq!(
+        rows,
+        [((1, 11, 20), (3, 3)), ((1, 12, 12), (1, 1)), ((2, 25, 25), (1, 1))]
+    );
+}
+
 #[test]
 fn a_late_record_is_counted_with_its_place() {
     let mut b = Builder::new();

@@ -19,8 +19,11 @@ impl TopicResources {
         let name = c_string(topic)?;
         let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
         // SAFETY: the name is copied
-        self.0
-            .push(unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) });
+        let resource = unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) };
+        if resource.is_null() {
+            return Err(LogError::Fatal(format!("topic {topic:?}: {OPERATION_RESULT}")));
+        }
+        self.0.push(resource);
         Ok(())
     }
 

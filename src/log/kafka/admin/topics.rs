@@ -106,7 +106,10 @@ impl KafkaAdmin {
     }
 
     pub(super) fn setting_of(&self, topics: &[&str], key: &str) -> LogResult<Vec<Option<String>>> {
-        let what = format!("asking for the settings of {}", topics.join(", "));
+        let what = match topics {
+            [topic] => format!("asking for {key} of topic {topic}"),
+            _ => format!("asking for {key} of {} topics", topics.len()),
+        };
         let deadline = Deadline::after(CALL);
         // any broker answers, also one that has just started and does not know of a topic for long: who asks again looks whether it is there
         self.patiently(deadline, || {
@@ -146,7 +149,7 @@ impl KafkaAdmin {
                 )
             };
             if code != raw::OK {
-                return Ok(Err((code, words)));
+                return Ok(Err((code, format!("topic {topic}: {words}"))));
             }
             for entry in results!(rd_kafka_ConfigResource_configs, *resource) {
                 // SAFETY: the entry lives as long as the event, and is copied
@@ -161,7 +164,7 @@ impl KafkaAdmin {
                 }
             }
         }
-        Ok(Ok(topics.iter().map(|topic| found.remove(*topic)).collect()))
+        Ok(Ok(topics.iter().map(|topic| found.get(*topic).cloned()).collect()))
     }
 
     pub(super) fn create(&self, topics: &[NewTopic]) -> LogResult<()> {
