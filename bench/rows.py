@@ -24,11 +24,11 @@ class Sizes:
 
 def sizes(quick):
     number = lambda name, default: int(os.environ.get(name, default))
-    ratings = number("RECORDS", 1_000_000 if quick else 10_000_000)
+    ratings = number("RECORDS", 1_000_000 if quick else 4_000_000)
     return Sizes(
         runs=number("RUNS", 1 if quick else 3),
         ratings=ratings,
-        uniform=number("UNIFORM", min(ratings, 1_000_000 if quick else 4_000_000)),
+        uniform=number("UNIFORM", min(ratings, 1_000_000 if quick else 1_500_000)),
         keys=number("KEYS", 1_000_000),
         changelog=number("CHANGELOG", ratings),
         latency_s=(number("SECONDS", 20), number("WARM_UP", 10)),

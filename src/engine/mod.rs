@@ -41,7 +41,7 @@ pub use numbering::Numbering;
 pub use progress::{LogProgress, Progress};
 pub use published::{
     InputProgress, Published, PublishedStandby, PublishedTask, PublishedTopology, ReplayProgress, RestoreProgress,
-    TaskId, TaskStatus, TopologyMetrics, TopologyStatus,
+    TaskId, TaskStatus, TopologyMetrics, TopologyStatus, likely_partition,
 };
 pub use settings::{BadRecord, Emit, EngineSettings, StartFrom};
 pub use stores::OpenStores;

@@ -13,8 +13,10 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::metrics::Histogram;
 use super::watch::Watchers;
 use super::{Cluster, Moment};
+use crate::log::partition_for_key;
 use crate::state::StoreReader;
 use crate::topology::{SubId, Topology};
+use crate::types::Value;
 
 /// A task: a sub-topology for one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -451,5 +453,35 @@ impl Published {
     /// Hides a topology.
     pub fn remove(&self, name: &str) {
         self.topologies.write().remove(name);
+    }
+}
+
+/// Where the row of a key most likely is: where clients put a record with this key in the KAFKA format, unless they choose otherwise. `None`: nothing is
+/// likelier.
+pub fn likely_partition(key: &[Value], partitions: i32) -> Option<i32> {
+    match key {
+        [Value::Integer(n)] => Some(partition_for_key(&n.to_be_bytes(), partitions)),
+        [Value::Bigint(n)] => Some(partition_for_key(&n.to_be_bytes(), partitions)),
+        [Value::String(s)] => Some(partition_for_key(s.as_bytes(), partitions)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likely_partition_is_that_of_a_key_in_the_kafka_format() {
+        for (key, bytes) in [
+            (Value::Integer(-7), &[255, 255, 255, 249][..]),
+            (Value::Bigint(258), &[0, 0, 0, 0, 0, 0, 1, 2]),
+            (Value::String("kafka".into()), b"kafka"),
+        ] {
+            let expected = partition_for_key(bytes, 50);
+            assert_eq!(likely_partition(&[key], 50), Some(expected));
+        }
+        assert_eq!(likely_partition(&[1.into(), 2.into()], 50), None);
+        assert_eq!(likely_partition(&[Value::Null], 50), None);
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::catchup::Need;
 use super::{Positions, ViewError};
-use crate::engine::{Moment, Published, PublishedTask, PublishedTopology, TaskId, TaskStatus};
+use crate::engine::{Moment, Published, PublishedTask, PublishedTopology, TaskId, TaskStatus, likely_partition};
 use crate::state::Snapshot;
 use crate::topology::View;
+use crate::types::Value;
 
 /// A view and the running topology it belongs to.
 #[derive(Clone)]
@@ -31,6 +32,11 @@ impl ViewRef {
     /// Partitions that its rows are spread over.
     pub fn partitions(&self) -> i32 {
         self.published.partitions.get(self.view().sub).copied().unwrap_or(0)
+    }
+
+    /// Where the row of a key most likely is, see [`likely_partition`].
+    pub fn likely_partition(&self, key: &[Value]) -> Option<i32> {
+        likely_partition(key, self.partitions())
     }
 
     /// Opens a snapshot of every partition.

@@ -36,9 +36,7 @@ pub use catalog::{Missing, StandbyPart, ViewParts, ViewRef, age, all_views, find
 pub use catchup::{CatchUp, Need};
 pub use error::{Limit, ViewError};
 pub use keys::{KeyRange, parse_key_text, parse_prefix_text, value_from_text};
-pub use page::{
-    Count, Page, PageRequest, Point, Remote, count_rows, likely_partition, page, page_start, page_with, point, point_in,
-};
+pub use page::{Count, Page, PageRequest, Point, Remote, count_rows, page, page_start, page_with, point, point_in};
 pub use position::Positions;
 pub use pull::{QueryResult, compile, pull, pull_with};
 pub use push::{ChangeBatch, Feed, FeedError, RowChange};

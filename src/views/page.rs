@@ -5,7 +5,6 @@ use super::row::RowReader;
 use super::stream::{LocalStream, Merge, RowStream, Scan};
 use super::walk::{After, Walk};
 use super::{Budget, KeyRange, Positions, ViewError, ViewParts, ViewRef, ViewRow};
-use crate::log::partition_for_key;
 use crate::types::{Value, encode_key};
 
 /// What other instances send of an answer.
@@ -181,16 +180,6 @@ pub fn point_in(view: &ViewRef, parts: &ViewParts, key: &[Value]) -> Result<Poin
         partition: -1,
         positions: parts.positions(),
     })
-}
-
-/// Where a row most likely is: where clients put a record with this key in the KAFKA format, unless they choose otherwise. `None`: nothing is likelier.
-pub fn likely_partition(key: &[Value], partitions: i32) -> Option<i32> {
-    match key {
-        [Value::Integer(n)] => Some(partition_for_key(&n.to_be_bytes(), partitions)),
-        [Value::Bigint(n)] => Some(partition_for_key(&n.to_be_bytes(), partitions)),
-        [Value::String(s)] => Some(partition_for_key(s.as_bytes(), partitions)),
-        _ => None,
-    }
 }
 
 /// How many rows a view has.

@@ -61,20 +61,6 @@ fn read_all(view: &ViewRef, range: &KeyRange, descending: bool, limit: usize) ->
 }
 
 #[test]
-fn the_likely_partition_is_that_of_a_key_in_the_kafka_format() {
-    for (key, bytes) in [
-        (Value::Integer(-7), &[255, 255, 255, 249][..]),
-        (Value::Bigint(258), &[0, 0, 0, 0, 0, 0, 1, 2]),
-        (Value::String("kafka".into()), b"kafka"),
-    ] {
-        let expected = crate::log::partition_for_key(bytes, 50);
-        assert_eq!(likely_partition(&[key], 50), Some(expected));
-    }
-    assert_eq!(likely_partition(&[1.into(), 2.into()], 50), None);
-    assert_eq!(likely_partition(&[Value::Null], 50), None);
-}
-
-#[test]
 fn a_point_read_finds_the_row_and_names_its_position() {
     let mut fake = orders(3);
     fake.put((0..9).map(|i| order(i, i)), |key| match key[0] {

@@ -9,7 +9,7 @@ use crate::http::peers::{PeerError, Said};
 use crate::http::state::Turn;
 use crate::http::{ApiError, App};
 use crate::types::{Value, encode_key};
-use crate::views::{Blob, Item, Point, StandbyPart, ViewParts, ViewRef, What, likely_partition, point_in};
+use crate::views::{Blob, Item, Point, StandbyPart, ViewParts, ViewRef, What, point_in};
 
 /// Each is looked at until one has the row: so many are done in no time.
 const FEW_PARTITIONS: i32 = 32;
@@ -32,7 +32,7 @@ pub(in crate::http) async fn find_row(
 ) -> Result<Found, ApiError> {
     let (here, need, wanted) = (view.clone(), options.need.clone(), key.clone());
     let look_here = move || {
-        if let Some(likely) = likely_partition(&wanted, here.partitions()) {
+        if let Some(likely) = here.likely_partition(&wanted) {
             let mut parts = here.open_these(&[likely]);
             parts.set_aside(&need);
             let point = point_in(&here, &parts, &wanted)?;
