@@ -59,12 +59,12 @@ test-compose:
 
 # BENCHMARKS.md: the first table, beside Kafka Streams and the client library, in less than half an hour.
 bench:
-	@scripts/setup.sh kafka
+	@scripts/setup.sh kafka cost
 	bench/run.py
 
 # All of BENCHMARKS.md; ONLY=rest,nexmark,growth picks parts.
 bench-all:
-	@scripts/setup.sh kafka
+	@scripts/setup.sh kafka cost
 	bench/run.py all
 
 # Three rows in about three minutes, printed only.

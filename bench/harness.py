@@ -99,30 +99,21 @@ class Process:
         return next((json.loads(line) for line in lines if line.startswith("{") and mark in line), None)
 
 
-class Instructions:
-    """Instructions of a process from now on, where the machine counts them: `perf stat`."""
+class Counted:
+    """Instructions of a process that Valgrind runs (`command` is put before its own words), some 50 times slower: how busy the machine is hardly changes them."""
 
-    def __init__(self, process, work):
-        self.file, self.perf = work / "instructions", None
-        if self.supported():
-            command = ["perf", "stat", "-x", ",", "-e", "instructions", "-o", self.file, "-p", process.child.pid]
-            self.perf = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL)
+    def __init__(self, work):
+        self.out = work / "instructions"
+        self.command = ["valgrind", "--tool=callgrind", "--dump-line=no", f"--callgrind-out-file={self.out}"]
 
-    @staticmethod
-    def supported():
-        if not shutil.which("perf"):
-            return False
-        probe = subprocess.run(["perf", "stat", "-x", ",", "-e", "instructions", "true"], stderr=subprocess.PIPE, text=True)
-        return probe.returncode == 0 and probe.stderr.strip().split(",")[0].isdigit()
-
-    def count(self):
-        """None where they cannot be counted."""
-        if self.perf is None:
-            return None
-        self.perf.send_signal(signal.SIGINT)
-        self.perf.wait()
-        found = re.search(r"^(\d+),", self.file.read_text(), re.M)
-        return int(found.group(1)) if found else None
+    def since_last(self, process):
+        """What it has spent since this was asked before, or since its start."""
+        before = set(self.out.parent.glob(f"{self.out.name}.*"))
+        run("callgrind_control", "--dump", process.child.pid)
+        dumped = lambda: next(iter(set(self.out.parent.glob(f"{self.out.name}.*")) - before), None)
+        dump = until("the count of instructions", dumped, process, 60)
+        found = lambda: re.search(r"^(?:totals|summary): (\d+)", dump.read_text(), re.M)
+        return int(until("the count of instructions", found, process, 60).group(1))
 
 
 def http(url, body=None, kind="application/vnd.schemaregistry.v1+json"):

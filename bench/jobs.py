@@ -4,7 +4,7 @@ import json, os, re, shutil, subprocess, time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import BOOTSTRAP, JAVA, MOVIE, PARTITIONS, RATING, ROOT, Instructions, Process, http, metric, register, until
+from harness import BOOTSTRAP, JAVA, MOVIE, PARTITIONS, RATING, ROOT, Counted, Process, http, metric, register, until
 
 # Longest wait for one run.
 PATIENCE_S = 1_200
@@ -67,9 +67,9 @@ class Jobs:
     def rated(self, job, app):
         return f"{job.topic('rated')}-{app}"
 
-    def start(self, folder, app, data, commit_ms, *more):
+    def start(self, folder, app, data, commit_ms, *more, under=()):
         """`millstream run`: the process and its address."""
-        command = [self.tools.millstream, "run", "--bootstrap-servers", BOOTSTRAP, "--schema-registry", self.registry, "--topologies", folder]
+        command = [*under, self.tools.millstream, "run", "--bootstrap-servers", BOOTSTRAP, "--schema-registry", self.registry, "--topologies", folder]
         command += ["--data-dir", data, "--http", "127.0.0.1:0", "--application-id", app, "--commit-interval", f"{commit_ms}ms"]
         process = Process([*command, "--print-urls", "json", "--quiet", *more], data / "log")
         return process, until("Millstream", lambda: process.said('"http"'), process, 120)["http"]
@@ -84,19 +84,15 @@ class Jobs:
     def finish(self, process, url, records, every=0.1):
         """Waits until so many records are committed, and reads off what that took. Asking costs a little of its CPU, so not too often."""
         count = lambda: metric(url, "millstream_records_in_total")
-        start_cpu = process.cpu_s()
         first = until("a record", lambda: count() > 0 and time.time(), process, 120)
-        instructions = Instructions(process, self.work)
         until("all records", lambda: count() >= records, process, PATIENCE_S, every)
         wall = time.time() - first
         commits, seconds = metric(url, "millstream_commit_seconds_count"), metric(url, "millstream_commit_seconds_sum")
         return {
             "wall_s": wall,
-            "start_cpu_s": start_cpu,
             "cpu_s": process.cpu_s(),
             "peak_kb": process.status_kb("VmHWM"),
             "commit_ms": 1000 * seconds / max(commits, 1),
-            "instructions": instructions.count(),
         }
 
     def ours(self, job, commit_ms, *more, app=None, data=None, records=None, verify=True):
@@ -109,6 +105,22 @@ class Jobs:
         if verify:
             self.verify(job, app)
         return dict(result, app=app, data=data)
+
+    def instructions(self, job, more_ratings, commit_ms, *more):
+        """Instructions of a rating, without those of the start and of the ratings that are there already."""
+        data = self.fresh("counted")
+        counted = Counted(data)
+        app = f"in{job.suffix}-{self.count}"
+        process, url = self.start(self.sql(job, app, data), app, data, commit_ms, *more, under=counted.command)
+        with process:
+            before = job.ratings + job.movies
+            self.finish(process, url, before, every=1)
+            counted.since_last(process)
+            self.load_ratings(job, more_ratings)
+            self.finish(process, url, before + more_ratings, every=1)
+            found = counted.since_last(process)
+        self.verify(job, app)
+        return found / more_ratings
 
     def instance(self, job, commit_ms, guarantee, verify=False):
         """As `ours`, in examples/instance with a guarantee."""

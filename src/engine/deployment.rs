@@ -6,13 +6,27 @@ use std::sync::Arc;
 use super::task::{SinkSchemas, TaskOptions, TaskPlan};
 use super::{EngineSettings, Names, TaskId};
 use crate::formats::{FormatError, RegisteredSchema, SchemaSource};
-use crate::log::NewTopic;
+use crate::log::{Admin, LogResult, NewTopic};
 use crate::state::SharedRows;
 use crate::topology::{NodeId, StoreId, SubId, Topology};
 use crate::types::{Column, SerdeSpec, TopicPartition};
 
 /// However many tasks there are, each keeps this many bytes of hot rows.
 const MIN_CACHE_BYTES: usize = 256 << 10;
+
+/// Kafka's default of `max.message.bytes`, for a broker that does not tell.
+const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
+
+/// What each topic takes.
+///
+/// # Errors
+/// That Kafka is away.
+pub(super) fn max_message_bytes(admin: &dyn Admin, topics: &[&str]) -> LogResult<Vec<usize>> {
+    let settings = admin.topic_setting(topics, "max.message.bytes")?;
+    let bytes = |setting: Option<String>| setting.and_then(|bytes| bytes.parse().ok());
+    let found = settings.into_iter().map(bytes);
+    Ok(found.map(|bytes| bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)).collect())
+}
 
 /// A topic to write to, as it is on the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]

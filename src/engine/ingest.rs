@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
+use super::deployment::max_message_bytes;
 use crate::formats::{self, FormatError, RegistryError, SchemaSource, Serializer, SinkSchema, subject_of};
 use crate::log::{Log, LogError, OutRecord, Producer, TopicHandle, partition_for_key};
 use crate::topology::Relation;
@@ -22,8 +23,6 @@ const MOST_WAITING_REQUESTS: usize = 256;
 const MOST_RECORDS_A_FLUSH: usize = 20_000;
 /// How long a flush may take before its outcome is called unknown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a topic takes unless it says something else (`max.message.bytes` of Kafka).
-const DEFAULT_MAX_BYTES: usize = 1_048_588;
 /// What a record takes beside its key, value and headers, at most: lengths, and the head of a batch of its own.
 const RECORD_OVERHEAD: usize = 120;
 /// How long partition counts and registered schemas are believed.
@@ -342,7 +341,7 @@ pub(super) fn define(
             relation.name
         )));
     };
-    let max_bytes = log.admin().topic_setting(&[topic], "max.message.bytes").map_err(away)?;
+    let max_bytes = max_message_bytes(log.admin(), &[topic]).map_err(away)?;
     let key = match relation.schema.key.is_empty() {
         true => None,
         false => Some(serializer(
@@ -355,9 +354,8 @@ pub(super) fn define(
     };
     Ok(Definition {
         partitions: info.partitions.max(1),
-        max_bytes: (max_bytes.into_iter().flatten())
-            .find_map(|bytes| bytes.parse().ok())
-            .unwrap_or(DEFAULT_MAX_BYTES),
+        // one was asked for
+        max_bytes: max_bytes[0],
         key,
         value: serializer(schemas, &relation.value_format, &relation.schema.value, false, topic)?,
         made: Instant::now(),

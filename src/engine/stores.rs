@@ -31,6 +31,16 @@ enum Place {
     Idle(Box<dyn Store>, Timestamp),
 }
 
+/// What becomes of a wish for a store.
+enum Found {
+    /// It is open, and the caller's now.
+    Open(Box<dyn Store>),
+    /// Somebody else has it, or it is being deleted.
+    Elsewhere,
+    /// The caller is to open it.
+    Closed,
+}
+
 /// The stores that are open in this process.
 pub struct OpenStores {
     factory: Arc<dyn StoreFactory>,
@@ -86,36 +96,58 @@ impl OpenStores {
     /// # Errors
     /// The disk.
     pub fn take(&self, path: &str) -> StoreResult<Option<Box<dyn Store>>> {
-        {
-            let mut places = self.places.lock();
-            let is_going = |(name, place): (&String, &Place)| matches!(place, Place::Going) && is_below(path, name);
-            if places.iter().any(is_going) {
-                return Ok(None);
-            }
-            match places.insert(path.to_string(), Place::Taken) {
-                Some(Place::Taken | Place::Going) => return Ok(None),
-                // between two batches it lies there; a standby that gives it back at this moment puts it here
-                Some(Place::Lent(lent)) => {
-                    let store = lent.try_lock().and_then(|mut store| store.take());
-                    if store.is_none() {
-                        places.insert(path.to_string(), Place::Lent(lent));
-                    }
-                    return Ok(store);
+        match self.look(path) {
+            Found::Open(store) => Ok(Some(store)),
+            Found::Elsewhere => Ok(None),
+            Found::Closed => self.opened(path, self.factory.open(path)).map(Some),
+        }
+    }
+
+    /// [`Self::take`] of many, in their order.
+    pub fn take_all(&self, paths: &[String]) -> Vec<StoreResult<Option<Box<dyn Store>>>> {
+        let found: Vec<Found> = paths.iter().map(|path| self.look(path)).collect();
+        let closed = paths
+            .iter()
+            .zip(&found)
+            .filter(|(_, found)| matches!(found, Found::Closed));
+        let closed: Vec<String> = closed.map(|(path, _)| path.clone()).collect();
+        let mut opened = self.factory.open_all(&closed).into_iter();
+        let taken = paths.iter().zip(found).map(|(path, found)| match found {
+            Found::Open(store) => Ok(Some(store)),
+            Found::Elsewhere => Ok(None),
+            Found::Closed => opened.next().map(|store| self.opened(path, store)).transpose(),
+        });
+        taken.collect()
+    }
+
+    /// Takes what is open here, and the place of what is not.
+    fn look(&self, path: &str) -> Found {
+        let mut places = self.places.lock();
+        let is_going = |(name, place): (&String, &Place)| matches!(place, Place::Going) && is_below(path, name);
+        if places.iter().any(is_going) {
+            return Found::Elsewhere;
+        }
+        match places.insert(path.to_string(), Place::Taken) {
+            Some(Place::Taken | Place::Going) => Found::Elsewhere,
+            // between two batches it lies there; a standby that gives it back at this moment puts it here
+            Some(Place::Lent(lent)) => match lent.try_lock().and_then(|mut store| store.take()) {
+                Some(store) => Found::Open(store),
+                None => {
+                    places.insert(path.to_string(), Place::Lent(lent));
+                    Found::Elsewhere
                 }
-                Some(Place::Idle(store, _)) => return Ok(Some(store)),
-                None => {}
-            }
+            },
+            Some(Place::Idle(store, _)) => Found::Open(store),
+            None => Found::Closed,
         }
-        match self.factory.open(path) {
-            Ok(store) => {
-                self.readers.lock().insert(path.to_string(), store.reader());
-                Ok(Some(store))
-            }
-            Err(e) => {
-                self.places.lock().remove(path);
-                Err(e)
-            }
+    }
+
+    fn opened(&self, path: &str, store: StoreResult<Box<dyn Store>>) -> StoreResult<Box<dyn Store>> {
+        match &store {
+            Ok(store) => drop(self.readers.lock().insert(path.to_string(), store.reader())),
+            Err(_) => drop(self.places.lock().remove(path)),
         }
+        store
     }
 
     /// Opens a store for a standby; `None` while somebody else has it.

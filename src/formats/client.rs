@@ -9,6 +9,7 @@
 mod server;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -62,13 +63,13 @@ impl ClientSettings {
 
 /// A registry over HTTP.
 pub struct HttpRegistry {
-    servers: Vec<Server>,
+    servers: Arc<[Server]>,
     /// The address that answered last.
     current: AtomicUsize,
 }
 
 impl HttpRegistry {
-    /// Prepares clients; nothing is sent yet.
+    /// Nothing is sent yet. Clients are made meanwhile: to set TLS up takes tens of milliseconds, whether it is used or not.
     ///
     /// # Errors
     /// What is wrong with the settings, in words.
@@ -76,19 +77,23 @@ impl HttpRegistry {
         if settings.urls.is_empty() {
             return Err("no address of a schema registry was given; name one, such as http://localhost:8081".into());
         }
-        type Servers = std::result::Result<Vec<Server>, String>;
+        type Servers = std::result::Result<Arc<[Server]>, String>;
         let authorities = authorities(settings)?;
         let server = |url: &String| Server::new(url, settings, &authorities);
-        let servers: Servers = outside_of_tokio(|| settings.urls.iter().map(server).collect());
+        let servers = settings.urls.iter().map(server).collect::<Servers>()?;
+        let ours = servers.clone();
+        let prepare = move || ours.iter().for_each(|server| drop(server.settings()));
+        // where the system gives no thread, the first question makes them
+        drop(std::thread::Builder::new().name("registry".into()).spawn(prepare));
         Ok(Self {
-            servers: servers?,
+            servers,
             current: AtomicUsize::new(0),
         })
     }
 
     /// Asks the servers in turn until one answers.
     fn ask<T: Send>(&self, question: impl Fn(&SrSettings) -> std::result::Result<T, SRCError> + Sync) -> Result<T> {
-        self.ask_server(|server| question(&server.settings).map_err(|e| classify(&e)))
+        self.ask_server(|server| question(&server.settings()?).map_err(|e| classify(&e)))
     }
 
     fn ask_server<T: Send>(&self, question: impl Fn(&Server) -> Result<T> + Sync) -> Result<T> {

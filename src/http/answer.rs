@@ -3,8 +3,9 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use serde::Serialize;
 
-use super::json_out::{Numbers, append, write_row, write_text};
+use super::json_out::{Numbers, write_row, write_text};
 use crate::types::{Column, Row};
 use crate::views::{Positions, RowChange, ViewRow};
 
@@ -48,30 +49,16 @@ impl ObjectWriter {
     }
 
     /// A small member.
-    pub fn json(mut self, name: &str, value: &serde_json::Value) -> Self {
+    pub fn json(mut self, name: &str, value: &impl Serialize) -> Self {
         self.name(name);
-        self.out.extend_from_slice(value.to_string().as_bytes());
+        // memory takes everything, and what is written here has only texts and numbers for names
+        let _: serde_json::Result<()> = serde_json::to_writer(&mut self.out, value);
         self
     }
 
     /// The offsets that the answer reflects: [`Positions::to_json`].
-    pub fn position(mut self, positions: &Positions) -> Self {
-        self.name("position");
-        self.out.push(b'{');
-        for (i, (topic, partitions)) in positions.iter().enumerate() {
-            if i > 0 {
-                self.out.push(b',');
-            }
-            write_text(topic, &mut self.out);
-            self.out.extend_from_slice(b":{");
-            for (i, (partition, offset)) in partitions.iter().enumerate() {
-                let comma = if i > 0 { "," } else { "" };
-                append(&mut self.out, format_args!("{comma}\"{partition}\":{offset}"));
-            }
-            self.out.push(b'}');
-        }
-        self.out.push(b'}');
-        self
+    pub fn position(self, positions: &Positions) -> Self {
+        self.json("position", positions)
     }
 
     /// A row of a view.

@@ -260,7 +260,7 @@ impl Runner {
             let complete = page.cursor.is_none();
             let body = ObjectWriter::new()
                 .view_rows("rows", &page.rows, &self.columns, self.options.numbers)
-                .json("complete", &complete.into())
+                .json("complete", &complete)
                 .position(&page.positions)
                 .finish();
             self.send(event("snapshot", body)).await?;

@@ -128,7 +128,7 @@ fn write_exact(digits: Arguments<'_>, numbers: Numbers, out: &mut Vec<u8>) {
 }
 
 /// Appends text as it is.
-pub(super) fn append(out: &mut Vec<u8>, text: Arguments<'_>) {
+fn append(out: &mut Vec<u8>, text: Arguments<'_>) {
     // memory takes everything
     let _: std::io::Result<()> = out.write_fmt(text);
 }

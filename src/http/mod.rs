@@ -22,6 +22,7 @@ mod metrics;
 mod openapi;
 mod params;
 mod peers;
+mod prometheus;
 mod reading;
 mod routes;
 mod serve;

@@ -161,7 +161,7 @@ pub(super) async fn rows(
         .await?;
     let body = ObjectWriter::new()
         .view_rows("rows", &page.rows, &columns, numbers)
-        .json("cursor", &page.cursor.into())
+        .json("cursor", &page.cursor)
         .position(&page.positions);
     Ok(reading::answer(body, &standbys))
 }

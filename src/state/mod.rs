@@ -175,6 +175,10 @@ pub trait Snapshot: Send + Sync {
 pub trait StoreFactory: Send + Sync {
     /// Opens or creates the store named `task` (a relative path such as `ratings/0_3`).
     fn open(&self, task: &str) -> StoreResult<Box<dyn Store>>;
+    /// The same for many, in their order; at the same time where that is faster.
+    fn open_all(&self, tasks: &[String]) -> Vec<StoreResult<Box<dyn Store>>> {
+        tasks.iter().map(|task| self.open(task)).collect()
+    }
     /// Deletes the stores below a relative path.
     fn delete(&self, path: &str) -> StoreResult<()>;
     /// Whether there is a store of this name; where that cannot be said, there may be one.

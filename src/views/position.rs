@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::state::StorePosition;
 
 /// Input topic and partition to the next offset to read: every record below it is in the answer, and none from it on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Positions(BTreeMap<Arc<str>, BTreeMap<i32, i64>>);
 
 impl Positions {
@@ -22,11 +22,6 @@ impl Positions {
     /// Names an input of which nothing is reflected yet: a store that has seen no commit knows no offsets.
     pub fn add_input(&mut self, topic: &Arc<str>, partition: i32) {
         self.0.entry(topic.clone()).or_default().entry(partition).or_insert(0);
-    }
-
-    /// Topics with their partitions' offsets, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &BTreeMap<i32, i64>)> {
-        self.0.iter()
     }
 
     /// The offset of a topic's partition.
@@ -59,17 +54,7 @@ impl Positions {
 
     /// As JSON: `{"ratings": {"0": 120, "1": 98}}`.
     pub fn to_json(&self) -> serde_json::Value {
-        self.0
-            .iter()
-            .map(|(topic, partitions)| {
-                let offsets: serde_json::Map<String, serde_json::Value> = partitions
-                    .iter()
-                    .map(|(partition, offset)| (partition.to_string(), (*offset).into()))
-                    .collect();
-                (topic.to_string(), serde_json::Value::Object(offsets))
-            })
-            .collect::<serde_json::Map<_, _>>()
-            .into()
+        serde_json::json!(self)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::super::Names;
 use super::super::deployment::InputTopic;
-use super::{DeployContext, DeployError, GenerationPlan, Problem};
+use super::{DeployContext, DeployError, GenerationPlan, Problem, written_by};
 use crate::log::TopicInfo;
 use crate::topology::{NodeId, Op, Relation, Source, SourceTopic, SubTopology, Topology};
 use crate::types::RelationKind;
@@ -110,31 +110,8 @@ pub(super) fn plan(
 ) -> Result<PartitionPlan, DeployError> {
     let topology: &Topology = &generation.topology;
     let mut wanted: BTreeSet<Arc<str>> = topology.relations.iter().map(|r| r.topic.name.clone()).collect();
-    for node in &topology.nodes {
-        match &node.op {
-            Op::Sink(sink) => {
-                wanted.insert(sink.topic.clone());
-            }
-            Op::Repartition(repartition) => {
-                wanted.insert(names.repartition(&repartition.name).into());
-            }
-            Op::Source(_)
-            | Op::Filter(_)
-            | Op::Project(_)
-            | Op::FlatMap(_)
-            | Op::Rank
-            | Op::SelectKey(_)
-            | Op::Aggregate(_)
-            | Op::WindowAggregate(_)
-            | Op::StreamTableJoin(_)
-            | Op::GlobalJoin(_)
-            | Op::TableTableJoin(_)
-            | Op::StreamStreamJoin(_)
-            | Op::ForeignKeySubscribe(_)
-            | Op::ForeignKeyAnswer(_)
-            | Op::ForeignKeyJoin(_) => {}
-        }
-    }
+    let written = topology.nodes.iter().filter_map(|node| written_by(node, names));
+    wanted.extend(written.map(Arc::from));
     wanted.extend(topology.stores.iter().map(|store| names.changelog(&store.name).into()));
     wanted.insert(names.tasks_topic().into());
     let asked: Vec<&str> = wanted.iter().map(|name| &**name).collect();

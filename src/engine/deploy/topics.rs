@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::deployment::{TopicTarget, new_topic};
+use super::super::deployment::{TopicTarget, max_message_bytes, new_topic};
 use super::super::{EngineSettings, Names};
 use super::partitions::PartitionPlan;
 use crate::log::{Admin, LogError, LogResult, NewTopic, TopicInfo};
 use crate::topology::{Op, Topology};
 use crate::types::RelationKind;
 
-/// Kafka's default of `max.message.bytes`, for a broker that does not tell.
-const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 /// Repartition topics are purged behind the commit, a segment at a time: small segments free space soon (Kafka Streams' value).
 const REPARTITION_SEGMENT_BYTES: u64 = 50 << 20;
 
@@ -125,14 +123,13 @@ pub(super) fn targets(admin: &dyn Admin, names: &BTreeSet<String>) -> LogResult<
     if let Some((name, _)) = names.iter().zip(&infos).find(|(_, info)| info.is_none()) {
         return Err(LogError::Retry(format!("topic {name} cannot be seen yet")));
     }
-    let limits = admin.topic_setting(&asked, "max.message.bytes")?;
-    let target = |(name, (info, limit)): (&String, (TopicInfo, Option<String>))| {
-        let limit = limit.and_then(|bytes| bytes.parse().ok());
+    let limits = max_message_bytes(admin, &asked)?;
+    let target = |(name, (info, limit)): (&String, (TopicInfo, usize))| {
         let target = TopicTarget {
             topic: Arc::from(&**name),
             id: info.id,
             partitions: info.partitions,
-            max_message_bytes: limit.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
+            max_message_bytes: limit,
         };
         (name.clone(), target)
     };

@@ -141,3 +141,58 @@ fn a_slow_disk_keeps_nobody_from_another_store() {
     supervisor.join().unwrap().unwrap();
     assert!(stores.reader("t/0_0").is_none());
 }
+
+#[test]
+fn many_are_taken_in_their_order_whatever_becomes_of_each() {
+    let stores = stores();
+    let written = |offset| {
+        let mut store = detached();
+        let position = StorePosition {
+            applied_at: offset,
+            ..StorePosition::default()
+        };
+        store.apply(&mut std::iter::empty(), &position).unwrap();
+        store
+    };
+    stores.put("t/0_1", written(1), 0);
+    stores.put("t/0_2", written(2), 0);
+    let _held = stores.take("t/0_1").unwrap().unwrap();
+    let paths = ["t/0_0", "t/0_1", "t/0_2", "t/0_3"].map(str::to_owned);
+    let applied_at = |store: Box<dyn Store>| store.position().unwrap().map(|position| position.applied_at);
+    let taken = stores.take_all(&paths).into_iter();
+    let taken: Vec<_> = taken.map(|store| store.unwrap().map(applied_at)).collect();
+    assert_eq!(taken, [Some(None), None, Some(Some(2)), Some(None)]);
+    assert!(stores.reader("t/0_0").is_some(), "opened here");
+    let again = stores.take_all(&paths);
+    assert!(
+        again.iter().all(|store| matches!(store, Ok(None))),
+        "all of them are taken"
+    );
+}
+
+#[test]
+fn one_that_cannot_be_opened_is_tried_again_and_keeps_no_other_back() {
+    struct Broken(MemoryStores);
+    impl StoreFactory for Broken {
+        fn open(&self, task: &str) -> StoreResult<Box<dyn Store>> {
+            match task {
+                "t/0_1" => Err(crate::state::StoreError {
+                    place: task.into(),
+                    message: "broken".into(),
+                }),
+                _ => self.0.open(task),
+            }
+        }
+
+        fn delete(&self, path: &str) -> StoreResult<()> {
+            self.0.delete(path)
+        }
+    }
+    let stores = OpenStores::new(Arc::new(Broken(MemoryStores::new())));
+    let paths = ["t/0_0", "t/0_1", "t/0_2"].map(str::to_owned);
+    let words = |store: StoreResult<Option<Box<dyn Store>>>| store.map(|store| store.is_some()).map_err(|e| e.message);
+    let taken: Vec<_> = stores.take_all(&paths).into_iter().map(words).collect();
+    assert_eq!(taken, [Ok(true), Err("broken".to_owned()), Ok(true)]);
+    let again: Vec<_> = stores.take_all(&paths).into_iter().map(words).collect();
+    assert_eq!(again, [Ok(false), Err("broken".to_owned()), Ok(false)]);
+}

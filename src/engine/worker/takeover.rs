@@ -14,7 +14,7 @@ use super::trouble::Trouble;
 use super::{Clients, Worker, WorkerShared};
 use crate::log::Fetched;
 use crate::state::memory::MemoryStore;
-use crate::state::{META_PREFIX, Store, StoreError, StorePosition};
+use crate::state::{META_PREFIX, Store, StoreError, StorePosition, StoreResult};
 use crate::types::{Timestamp, TopicPartition};
 
 /// Changelog records taken from the fetcher at a time.
@@ -39,18 +39,12 @@ impl Worker {
 
     /// Opens stores and begins restores of tasks that are new or were reset.
     fn open_tasks(&mut self, now: Timestamp) -> Result<bool, Trouble> {
-        let mut ready = Vec::new();
-        for at in 0..self.tasks.len() {
-            let Some(slot) = &mut self.tasks[at] else { continue };
-            if slot.life != TaskLife::Opening {
-                continue;
-            }
-            if slot.task.is_none() && !open_store(&self.shared, slot)? {
-                self.wake_at(now + STORE_RETRY_MS);
-                continue;
-            }
-            ready.push(at);
+        if !open_stores(&self.shared, &mut self.tasks)? {
+            self.wake_at(now + STORE_RETRY_MS);
         }
+        let is_ready = |slot: &TaskSlot| slot.life == TaskLife::Opening && slot.task.is_some();
+        let ready = |(at, slot): (usize, &Option<TaskSlot>)| slot.as_ref().is_some_and(is_ready).then_some(at);
+        let ready: Vec<usize> = self.tasks.iter().enumerate().filter_map(ready).collect();
         if ready.is_empty() {
             return Ok(false);
         }
@@ -238,7 +232,12 @@ impl WorkerShared {
 
     /// Opens a store, an empty one in the place of a damaged one; `None` while another worker of this process has it.
     pub(super) fn take_store(&self, path: &str) -> Result<Option<Box<dyn Store>>, Trouble> {
-        match self.stores.take(path) {
+        self.sound(path, self.stores.take(path))
+    }
+
+    /// A store as it was taken, or an empty one if that is damaged.
+    fn sound(&self, path: &str, taken: StoreResult<Option<Box<dyn Store>>>) -> Result<Option<Box<dyn Store>>, Trouble> {
+        match taken {
             Err(error) if error.is_corrupt() => {
                 self.rebuild_damaged(path, &error)?;
                 Ok(self.stores.take(path)?)
@@ -248,28 +247,38 @@ impl WorkerShared {
     }
 }
 
-/// Opens a task's store; false while another worker of this process has it.
-fn open_store(shared: &WorkerShared, slot: &mut TaskSlot) -> Result<bool, Trouble> {
-    let stateless = shared.deployment.subs[slot.id.sub].changelogs.is_empty();
-    let store: Box<dyn Store> = if stateless {
-        // A database that holds nothing but a position is not worth its files.
-        Box::new(MemoryStore::detached())
-    } else {
-        let path = shared.deployment.store_path(slot.id);
-        match shared.take_store(&path)? {
-            Some(store) => store,
-            None => return Ok(false),
-        }
-    };
-    let task = Task::new(shared.plans[slot.id.sub].clone(), slot.id.partition, store);
-    if task.is_err() && !stateless {
-        // it went with the task that was not made
-        shared.stores.forget(&shared.deployment.store_path(slot.id));
+/// Opens the stores of tasks that have none yet; false while another worker of this process has one of them. An error of one keeps no other closed.
+fn open_stores(shared: &WorkerShared, tasks: &mut [Option<TaskSlot>]) -> Result<bool, Trouble> {
+    let opening = |slot: &&mut TaskSlot| slot.life == TaskLife::Opening && slot.task.is_none();
+    let (stateless, stateful): (Vec<_>, Vec<_>) = (tasks.iter_mut().flatten().filter(opening))
+        .partition(|slot| shared.deployment.subs[slot.id.sub].changelogs.is_empty());
+    let path = |slot: &&mut TaskSlot| shared.deployment.store_path(slot.id);
+    let paths: Vec<String> = stateful.iter().map(path).collect();
+    let taken = shared.stores.take_all(&paths);
+    let mut all = Ok(true);
+    for ((slot, path), taken) in stateful.into_iter().zip(&paths).zip(taken) {
+        let made = shared.sound(path, taken).and_then(|store| match store {
+            // it goes with the task that is not made
+            Some(store) => make_task(shared, slot, store)
+                .map(|()| true)
+                .inspect_err(|_| shared.stores.forget(path)),
+            None => Ok(false),
+        });
+        all = all.and_then(|all| made.map(|made| all && made));
     }
-    slot.task = Some(task?);
+    for slot in stateless {
+        // A database that holds nothing but a position is not worth its files.
+        make_task(shared, slot, Box::new(MemoryStore::detached()))?;
+    }
+    all
+}
+
+fn make_task(shared: &WorkerShared, slot: &mut TaskSlot, store: Box<dyn Store>) -> Result<(), Trouble> {
+    let task = Task::new(shared.plans[slot.id.sub].clone(), slot.id.partition, store)?;
+    slot.task = Some(task);
     // a new task counts from the beginning
     slot.counted = TaskMetrics::default();
-    Ok(true)
+    Ok(())
 }
 
 /// Compares the store with its changelogs and decides what is replayed.

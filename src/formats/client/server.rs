@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::Certificate;
 use reqwest::blocking::{Client, ClientBuilder};
 use reqwest::redirect::Policy;
@@ -17,7 +18,7 @@ const PROXIES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"
 pub(super) struct Server {
     /// Without credentials, for messages.
     pub(super) url: String,
-    pub(super) settings: SrSettings,
+    settings: Mutex<Option<SrSettings>>,
     login: Login,
     timeout: Duration,
     authorities: Vec<Certificate>,
@@ -61,23 +62,32 @@ impl Server {
             (None, Some((user, password))) => Login::Basic(user.clone(), password.clone()),
             (None, None) => Login::Nothing,
         };
-        let mut builder = SrSettings::new_builder(url.clone());
-        builder.set_timeout(settings.timeout);
-        match &login {
-            Login::Nothing => {}
-            Login::Bearer(token) => drop(builder.set_token_authorization(token)),
-            Login::Basic(user, password) => drop(builder.set_basic_authorization(user, Some(password))),
-        }
-        let cannot = |e: &dyn std::fmt::Display| format!("the schema registry's address {url}: {e}");
-        let client = client(&url, authorities);
         Ok(Self {
-            settings: builder.build_with(client).map_err(|e| cannot(&words(&e)))?,
+            settings: Mutex::default(),
             url,
             login,
             timeout: settings.timeout,
             authorities: authorities.to_vec(),
             client: OnceLock::new(),
         })
+    }
+
+    /// How the crate's calls ask; made by whoever asks first, and the others wait for it. Outside of tokio.
+    pub(super) fn settings(&self) -> Result<SrSettings> {
+        let mut known = self.settings.lock();
+        if let Some(settings) = &*known {
+            return Ok(settings.clone());
+        }
+        let mut builder = SrSettings::new_builder(self.url.clone());
+        builder.set_timeout(self.timeout);
+        match &self.login {
+            Login::Nothing => {}
+            Login::Bearer(token) => drop(builder.set_token_authorization(token)),
+            Login::Basic(user, password) => drop(builder.set_basic_authorization(user, Some(password))),
+        }
+        let built = builder.build_with(client(&self.url, &self.authorities));
+        let settings = built.map_err(|e| RegistryError::Unavailable(words(&e)))?;
+        Ok(known.insert(settings).clone())
     }
 
     fn client(&self) -> reqwest::Result<Client> {

@@ -105,15 +105,45 @@ fn failure(place: &Path, message: &str) -> StoreError {
 impl StoreFactory for RocksStores {
     fn open(&self, task: &str) -> StoreResult<Box<dyn Store>> {
         let directory = self.directory(task)?;
-        let mut open = self.open.lock();
-        open.retain(|_, database| database.strong_count() > 0);
-        if let Some(database) = open.get(task).and_then(Weak::upgrade) {
-            return Ok(Box::new(RocksStore::take_over(database)?));
+        {
+            let mut open = self.open.lock();
+            open.retain(|_, database| database.strong_count() > 0);
+            if let Some(database) = open.get(task).and_then(Weak::upgrade) {
+                return Ok(Box::new(RocksStore::take_over(database)?));
+            }
         }
         let db = self.open_database(&directory)?;
         let database = Arc::new(Database::new(db, directory, self.shared.options.clone()));
-        open.insert(task.into(), Arc::downgrade(&database));
+        self.open.lock().insert(task.into(), Arc::downgrade(&database));
         Ok(Box::new(RocksStore::take_over(database)?))
+    }
+
+    /// To open one is mostly to wait for small files: as many at a time as there are cores.
+    fn open_all(&self, tasks: &[String]) -> Vec<StoreResult<Box<dyn Store>>> {
+        let open = |tasks: &[String]| -> Vec<_> { tasks.iter().map(|task| self.open(task)).collect() };
+        if tasks.len() < 2 {
+            return open(tasks);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let beside = |tasks| {
+                let thread = std::thread::Builder::new().name("open".into());
+                (tasks, thread.spawn_scoped(scope, move || open(tasks)))
+            };
+            let mut shares = tasks.chunks(tasks.len().div_ceil(cores));
+            let first = shares.next().unwrap_or_default();
+            let others: Vec<_> = shares.map(beside).collect();
+            let mut stores = open(first);
+            for (tasks, thread) in others {
+                stores.extend(match thread.map(std::thread::ScopedJoinHandle::join) {
+                    Ok(Ok(opened)) => opened,
+                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                    // the system gives no thread
+                    Err(_) => open(tasks),
+                });
+            }
+            stores
+        })
     }
 
     fn exists(&self, task: &str) -> bool {

@@ -238,3 +238,28 @@ fn readers_share_a_picture_until_the_next_write() {
     // nobody keeps the database open: else its directory would be locked
     temp.stores().open("t/0_0").unwrap();
 }
+
+#[test]
+fn many_are_opened_in_their_order_and_one_that_is_damaged_alone_fails() {
+    let temp = Temp::new();
+    let names: Vec<String> = (0..7).map(|i| format!("t/0_{i}")).collect();
+    {
+        let stores = temp.stores();
+        for (i, store) in stores.open_all(&names).into_iter().enumerate() {
+            let mut store = store.unwrap();
+            apply(&mut *store, &[(1, Some(i as u8))], &position(1));
+            store.flush().unwrap();
+        }
+    }
+    std::fs::write(temp.0.join("t/0_4/CURRENT"), "nothing").unwrap();
+    for (i, store) in temp.stores().open_all(&names).into_iter().enumerate() {
+        match store {
+            Ok(store) => {
+                let mut model = Model::default();
+                model.apply(&[(1, Some(i as u8))], position(1));
+                assert_eq!(contents(&*store), model, "{i}");
+            }
+            Err(error) => assert!(i == 4 && error.is_corrupt(), "{i}: {error}"),
+        }
+    }
+}
