@@ -23,13 +23,19 @@ ratings. All of it shares one machine with the broker: compare ratios, not singl
 """
 
 
+def version():
+    """The commit; dirty where anything but this page differs from it."""
+    commit = run("git", "describe", "--always").strip()
+    changed = run("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!BENCHMARKS.md", ":!bench/charts").strip()
+    return f"{commit}-dirty" if changed else commit
+
+
 def measured(minutes, runs):
     """When, with what, on what."""
-    version = run("git", "describe", "--always", "--dirty").strip()
     java = run("java", "--version").splitlines()[0]
     load = os.getloadavg()[2]
     return (
-        f"{time.strftime('%Y-%m-%d')}, Millstream {version}, Apache Kafka and Kafka Streams 4.3.1, {java}; {os.cpu_count()} cores ({cpu()}), {platform.machine()}, "
+        f"{time.strftime('%Y-%m-%d')}, Millstream {version()}, Apache Kafka and Kafka Streams 4.3.1, {java}; {os.cpu_count()} cores ({cpu()}), {platform.machine()}, "
         f"{platform.system()} {platform.release().split('-')[0]}. {f'Medians of {runs} runs' if runs > 1 else 'One run'}, {minutes:.0f} minutes in all; load over the last 15 minutes: {load:.1f}."
     )
 
